@@ -1,0 +1,31 @@
+"""Background tasks for Django on Redis and Valkey. The public names, and nothing else."""
+
+from __future__ import annotations
+
+from .exceptions import (
+    BrokerFull,
+    BrokerUnavailable,
+    Cancel,
+    Fail,
+    Retry,
+    Snooze,
+    TaskCancelled,
+    TaskFailed,
+)
+from .task import Task, task
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "BrokerFull",
+    "BrokerUnavailable",
+    "Cancel",
+    "Fail",
+    "Retry",
+    "Snooze",
+    "Task",
+    "TaskCancelled",
+    "TaskFailed",
+    "__version__",
+    "task",
+]

@@ -1,0 +1,280 @@
+"""The backends for Django's TASKS setting: Redis, and two for tests and development."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from copy import deepcopy
+from typing import Any
+
+from django.core.checks import CheckMessage, Error
+
+from . import compat
+from .broker.broker import Broker, Limits
+from .broker.connection import Server, get_server
+from .broker.endings import Endings
+from .client import Client, value_of
+from .clock import now_ms, to_datetime
+from .codec import decode_failures
+from .compat import (
+    BaseTaskBackend,
+    TaskError,
+    TaskResultDoesNotExist,
+    TaskResultStatus,
+)
+from .conf import Options
+from .execution import Attempt, Runner
+from .job import Grant, Kind, Live, State, new_id
+from .producer import Prepared, Producer
+from .result import STATUS, TaskResult
+from .signals import ENQUEUED
+from .task import Task, adopt
+
+
+class TaskqBackend(BaseTaskBackend):  # type: ignore[misc]
+    """What the three backends share: the task class, the options, their checks."""
+
+    task_class = Task
+    supports_defer = True
+    supports_async_task = True
+    supports_get_result = True
+    supports_priority = True
+
+    def __init__(self, alias: str, params: dict[str, Any]) -> None:
+        super().__init__(alias, params)
+        self.conf = Options.parse(alias, params)
+        self.queues = set(self.conf.queues)
+        self.task_defaults = self.conf.task_defaults
+
+    def check(self, **kwargs: Any) -> list[CheckMessage]:
+        """What is wrong in this alias's settings. Opens no connection."""
+        return [
+            Error(f"TASKS[{self.alias!r}]: {p.message}", hint=p.hint, obj=None, id="taskq.E001")
+            for p in self.conf.problems
+        ]
+
+    def _mine(self, task: compat.Task) -> Task:
+        """The task as ours, if this backend may run it. Raises InvalidTask."""
+        self.validate_task(task)
+        return task if isinstance(task, Task) else adopt(task)
+
+    def _pushed(self, result: TaskResult) -> None:
+        if ENQUEUED.is_heard:
+            ENQUEUED.signal.send(sender=type(self), task_result=result)
+
+
+class RedisBackend(TaskqBackend):
+    """Jobs in Redis or Valkey, run by ``manage.py runworker``."""
+
+    def __init__(self, alias: str, params: dict[str, Any]) -> None:
+        super().__init__(alias, params)
+        conf = self.conf
+        self.server = get_server(conf.url, conf.connect_timeout, conf.socket_timeout)
+        self.broker = get_broker(self.server, conf)
+        self._client = Client(
+            self.broker, get_endings(self.server), alias, conf.max_payload, self._pushed
+        )
+
+    def enqueue(self, task: compat.Task, args: Any, kwargs: Any) -> TaskResult:
+        """Enqueues one job, at the commit where ``on_commit`` says so."""
+        mine = self._mine(task)
+        return self._client.enqueue(mine, args, kwargs, mine.options.on_commit)
+
+    def enqueue_on_commit(self, task: compat.Task, args: Any, kwargs: Any) -> TaskResult:
+        """Enqueues one job at the open transaction's commit."""
+        mine = self._mine(task)
+        return self._client.enqueue(mine, args, kwargs, mine.options.on_commit or True)
+
+    def enqueue_many(self, task: compat.Task, calls: Iterable[Any]) -> list[TaskResult]:
+        """Enqueues a job per item."""
+        return self._client.enqueue_many(self._mine(task), calls)
+
+    async def aenqueue(self, task: compat.Task, args: Any, kwargs: Any) -> TaskResult:
+        """Enqueues one job at once, without a thread."""
+        return await self._client.aenqueue(self._mine(task), args, kwargs)
+
+    async def aenqueue_on_commit(self, task: compat.Task, args: Any, kwargs: Any) -> TaskResult:
+        """Enqueues one job at the commit of the sync thread's transaction."""
+        return await self._client.aenqueue_on_commit(self._mine(task), args, kwargs)
+
+    def get_result(self, result_id: str) -> TaskResult:
+        """The job of that id. Raises TaskResultDoesNotExist."""
+        return self._client.get_result(result_id)
+
+    async def aget_result(self, result_id: str) -> TaskResult:
+        """As ``get_result()``."""
+        return await self._client.aget_result(result_id)
+
+    def wait(self, result: TaskResult, timeout: float | None) -> Any:
+        """See TaskResult.get."""
+        return self._client.wait(result, timeout)
+
+    async def await_(self, result: TaskResult, timeout: float | None) -> Any:
+        """See TaskResult.aget."""
+        return await self._client.await_(result, timeout)
+
+    def cancel(self, result: TaskResult) -> bool:
+        """See TaskResult.cancel."""
+        return self._client.cancel(result)
+
+    async def acancel(self, result: TaskResult) -> bool:
+        """See TaskResult.acancel."""
+        return await self._client.acancel(result)
+
+    def retry(self, result: TaskResult) -> bool:
+        """See TaskResult.retry."""
+        return self._client.retry(result)
+
+    async def aretry(self, result: TaskResult) -> bool:
+        """See TaskResult.aretry."""
+        return await self._client.aretry(result)
+
+
+# Django makes a backend per thread and context; what they use is one per process.
+_brokers: dict[tuple[Server, str, Limits], Broker] = {}
+_endings: dict[Server, Endings] = {}
+
+
+def get_broker(server: Server, conf: Options) -> Broker:
+    """This process's one Broker for a server, prefix and limits."""
+    keep = conf.keep
+    limits = Limits(
+        keep.succeeded, keep.dead, keep.cancelled, round(conf.dead_retention * 1000)
+    )
+    key = (server, conf.prefix, limits)
+    found = _brokers.get(key)
+    return found or _brokers.setdefault(key, Broker(server, conf.prefix, limits))
+
+
+def get_endings(server: Server) -> Endings:
+    """This process's one subscriber for a server."""
+    found = _endings.get(server)
+    return found or _endings.setdefault(server, Endings(server))
+
+
+class _Numberless(Broker):
+    """A broker that only names: for the backends that have no Redis."""
+
+    def __init__(self) -> None:
+        pass
+
+    def number(self, queue: str) -> int:
+        return 0
+
+
+class LocalBackend(TaskqBackend):
+    """What the two backends without Redis share: results held in memory."""
+
+    def __init__(self, alias: str, params: dict[str, Any]) -> None:
+        super().__init__(alias, params)
+        self.results: list[TaskResult] = []
+        self._producer = Producer(_Numberless(), alias, self.conf.max_payload, self._pushed)
+
+    def enqueue(self, task: compat.Task, args: Any, kwargs: Any) -> TaskResult:
+        """Takes one job, at once: there is no worker that could be too early."""
+        return self._take(self._producer.prepare_one(self._mine(task), args, kwargs))
+
+    enqueue_on_commit = enqueue
+
+    def enqueue_many(self, task: compat.Task, calls: Iterable[Any]) -> list[TaskResult]:
+        """Takes a job per item."""
+        return [self._take(job) for job in self._producer.prepare_many(self._mine(task), calls)]
+
+    async def aenqueue_on_commit(self, task: compat.Task, args: Any, kwargs: Any) -> TaskResult:
+        """Takes one job."""
+        return await self.aenqueue(task, args, kwargs)  # type: ignore[no-any-return]
+
+    def get_result(self, result_id: str) -> TaskResult:
+        """The job of that id. Raises TaskResultDoesNotExist."""
+        for result in self.results:
+            if result.id == result_id:
+                return result
+        raise TaskResultDoesNotExist(result_id)
+
+    async def aget_result(self, result_id: str) -> TaskResult:
+        """As ``get_result()``."""
+        return self.get_result(result_id)
+
+    def wait(self, result: TaskResult, timeout: float | None) -> Any:
+        """The value of an ended job; nobody would run it while we wait."""
+        if not result.is_ended:
+            raise TimeoutError(f"job {result.id} is {result.state}, and this backend has no worker")
+        return value_of(result)
+
+    async def await_(self, result: TaskResult, timeout: float | None) -> Any:
+        """As ``wait()``."""
+        return self.wait(result, timeout)
+
+    def cancel(self, result: TaskResult) -> bool:
+        """Cancels a job that has not ended."""
+        stored = self.get_result(result.id)
+        if stored.is_ended:
+            return False
+        for each in (stored, result):
+            set_state(each, State.CANCELLED)
+        return True
+
+    async def acancel(self, result: TaskResult) -> bool:
+        """As ``cancel()``."""
+        return self.cancel(result)
+
+    def retry(self, result: TaskResult) -> bool:
+        """There is nobody to run it again."""
+        return False
+
+    async def aretry(self, result: TaskResult) -> bool:
+        """As ``retry()``."""
+        return False
+
+    def clear(self) -> None:
+        """Forgets all results."""
+        self.results.clear()
+
+    def _take(self, job: Prepared) -> TaskResult:
+        raise NotImplementedError
+
+
+class DummyBackend(LocalBackend):
+    """Runs nothing and keeps the results, for tests that look at what was enqueued."""
+
+    def _take(self, job: Prepared) -> TaskResult:
+        self._producer.settle([job], "N")
+        self.results.append(job.result)
+        return deepcopy(job.result)
+
+
+class ImmediateBackend(LocalBackend):
+    """Runs every job inside ``enqueue()``, once, after its arguments went through the codec.
+
+    A failed attempt ends the job: nothing is there to try it again later.
+    """
+
+    def __init__(self, alias: str, params: dict[str, Any]) -> None:
+        super().__init__(alias, params)
+        self.worker_id = new_id()
+
+    def _take(self, job: Prepared) -> TaskResult:
+        self._producer.settle([job], "N")
+        self.results.append(job.result)
+        del self.results[:-1000]
+        if job.result.state is State.SCHEDULED:
+            return job.result
+        runner = Runner(self.alias, self.worker_id, type(self))
+        live = Live(fence=1, started=now_ms(), holder=self.worker_id, priority=job.draft.priority)
+        grant = Grant(job.queue, job.result.id, job.draft.envelope, live)
+        attempt = runner.prepare(grant, now_ms())
+        assert isinstance(attempt, Attempt), attempt
+        outcome = attempt.run_here()
+        job.result.take(attempt.result)
+        if outcome.kind is Kind.RETRYING:
+            (failure,) = decode_failures(outcome.blob)
+            job.result.errors.append(TaskError(exception_class_path=failure.c, traceback=failure.b))
+            set_state(job.result, State.DEAD)
+        return job.result
+
+
+def set_state(result: TaskResult, state: State) -> None:
+    """Moves a result that only lives in memory."""
+    object.__setattr__(result, "state", state)
+    object.__setattr__(result, "status", STATUS[state])
+    if STATUS[state] in (TaskResultStatus.FAILED, TaskResultStatus.SUCCESSFUL):
+        object.__setattr__(result, "finished_at", to_datetime(now_ms()))

@@ -1,0 +1,1 @@
+"""The owner of keys and scripts: the only layer that knows Redis."""

@@ -1,0 +1,422 @@
+"""The broker: one method per transition, each one script, each idempotent."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from ..job import Grant, Live, Outcome, State
+from .connection import Arg, Call, Sent, Server
+from .keys import GLOBAL_KEYS, QUEUE_KEYS, global_key, queue_key
+from .scripts import Script, load
+
+CHUNK = 500  # jobs per call of the hot scripts
+HOUSEKEEPING = 100  # jobs per call of all others
+CRASH_LIMIT = 3  # times a job may take its child down while alone in it
+LOST_LIMIT = 20  # times its whole worker may vanish
+KEEPER_GRACE = 2000  # ms after which a timekeeper that is late is replaced
+
+
+class Draft(NamedTuple):
+    """A job to be enqueued. ``due``: 0 now, > 0 a time in ms, < 0 so many ms from now."""
+
+    id: str
+    envelope: bytes
+    priority: int = 0
+    due: int = 0
+    expires_in: int = 0
+
+
+class Exchange(NamedTuple):
+    """What a child tells and asks one queue. ``resent``: ms since this was first sent, or 0."""
+
+    queue: str
+    holder: str
+    lease: int
+    first: bool
+    request: int
+    want: int
+    outcomes: Sequence[Outcome] = ()
+    resent: int = 0
+    lean: bool = False
+
+
+class Exchanged(NamedTuple):
+    """The queue's answer. ``verdicts`` has a letter per outcome: O, C, D or S (stale)."""
+
+    now: int
+    alive: bool
+    left: int
+    verdicts: str
+    grants: list[Grant]
+
+
+class Renewed(NamedTuple):
+    """What a supervisor learns from renewing; times in ms from now, -1 for never."""
+
+    now: int
+    holders: dict[str, str]  # holder -> O renewed, L lost, U never claimed here
+    memory: int  # used in % of maxmemory
+    next_due: int
+    next_end: int  # of anybody's lease
+    lapsed: list[str]
+    parked: list[str]
+    cancels: list[tuple[str, str, int]]  # holder, id, fence
+
+
+class Promoted(NamedTuple):
+    """``wait``: ms until the next job is due, -1 for none; ``busy``: ms another keeps the time."""
+
+    moved: int
+    wait: int
+    busy: int
+
+
+class Stored(NamedTuple):
+    """A job as Redis has it. ``due`` is its score: a time in ms in most states."""
+
+    state: State | None
+    due: float
+    envelope: bytes
+    live: Live
+    errors: bytes
+    value: bytes
+
+
+class Cancelled(NamedTuple):
+    """``verdict``: C cancelled, R asked for while it runs, E had ended, U unknown."""
+
+    verdict: str
+    holder: str
+    fence: int
+
+
+class Inflight:
+    """An exchange that was sent and whose answers were not read yet."""
+
+    def __init__(self, requests: Sequence[Exchange], sent: Sent) -> None:
+        self.requests = requests
+        self._sent = sent
+
+    def finish(self) -> list[Exchanged]:
+        """The answers, waiting for them if need be. Raises BrokerUnavailable."""
+        return [
+            _exchanged(request.queue, reply)
+            for request, reply in zip(self.requests, self._sent.replies(), strict=True)
+        ]
+
+
+class Limits(NamedTuple):
+    """How many ended jobs a queue keeps, and for how long (ms) the dead ones."""
+
+    succeeded: int = 100_000
+    dead: int = 10_000
+    cancelled: int = 100_000
+    dead_retention: int = 90 * 86_400_000
+
+
+class Broker:
+    """Owner of the keys and scripts of one prefix on one server. Safe to share between threads.
+
+    ``now``: tests hand in a clock (ms); otherwise every script asks Redis.
+    """
+
+    def __init__(
+        self,
+        server: Server,
+        prefix: str = "taskq",
+        limits: Limits = Limits(),
+        now: Callable[[], int] | None = None,
+    ) -> None:
+        self.server = server
+        self.prefix = prefix
+        self.limits = limits
+        self._now = now
+        self._keys: dict[tuple[str, str], tuple[str, ...]] = {}
+        self._numbers: dict[str, int] = {}
+
+    # -- building calls --------------------------------------------------------------------------
+
+    def _call(self, name: str, queue: str, args: Sequence[Arg]) -> Call:
+        script = load(name)
+        keys = self._keys.get((name, queue))
+        if keys is None:
+            keys = self._keys[name, queue] = self._keys_of(script, queue)
+        return Call(script, keys, args)
+
+    def _keys_of(self, script: Script, queue: str) -> tuple[str, ...]:
+        return tuple(
+            queue_key(self.prefix, queue, key)
+            if key in QUEUE_KEYS
+            else global_key(self.prefix, key)
+            for key in script.keys
+        )
+
+    def _time(self) -> Arg:
+        return "" if self._now is None else self._now()
+
+    def key(self, queue: str, name: str) -> str:
+        """A key of a queue by its name in keys.py."""
+        return queue_key(self.prefix, queue, name)
+
+    @property
+    def control(self) -> str:
+        """The channel on which workers are told what cannot wait."""
+        return global_key(self.prefix, "control")
+
+    # -- queues ----------------------------------------------------------------------------------
+
+    def number(self, queue: str) -> int:
+        """The queue's short number, given once and kept for ever."""
+        number = self._numbers.get(queue)
+        if number is None:
+            number = int(self.server.call(self._call("register", queue, (queue,))))
+            self._numbers[queue] = number
+        return number
+
+    def known_number(self, queue: str) -> int | None:
+        """The queue's short number if this process asked for it before."""
+        return self._numbers.get(queue)
+
+    def queue_of(self, number: int) -> str | None:
+        """The queue of a short number; None when no queue has it."""
+        if number not in self._numbers.values():
+            self.queues()
+        return next((name for name, known in self._numbers.items() if known == number), None)
+
+    def queues(self) -> list[str]:
+        """Every queue that ever took a job."""
+        flat = self.server.command("HGETALL", global_key(self.prefix, "queues"))
+        for at in range(0, len(flat), 2):
+            self._numbers[flat[at].decode()] = int(flat[at + 1])
+        return sorted(self._numbers)
+
+    # -- producers -------------------------------------------------------------------------------
+
+    def enqueue_call(self, queue: str, drafts: Sequence[Draft]) -> Call:
+        """The call that takes up to CHUNK jobs in."""
+        args: list[Arg] = [self._time()]
+        for draft in drafts:
+            args += draft
+        return self._call("enqueue", queue, args)
+
+    def enqueue(self, queue: str, drafts: Sequence[Draft]) -> str:
+        """Takes jobs in; a letter per job: N new, E its id existed and nothing was done."""
+        return "".join(
+            letters(self.server.call(self.enqueue_call(queue, chunk)))
+            for chunk in chunks(drafts, CHUNK)
+        )
+
+    def fetch_call(self, queue: str, ids: Sequence[str]) -> Call:
+        """The call that reads up to HOUSEKEEPING jobs."""
+        return self._call("fetch", queue, ids)
+
+    def fetch(self, queue: str, ids: Sequence[str]) -> list[Stored]:
+        """The jobs as they are; an unknown id has state None."""
+        return [
+            stored
+            for chunk in chunks(ids, HOUSEKEEPING)
+            for stored in stored_jobs(self.server.call(self.fetch_call(queue, chunk)))
+        ]
+
+    def cancel_call(
+        self, queue: str, jobs: Sequence[tuple[str, str]], failure: bytes, retention: int
+    ) -> Call:
+        """The call that cancels (id, task) pairs; ``failure`` is what their errors will say."""
+        args: list[Arg] = [self._time(), retention, failure]
+        for job in jobs:
+            args += job
+        return self._call("cancel", queue, args)
+
+    def cancel(
+        self, queue: str, jobs: Sequence[tuple[str, str]], failure: bytes, retention: int
+    ) -> list[Cancelled]:
+        """Cancels what is not running and asks for it where it is, telling the holder at once."""
+        answers = cancelled_jobs(
+            self.server.call(self.cancel_call(queue, jobs, failure, retention))
+        )
+        for (id, _), answer in zip(jobs, answers, strict=True):
+            if answer.verdict == "R":
+                self.server.command("PUBLISH", self.control, self.cancel_message(queue, id, answer))
+        return answers
+
+    def cancel_message(self, queue: str, id: str, answer: Cancelled) -> str:
+        """What the control channel says to the job's holder."""
+        return f"cancel {answer.holder} {queue} {id} {answer.fence}"
+
+    def retry_call(self, queue: str, ids: Sequence[str]) -> Call:
+        """The call that puts jobs back in line."""
+        return self._call("retry", queue, [self._time(), *ids])
+
+    def retry(self, queue: str, ids: Sequence[str]) -> str:
+        """Puts ended or backing-off jobs back in line; a letter each: O, E not ended, U unknown."""
+        return "".join(
+            letter(self.server.call(self.retry_call(queue, chunk)))
+            for chunk in chunks(ids, HOUSEKEEPING)
+        )
+
+    # -- workers ---------------------------------------------------------------------------------
+
+    def begin(self, requests: Sequence[Exchange]) -> Inflight:
+        """Sends what several queues are told and asked, in one write; ``finish()`` reads.
+
+        Raises BrokerUnavailable; the caller then sends the same requests again with ``resent``.
+        """
+        calls = [self._exchange_call(request) for request in requests]
+        return Inflight(requests, self.server.begin(calls))
+
+    def exchange(self, requests: Sequence[Exchange]) -> list[Exchanged]:
+        """``begin`` and ``finish`` in one."""
+        return self.begin(requests).finish()
+
+    def _exchange_call(self, request: Exchange) -> Call:
+        keep = self.limits
+        args: list[Arg] = [
+            self._time(),
+            request.holder,
+            request.lease,
+            int(request.first),
+            request.request,
+            request.resent,
+            request.want,
+            int(request.lean),
+            *keep,
+        ]
+        for grant, kind, blob, delay, started, _ in request.outcomes:
+            args += (grant.id, grant.live.fence, kind, blob, delay, started)
+        return self._call("exchange", request.queue, args)
+
+    def park(self, queue: str, outcomes: Sequence[Outcome]) -> str:
+        """Sets jobs aside under their task's name; a letter each: O, C cancelled, D, S stale."""
+        args: list[Arg] = [self._time(), self.limits.dead_retention]
+        for outcome in outcomes:
+            args += (outcome.grant.id, outcome.grant.live.fence, outcome.task, outcome.blob)
+        return letter(self.server.call(self._call("park", queue, args)))
+
+    def release(self, queue: str, task: str) -> int:
+        """Lets the parked jobs of a task back in line whose wait is over; how many."""
+        args = (self._time(), task, HOUSEKEEPING)
+        return int(self.server.call(self._call("release", queue, args)))
+
+    # -- supervisors -----------------------------------------------------------------------------
+
+    def promote(self, queue: str, keeper: str, *, force: bool = False) -> Promoted:
+        """Moves what is due to ``ready``, as the queue's timekeeper."""
+        args = (self._time(), keeper, int(force), HOUSEKEEPING, KEEPER_GRACE)
+        return Promoted(*self.server.call(self._call("promote", queue, args)))
+
+    def renew(
+        self, queues: Iterable[str], holders: Sequence[str], lease: int, cursor: str = ""
+    ) -> dict[str, Renewed]:
+        """Renews the holders' leases in every queue, one round trip in all."""
+        args: list[Arg] = [self._time(), lease, cursor, *holders]
+        calls = {queue: self._call("renew", queue, args) for queue in queues}
+        replies = self.server.call_many(list(calls.values()))
+        return {
+            queue: _renewed(holders, reply) for queue, reply in zip(calls, replies, strict=True)
+        }
+
+    def reclaim(
+        self,
+        queue: str,
+        holder: str,
+        failure: bytes,
+        *,
+        died: bool = False,
+        started: Mapping[str, bool] | None = None,
+    ) -> tuple[list[str], list[str]]:
+        """Takes back everything an ended holder held: (ids taken, ids given up as dead).
+
+        ``died``: its process is known to be dead; ``started``: the jobs it had started, and
+        whether each ran alone; they are charged. Without it only a lapsed lease counts. Holder
+        "" stands for every unknown holder.
+        """
+        taken: list[str] = []
+        hopeless: list[str] = []
+        cursor = 0
+        marks = [mark for id, alone in (started or {}).items() for mark in (id, int(alone))]
+        while cursor >= 0:
+            args: list[Arg] = [
+                self._time(),
+                holder,
+                "died" if died else "reap",
+                cursor,
+                CRASH_LIMIT,
+                LOST_LIMIT,
+                self.limits.dead_retention,
+                failure,
+                *marks,
+            ]
+            ids, cursor, lost = self.server.call(self._call("reclaim", queue, args))
+            taken += ids.decode().split()
+            hopeless += lost.decode().split()
+        return taken, hopeless
+
+    def trim(self, queue: str) -> int:
+        """Deletes ended jobs over their age or count, up to HOUSEKEEPING; how many."""
+        keep = self.limits
+        args = (self._time(), HOUSEKEEPING, keep.succeeded, keep.dead, keep.cancelled)
+        return int(self.server.call(self._call("trim", queue, args)))
+
+
+def chunks(items: Sequence[Any], size: int) -> Iterable[Sequence[Any]]:
+    """The items in runs of at most ``size``."""
+    return (items[at : at + size] for at in range(0, len(items), size))
+
+
+def letters(reply: list[Any]) -> str:
+    """The letters in the reply of ``enqueue``."""
+    return letter(reply[1])
+
+
+def letter(raw: bytes) -> str:
+    """A reply of letters as text."""
+    return raw.decode()
+
+
+def stored_jobs(reply: list[Any]) -> list[Stored]:
+    """The reply of ``fetch``."""
+    return [
+        Stored(
+            State(state.decode()) if state else None,
+            float(due or 0),
+            envelope,
+            Live.decode(live),
+            errors,
+            value,
+        )
+        for state, due, envelope, live, errors, value in reply
+    ]
+
+
+def cancelled_jobs(reply: list[Any]) -> list[Cancelled]:
+    """The reply of ``cancel``."""
+    return [Cancelled(verdict.decode(), holder.decode(), fence) for verdict, holder, fence in reply]
+
+
+def _exchanged(queue: str, reply: list[Any]) -> Exchanged:
+    grants = [
+        Grant(queue, reply[at].decode(), reply[at + 1], Live.decode(reply[at + 2]), reply[at + 3])
+        for at in range(4, len(reply), 4)
+    ]
+    return Exchanged(reply[0], reply[1] == b"O", reply[2], reply[3].decode(), grants)
+
+
+def _renewed(holders: Sequence[str], reply: list[Any]) -> Renewed:
+    now, marks, memory, next_due, next_end, lapsed, parked, *cancels = reply
+    return Renewed(
+        now=now,
+        holders=dict(zip(holders, marks.decode(), strict=True)),
+        memory=memory,
+        next_due=next_due,
+        next_end=next_end,
+        lapsed=lapsed.decode().split(),
+        parked=parked.decode().split(),
+        cancels=[
+            (cancels[at].decode(), cancels[at + 1].decode(), cancels[at + 2])
+            for at in range(0, len(cancels), 3)
+        ],
+    )
+
+
+assert not set(QUEUE_KEYS) & set(GLOBAL_KEYS)

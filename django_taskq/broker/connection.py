@@ -1,0 +1,343 @@
+"""Connections to one server: how they are made, shared, and what is done when they break.
+
+Calls go through ``Connection.send_packed_command`` and ``read_response`` of redis-py, past its
+command layer, which costs more than the round trip. Everything sent here may be sent twice (all
+scripts are idempotent), so one reply that does not come is asked for again.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections import deque
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, NoReturn
+
+import hiredis
+import redis
+from redis.backoff import NoBackoff
+from redis.maint_notifications import MaintNotificationsConfig
+from redis.retry import Retry
+
+from ..exceptions import BrokerFull, BrokerUnavailable
+from . import embedded
+from .scripts import Script
+
+SCHEMES = ("redis", "rediss", "unix", "embedded")
+
+Arg = str | bytes | int | float
+
+
+class Call:
+    """One script with its keys and arguments, ready to be sent."""
+
+    __slots__ = ("args", "keys", "script")
+
+    def __init__(self, script: Script, keys: tuple[str, ...], args: Sequence[Arg]) -> None:
+        self.script = script
+        self.keys = keys
+        self.args = args
+
+    def by_sha(self) -> tuple[Arg, ...]:
+        return ("EVALSHA", self.script.sha, len(self.keys), *self.keys, *self.args)
+
+    def by_source(self) -> tuple[Arg, ...]:
+        return ("EVAL", self.script.source, len(self.keys), *self.keys, *self.args)
+
+
+def address_of(url: str) -> str:
+    """The URL without its password, for messages."""
+    head, at, rest = url.rpartition("@")
+    if not at:
+        return url
+    scheme, _, _ = head.partition("://")
+    return f"{scheme}://{rest}"
+
+
+def pool_options(connect_timeout: float, socket_timeout: float) -> dict[str, Any]:
+    """What every connection is made with; redis-py's own defaults change between releases."""
+    return {
+        "socket_connect_timeout": connect_timeout,
+        "socket_timeout": socket_timeout,
+        "retry": Retry(NoBackoff(), 0),
+        "retry_on_error": [],
+        "health_check_interval": 0,
+        "protocol": 2,
+        "maint_notifications_config": MaintNotificationsConfig(enabled=False),
+    }
+
+
+def real_url(url: str) -> str:
+    """What redis-py is given: an embedded server is started and named by its socket."""
+    if not url.startswith("embedded:"):
+        return url
+    where = embedded.parse(url)
+    return f"unix://{embedded.ensure(where.path, persist=where.persist)}"
+
+
+class Server:
+    """One Redis or Valkey server, as this process talks to it. Safe to use from any thread.
+
+    ``connect_timeout``: seconds after which an unreachable server is given up;
+    ``socket_timeout``: seconds a reply may take.
+    """
+
+    def __init__(self, url: str, connect_timeout: float = 2.0, socket_timeout: float = 5.0) -> None:
+        self.url = url
+        self.address = address_of(url)
+        self.connect_timeout = connect_timeout
+        self.socket_timeout = socket_timeout
+        self._idle: deque[Any] = deque()
+        self._factory: redis.ConnectionPool | None = None
+
+    # -- connections -----------------------------------------------------------------------------
+
+    def connect(self, socket_timeout: float | None = None) -> Any:
+        """A connection of the caller's own, not opened yet; ``socket_timeout`` None: the server's."""
+        if self._factory is None:
+            self._factory = redis.ConnectionPool.from_url(
+                real_url(self.url), **pool_options(self.connect_timeout, self.socket_timeout)
+            )
+        connection = self._factory.make_connection()
+        if socket_timeout is not None:
+            connection.socket_timeout = socket_timeout
+        return connection
+
+    @contextmanager
+    def borrowed(self) -> Iterator[Any]:
+        """A pooled connection; one that broke is not put back."""
+        connection = self._borrow()
+        try:
+            yield connection
+        except BaseException:
+            connection.disconnect()
+            raise
+        self._idle.append(connection)
+
+    def _borrow(self) -> Any:
+        try:
+            return self._idle.pop()
+        except IndexError:
+            return self.connect()
+
+    def close(self) -> None:
+        """Closes what is idle; the next call opens anew."""
+        while self._idle:
+            self._idle.pop().disconnect()
+
+    # -- calls -----------------------------------------------------------------------------------
+
+    def call(self, call: Call) -> Any:
+        """The script's reply. Raises BrokerUnavailable or BrokerFull."""
+        return self.call_many((call,))[0]
+
+    def call_many(self, calls: Sequence[Call]) -> list[Any]:
+        """The replies of several scripts in one round trip, each atomic by itself.
+
+        Raises BrokerUnavailable (``maybe_sent`` says whether they may have run) or BrokerFull.
+        """
+        attempt = Attempt(self)
+        while True:
+            connection = self._borrow()
+            try:
+                replies = attempt.run(connection, calls)
+            except (redis.ConnectionError, redis.TimeoutError, OSError) as error:
+                connection.disconnect()
+                attempt.failed(error)
+                continue
+            except redis.ResponseError as error:
+                self._idle.append(connection)
+                self.refuse(error)
+            except BaseException:
+                connection.disconnect()
+                raise
+            self._idle.append(connection)
+            return replies
+
+    def begin(self, calls: Sequence[Call]) -> Sent:
+        """Sends the calls and leaves their replies to be read later. Raises BrokerUnavailable."""
+        connection = self._borrow()
+        try:
+            send(connection, calls)
+        except BaseException as error:
+            connection.disconnect()
+            if isinstance(error, redis.ConnectionError | redis.TimeoutError | OSError):
+                raise self.unavailable(error, maybe_sent=True) from error
+            raise
+        return Sent(self, connection, calls)
+
+    def finish(self, connection: Any, calls: Sequence[Call]) -> list[Any]:
+        """The replies to what ``begin`` sent."""
+        try:
+            replies = receive(connection, calls)
+        except (redis.ConnectionError, redis.TimeoutError, OSError) as error:
+            connection.disconnect()
+            raise self.unavailable(error, maybe_sent=True) from error
+        except redis.ResponseError as error:
+            self._idle.append(connection)
+            self.refuse(error)
+        except BaseException:
+            connection.disconnect()
+            raise
+        self._idle.append(connection)
+        return replies
+
+    def command(self, *command: Arg) -> Any:
+        """The reply to a plain command; for what is no script (PUBLISH, INFO, PING)."""
+        try:
+            with self.borrowed() as connection:
+                connection.send_command(*command)
+                return connection.read_response()
+        except (redis.ConnectionError, redis.TimeoutError, OSError) as error:
+            raise self.unavailable(error, maybe_sent=True) from error
+
+    # -- errors ----------------------------------------------------------------------------------
+
+    def mend(self) -> None:
+        """After a lost connection: an embedded server that died is started again."""
+        self.close()
+        if self.url.startswith("embedded:"):
+            embedded.revive(embedded.parse(self.url).path)
+
+    def unavailable(self, error: BaseException, *, maybe_sent: bool) -> BrokerUnavailable:
+        """The error to raise when the server cannot be reached."""
+        return BrokerUnavailable(
+            f"{self.address} cannot be reached: {describe(error)}",
+            address=self.address,
+            maybe_sent=maybe_sent,
+        )
+
+    def refuse(self, error: redis.ResponseError) -> NoReturn:
+        """Raises what an error reply means to the caller."""
+        text = str(error)
+        if isinstance(error, redis.exceptions.OutOfMemoryError) or text.startswith("OOM"):
+            raise BrokerFull(
+                f"{self.address} is full (maxmemory reached): nothing was enqueued; "
+                "workers go on and make room"
+            ) from error
+        if isinstance(error, redis.exceptions.ReadOnlyError) or text.startswith("MISCONF"):
+            raise self.unavailable(error, maybe_sent=False) from error
+        raise error
+
+
+class Sent:
+    """Calls whose replies were not read yet; the connection is theirs until then."""
+
+    def __init__(self, server: Server, connection: Any, calls: Sequence[Call]) -> None:
+        self._server = server
+        self._connection = connection
+        self._calls = calls
+
+    def replies(self) -> list[Any]:
+        """The replies, in order. Raises BrokerUnavailable or BrokerFull."""
+        return self._server.finish(self._connection, self._calls)
+
+
+def describe(error: BaseException) -> str:
+    """An error's message in one line, without what a URL may carry."""
+    return str(error).split("\n", 1)[0] or type(error).__name__
+
+
+class Attempt:
+    """One call on its way: how often it was sent, and whether it may be sent again.
+
+    A pooled connection may have been closed by the server long ago, so the first failure is
+    followed by a try on a fresh one at once; then it is tried until the connect timeout is over.
+    """
+
+    def __init__(self, server: Server) -> None:
+        self.server = server
+        self.begun = time.monotonic()
+        self.sent = False
+        self.failures = 0
+
+    def run(self, connection: Any, calls: Sequence[Call]) -> list[Any]:
+        if not connection.is_connected:
+            connection.connect()
+        self.sent = True
+        return exchange(connection, calls)
+
+    def failed(self, error: BaseException) -> None:
+        """Returns when it is worth another try; raises BrokerUnavailable when it is not."""
+        self.failures += 1
+        left = self.server.connect_timeout - (time.monotonic() - self.begun)
+        rejected = isinstance(error, redis.AuthenticationError | redis.exceptions.BusyLoadingError)
+        if rejected and self.failures == 1:
+            self.sent = False
+        if rejected or left <= 0:
+            raise self.server.unavailable(error, maybe_sent=self.sent) from error
+        if self.failures > 1:
+            time.sleep(min(0.01 * 2**self.failures, 0.25, left))
+        self.server.mend()
+
+
+def exchange(connection: Any, calls: Sequence[Call]) -> list[Any]:
+    """Sends the calls at once and reads all replies; an error reply is raised after the last."""
+    send(connection, calls)
+    return receive(connection, calls)
+
+
+def send(connection: Any, calls: Sequence[Call]) -> None:
+    """Sends the calls; ``receive`` must follow on the same connection.
+
+    hiredis packs text, bytes and numbers by itself; redis-py's packer looks at each argument
+    first, which costs more than the packing.
+    """
+    packed = [hiredis.pack_command(call.by_sha()) for call in calls]
+    connection.send_packed_command([b"".join(packed)])
+
+
+def receive(connection: Any, calls: Sequence[Call]) -> list[Any]:
+    """The replies to what ``send`` sent; loads a script that the server does not know."""
+    replies: list[Any] = []
+    failure: redis.ResponseError | None = None
+    for _ in calls:
+        try:
+            replies.append(connection.read_response())
+        except redis.exceptions.NoScriptError:
+            replies.append(NO_SCRIPT)
+        except redis.ResponseError as error:
+            replies.append(None)
+            failure = failure or error
+    for at, reply in enumerate(replies):
+        if reply is NO_SCRIPT:
+            connection.send_command(*calls[at].by_source())
+            replies[at] = connection.read_response()
+    if failure is not None:
+        raise failure
+    return replies
+
+
+NO_SCRIPT = object()
+
+_servers: dict[tuple[str, float, float], Server] = {}
+
+
+def get_server(url: str, connect_timeout: float = 2.0, socket_timeout: float = 5.0) -> Server:
+    """This process's one Server for a URL: pools are global, Django's backends are per thread."""
+    key = (url, connect_timeout, socket_timeout)
+    server = _servers.get(key)
+    if server is None:
+        server = _servers.setdefault(key, Server(*key))
+    return server
+
+
+def close_servers() -> None:
+    """Closes every idle connection and forgets the pools; the next call makes them anew.
+
+    A forked child calls this first: sockets shared with its parent would mix up their replies.
+    (redis-py only closes the descriptor then; the parent's connection stays open.)
+    """
+    for server in _servers.values():
+        server.close()
+    _servers.clear()
+
+
+def _after_fork() -> None:
+    for server in _servers.values():
+        server.close()
+        server._factory = None
+
+
+os.register_at_fork(after_in_child=_after_fork)

@@ -1,0 +1,44 @@
+"""Every key there is, with its Redis type: the data model on one page.
+
+A queue is these keys, however many jobs it holds. All share the hash tag ``{queue}``, so a queue
+lives in one slot of a Cluster and a script can declare everything it touches.
+"""
+
+from __future__ import annotations
+
+QUEUE_KEYS: dict[str, str] = {
+    "jobs": "HASH",  # id -> envelope, JSON, never read by a script
+    "live": "HASH",  # id -> fence, attempt, holder, times: packed, see common.lua and job.Live
+    "errors": "HASH",  # id -> failures, one JSON line each
+    "results": "HASH",  # id -> value, JSON; none stored means null
+    "ready": "ZSET",  # id by -priority * 2**45 + sequence
+    "running": "ZSET",  # id by claim time, ms
+    "scheduled": "ZSET",  # id by due time, ms
+    "retrying": "ZSET",  # id by due time, ms
+    "waiting": "ZSET",  # id by the time it may be released, ms
+    "succeeded": "ZSET",  # id by the time it may be trimmed, ms
+    "dead": "ZSET",  # id by the time it may be trimmed, ms
+    "cancelled": "ZSET",  # id by the time it may be trimmed, ms
+    "parked": "ZSET",  # "task id", all at score 0: a queue per task name
+    "cancels": "SET",  # ids of running jobs whose cancellation is asked for
+    "holders": "ZSET",  # holder by the end of its lease, ms; 0: dead, being reclaimed
+    "wake": "LIST",  # at most one token: there are ready jobs
+    "timer": "LIST",  # at most one token: something is due earlier than before
+    "meta": "HASH",  # seq, front, keeper, keeper_until, renewed, reap_after, trimmed, quarantined
+    "ended": "CHANNEL",  # ids that ended, joined by spaces (sharded publish)
+}
+
+GLOBAL_KEYS: dict[str, str] = {
+    "queues": "HASH",  # queue -> its short number, the part of a job id behind the dot
+    "control": "CHANNEL",  # "cancel holder id fence": what a worker should know at once
+}
+
+
+def queue_key(prefix: str, queue: str, name: str) -> str:
+    """The key ``name`` of one queue."""
+    return f"{prefix}:{{{queue}}}:{name}"
+
+
+def global_key(prefix: str, name: str) -> str:
+    """A key that belongs to no queue; each is touched alone."""
+    return f"{prefix}:{name}"

@@ -1,0 +1,236 @@
+#!lua flags=allow-oom
+-- exchange | keys: jobs live errors results ready running scheduled retrying succeeded dead cancelled cancels holders wake timer meta ended | edges: ready->running ready->dead running->succeeded running->retrying running->dead running->cancelled running->scheduled running->ready succeeded->gone dead->gone cancelled->gone
+--
+-- Settles N jobs and claims M in one step: the whole of a worker's work with Redis.
+-- ARGV: now, holder, lease ms, first (1: register the holder), request, resent (ms since it was
+--   first sent, 0: it was not), want, lean (1: trim faster), keep of succeeded, dead, cancelled,
+--   dead retention ms, then per settled job: id, fence, kind, blob, delay, started
+-- Kinds (job.Kind): S succeeded, R retrying, D dead, C cancelled, Z snoozed, G given back.
+-- Reply: now, holder's state (O its lease holds, L it is lost: nothing was claimed), ready jobs
+--   left, a letter per settled job (O done, C done but as cancelled, D had been done, S stale:
+--   nothing changed), then per claimed job: id, envelope, live, errors
+-- Sending the call again settles nothing twice, by (id, fence), and finds what it claimed, by
+-- the request that `live` holds.
+
+local now = clock(ARGV[1])
+local stamp = string.format('%.0f', now) -- numbers are turned into text once, not per command
+local holder, lease = ARGV[2], tonumber(ARGV[3])
+local request, resent, want = tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[7])
+local HEAD, PER = 12, 6
+local DAY = 86400000 -- ms a job is kept that was called off while it ran
+
+-- settle ---------------------------------------------------------------------------------------
+local count = (#ARGV - HEAD) / PER
+local letters = {}
+
+-- kind -> where the job rests, whether its attempt counted, whether it is over
+local REST = {
+  S = { set = succeeded, counts = 1, ends = true, keep = tonumber(ARGV[9]) },
+  R = { set = retrying, counts = 1 },
+  D = { set = dead, counts = 1, ends = true, keep = tonumber(ARGV[10]) },
+  C = { set = cancelled, counts = 1, ends = true, keep = tonumber(ARGV[11]) },
+  Z = { set = scheduled, counts = 0 },
+  G = { set = ready, counts = 0 },
+}
+
+-- delay -> score, as text: mostly all jobs of a call have the same
+local scores = {}
+local function score_of(delay, ends)
+  local score = scores[delay]
+  if not score then
+    local ms = tonumber(delay)
+    if ends then ms = math.max(ms, RESEND_WINDOW) end
+    score = string.format('%.0f', now + ms)
+    scores[delay] = score
+  end
+  return score
+end
+
+if count > 0 then
+  local ids = {}
+  for i = 1, count do ids[i] = ARGV[HEAD + i * PER - 5] end
+  local lives = redis.call('HMGET', live, unpack(ids))
+  local asked = redis.call('SCARD', cancels) > 0 and redis.call('SMISMEMBER', cancels, unpack(ids))
+  local moved, records, values, lines, ended_ids, called_off, returned = {}, {}, {}, {}, {}, {}, {}
+  local n, nv, nl, ne = 0, 0, 0, 0
+  local lists, sizes = {}, {}
+
+  for i = 1, count do
+    local at = HEAD + i * PER - 5
+    local id, told, kind, blob = ids[i], tonumber(ARGV[at + 1]), ARGV[at + 2], ARGV[at + 3]
+    local raw = lives[i]
+    local fence, settled, attempt, crashes, lost, parks, priority, expires, first
+    if raw then
+      fence, settled, attempt, crashes, lost, parks, priority, expires, first = struct.unpack(LIVE, raw)
+    end
+    if fence ~= told then
+      -- An older fence that was settled, told again: the reply to the first telling was lost.
+      letters[i] = (raw and resent > 0 and told <= settled) and 'D' or 'S'
+    elseif settled == fence then
+      letters[i] = 'D'
+    else
+      local delay = ARGV[at + 4]
+      letters[i] = 'O'
+      if blob ~= '' then
+        if kind == 'S' then
+          values[nv + 1], values[nv + 2] = id, blob
+          nv = nv + 2
+        else
+          lines[nl + 1], lines[nl + 2] = id, blob
+          nl = nl + 2
+        end
+      end
+      if asked and asked[i] == 1 then -- a cancel is final, whatever the attempt came to
+        called_off[#called_off + 1] = id
+        if kind ~= 'C' then
+          letters[i] = 'C'
+          if not REST[kind].ends then delay = DAY end
+          kind = 'C'
+        end
+      end
+      local rest = REST[kind]
+      local began, over = 0, 0
+      if kind == 'G' then
+        returned[#returned + 1] = { id, priority }
+      else
+        began = tonumber(ARGV[at + 5])
+        if first == 0 then first = began end
+        crashes, parks = 0, 0
+        if rest.ends then
+          over = now
+          ne = ne + 1
+          ended_ids[ne] = id
+        end
+        local list, size = lists[kind], sizes[kind]
+        if not list then
+          list, size = {}, 0
+          lists[kind] = list
+        end
+        list[size + 1], list[size + 2] = score_of(delay, rest.ends), id
+        sizes[kind] = size + 2
+      end
+      n = n + 1
+      moved[n] = id
+      records[n * 2 - 1] = id
+      records[n * 2] = struct.pack(LIVE, fence, fence, attempt + rest.counts, crashes, lost, parks,
+        priority, expires, first, began, over, 0) .. string.sub(raw, LIVE_SIZE + 1)
+    end
+  end
+
+  send('ZREM', running, moved)
+  send('HSET', live, records)
+  send('HSET', results, values)
+  send('SREM', cancels, called_off)
+  if nl > 0 then
+    local owners = {}
+    for i = 1, nl, 2 do owners[#owners + 1] = lines[i] end
+    local old = redis.call('HMGET', errors, unpack(owners))
+    for i = 1, #owners do lines[i * 2] = add_error(old[i], lines[i * 2]) end
+    redis.call('HSET', errors, unpack(lines))
+  end
+  if #returned > 0 then
+    local front = front_of(meta, #returned)
+    local places = {}
+    for i, job in ipairs(returned) do
+      places[i * 2 - 1] = ready_score(job[2], front + i)
+      places[i * 2] = job[1]
+    end
+    redis.call('ZADD', ready, unpack(places))
+  end
+  local budget = count * (ARGV[8] == '1' and 4 or 2)
+  for kind, list in pairs(lists) do
+    local rest = REST[kind]
+    redis.call('ZADD', rest.set, unpack(list))
+    if rest.ends then
+      budget = budget - forget(
+        trimmable(rest.set, live, now, rest.keep, math.min(budget, 500)),
+        rest.set, jobs, live, errors, results, meta)
+    else
+      local soonest = math.huge
+      for i = 1, #list, 2 do soonest = math.min(soonest, tonumber(list[i])) end
+      set_timer(timer, rest.set, soonest)
+    end
+  end
+  if ne > 0 then redis.call('SPUBLISH', ended, table.concat(ended_ids, ' ')) end
+end
+
+-- lease ----------------------------------------------------------------------------------------
+local until_ms = redis.call('ZSCORE', holders, holder)
+local state = 'O'
+if not until_ms and ARGV[4] == '1' then
+  redis.call('ZADD', holders, now + lease, holder)
+elseif not until_ms or tonumber(until_ms) <= now then
+  state = 'L'
+end
+
+local reply = { now, state, 0, table.concat(letters) }
+local r = 4
+local function grant(id, envelope, record, failures)
+  reply[r + 1], reply[r + 2], reply[r + 3], reply[r + 4] = id, envelope, record, failures
+  r = r + 4
+end
+
+-- what the first sending of this call claimed ----------------------------------------------------
+if resent > 0 and want > 0 and state == 'O' then
+  local recent = redis.call('ZRANGE', running, now - resent - 1000, '+inf', 'BYSCORE', 'LIMIT', 0, 5000)
+  for from = 1, #recent, 500 do
+    local ids = { unpack(recent, from, math.min(from + 499, #recent)) }
+    local lives = redis.call('HMGET', live, unpack(ids))
+    for i, id in ipairs(ids) do
+      local l = lives[i] and read_live(lives[i])
+      if l and l.request == request and string.sub(l.tail, 1, 22) == holder then
+        grant(id, redis.call('HGET', jobs, id), lives[i], redis.call('HGET', errors, id) or '')
+      end
+    end
+  end
+  if r > 4 then want = 0 end
+end
+
+-- claim ----------------------------------------------------------------------------------------
+if want > 0 and state == 'O' then
+  local ids = redis.call('ZRANGE', ready, 0, want - 1)
+  if #ids > 0 then
+    redis.call('ZREMRANGEBYRANK', ready, 0, want - 1)
+    local envelopes = redis.call('HMGET', jobs, unpack(ids))
+    local lives = redis.call('HMGET', live, unpack(ids))
+    local fresh = struct.pack(LIVE, 1, 0, 0, 0, 0, 0, 0, 0, 0, now, 0, request) .. holder
+    local claimed, records, empty, again = {}, {}, {}, {}
+    local n = 0
+    for i, id in ipairs(ids) do
+      local record, tries = fresh, 0
+      if lives[i] then
+        local l = read_live(lives[i])
+        tries = l.attempt
+        l.fence, l.started, l.request, l.tail = l.fence + 1, now, request, holder
+        record = pack_live(l)
+      end
+      records[i * 2 - 1], records[i * 2] = id, record
+      if envelopes[i] then
+        n = n + 2
+        claimed[n - 1], claimed[n] = stamp, id
+        grant(id, envelopes[i], record, '')
+        if tries > 0 then again[#again + 1] = { r, id } end
+      else -- nothing to run: put where a person sees it
+        local l = read_live(record)
+        l.settled, l.ended, l.tail = l.fence, now, ''
+        records[i * 2] = pack_live(l)
+        empty[#empty + 1] = now + tonumber(ARGV[12])
+        empty[#empty + 1] = id
+      end
+    end
+    redis.call('HSET', live, unpack(records))
+    send('ZADD', running, claimed)
+    if #empty > 0 then
+      redis.call('ZADD', dead, unpack(empty))
+      redis.call('HINCRBY', meta, 'quarantined', #empty / 2)
+    end
+    if #again > 0 then -- a retried job sees its earlier failures
+      local owners = {}
+      for i, place in ipairs(again) do owners[i] = place[2] end
+      local failures = redis.call('HMGET', errors, unpack(owners))
+      for i, place in ipairs(again) do reply[place[1]] = failures[i] or '' end
+    end
+  end
+end
+reply[3] = set_wake(wake, ready)
+return reply

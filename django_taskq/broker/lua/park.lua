@@ -1,0 +1,53 @@
+#!lua flags=allow-oom
+-- park | keys: live running waiting cancelled parked cancels meta ended | edges: running->waiting running->cancelled
+--
+-- Sets jobs aside that this worker cannot run (unknown task, arguments that do not bind) until a
+-- worker releases them. Costs no attempt; the wait doubles from 1 s to 60 s each time.
+-- ARGV: now, retention of a cancelled job ms, then per job: id, fence, task, reason
+-- Reply: a letter per job: O parked, C it was to be cancelled and is, D had been done, S stale
+
+local now = clock(ARGV[1])
+local retention = tonumber(ARGV[2])
+local ids = {}
+for i = 3, #ARGV, 4 do ids[#ids + 1] = ARGV[i] end
+local lives = redis.call('HMGET', live, unpack(ids))
+local asked = redis.call('SMISMEMBER', cancels, unpack(ids))
+local letters, moved, waits, names, records, called_off, ends = {}, {}, {}, {}, {}, {}, {}
+for i, id in ipairs(ids) do
+  local at = i * 4 - 1
+  local fence = tonumber(ARGV[at + 1])
+  local l = lives[i] and read_live(lives[i])
+  if not l or l.fence ~= fence then
+    letters[i] = 'S'
+  elseif l.settled == fence then
+    letters[i] = 'D'
+  else
+    l.settled = fence
+    moved[#moved + 1] = id
+    if asked[i] == 1 then
+      letters[i] = 'C'
+      l.ended, l.tail = now, ''
+      called_off[#called_off + 1] = id
+      ends[#ends + 1] = now + math.max(retention, RESEND_WINDOW)
+      ends[#ends + 1] = id
+    else
+      letters[i] = 'O'
+      l.tail = string.rep(' ', 22) .. ARGV[at + 3]
+      waits[#waits + 1] = now + math.min(1000 * 2 ^ l.parks, 60000)
+      waits[#waits + 1] = id
+      names[#names + 1] = 0
+      names[#names + 1] = ARGV[at + 2] .. ' ' .. id
+      l.parks = math.min(l.parks + 1, 200)
+    end
+    records[#records + 1] = id
+    records[#records + 1] = pack_live(l)
+  end
+end
+send('ZREM', running, moved)
+send('HSET', live, records)
+send('ZADD', waiting, waits)
+send('ZADD', parked, names)
+send('ZADD', cancelled, ends)
+send('SREM', cancels, called_off)
+if #called_off > 0 then redis.call('SPUBLISH', ended, table.concat(called_off, ' ')) end
+return table.concat(letters)

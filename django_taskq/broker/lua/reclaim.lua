@@ -1,0 +1,120 @@
+#!lua flags=allow-oom
+-- reclaim | keys: jobs live errors ready running dead cancelled cancels holders wake meta ended | edges: running->ready running->dead running->cancelled
+--
+-- Takes back the jobs of a holder that ended, in chunks. The holder is marked dead first, so it
+-- claims nothing more, and dropped with the last chunk. Holder "" stands for every holder that
+-- is unknown: a job it holds belongs to nobody.
+-- ARGV: now, holder, how (reap: only if its lease is over; died: its process is known to be
+--   dead), cursor (claim time, ms), crash limit, lost limit, retention of dead and cancelled ms,
+--   failure (a JSON line, for a job that is given up), then per started job: id, alone (1: it
+--   ran alone in its process)
+-- Reply: taken (ids joined by spaces), the next cursor (-1: done), given up (ids)
+
+local now = clock(ARGV[1])
+local holder, how, cursor = ARGV[2], ARGV[3], tonumber(ARGV[4])
+local crash_limit, lost_limit, retention = tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[7])
+local failure = ARGV[8]
+local started = {}
+for i = 9, #ARGV, 2 do started[ARGV[i]] = ARGV[i + 1] end
+local SCAN, MOST = 500, 100
+
+if holder ~= '' then
+  local until_ms = redis.call('ZSCORE', holders, holder)
+  if not until_ms then return { '', -1, '' } end
+  if how == 'reap' and tonumber(until_ms) > now then return { '', -1, '' } end
+  redis.call('ZADD', holders, 0, holder)
+end
+
+local found = redis.call('ZRANGE', running, cursor, '+inf', 'BYSCORE', 'LIMIT', 0, SCAN, 'WITHSCORES')
+local ids, scores = {}, {}
+for i = 1, #found, 2 do
+  ids[#ids + 1] = found[i]
+  scores[#scores + 1] = tonumber(found[i + 1])
+end
+if #ids == 0 then
+  if holder ~= '' then redis.call('ZREM', holders, holder) end
+  return { '', -1, '' }
+end
+
+local lives = redis.call('HMGET', live, unpack(ids))
+local taken, records = {}, {}
+local back, hopeless, called_off = {}, {}, {}
+local next_cursor = -1
+for i, id in ipairs(ids) do
+  local l = read_live(lives[i])
+  local owner = string.sub(l.tail, 1, 22)
+  local match = owner == holder
+  if holder == '' then match = not redis.call('ZSCORE', holders, owner) end
+  if match then
+    if #taken == MOST then
+      next_cursor = scores[i]
+      break
+    end
+    taken[#taken + 1] = id
+    l.fence = l.fence + 1
+    l.settled = l.fence
+    l.tail = ''
+    local alone = started[id]
+    if how == 'died' then
+      -- One mark says "run it alone"; only what it brings down while alone counts further.
+      if alone then l.crashes = math.max(l.crashes, 1) + tonumber(alone) end
+    else
+      l.lost = l.lost + 1
+    end
+    if redis.call('SISMEMBER', cancels, id) == 1 then
+      called_off[#called_off + 1] = id
+      l.ended = now
+    elseif l.crashes > crash_limit or l.lost > lost_limit then
+      hopeless[#hopeless + 1] = id
+      l.ended = now
+    else
+      back[#back + 1] = { id, l.priority }
+    end
+    records[#records + 1] = id
+    records[#records + 1] = pack_live(l)
+  end
+end
+
+if #taken > 0 then
+  redis.call('ZREM', running, unpack(taken))
+  redis.call('HSET', live, unpack(records))
+end
+if #back > 0 then
+  local front = front_of(meta, #back)
+  local places = {}
+  for i, job in ipairs(back) do
+    places[#places + 1] = ready_score(job[2], front + i)
+    places[#places + 1] = job[1]
+  end
+  redis.call('ZADD', ready, unpack(places))
+  set_wake(wake, ready)
+end
+local function finish(list, set)
+  if #list == 0 then return end
+  local pairs_ = {}
+  for _, id in ipairs(list) do
+    pairs_[#pairs_ + 1] = now + retention
+    pairs_[#pairs_ + 1] = id
+  end
+  redis.call('ZADD', set, unpack(pairs_))
+  redis.call('SPUBLISH', ended, table.concat(list, ' '))
+end
+finish(hopeless, dead)
+finish(called_off, cancelled)
+send('SREM', cancels, called_off)
+if #hopeless > 0 then
+  local old = redis.call('HMGET', errors, unpack(hopeless))
+  local lines = {}
+  for i, id in ipairs(hopeless) do
+    lines[#lines + 1] = id
+    lines[#lines + 1] = add_error(old[i], failure)
+  end
+  redis.call('HSET', errors, unpack(lines))
+end
+
+if next_cursor < 0 and #ids == SCAN then
+  -- Ties at the edge are looked at again; a page that is one tie is stepped over.
+  next_cursor = scores[#scores] > cursor and scores[#scores] or cursor + 1
+end
+if next_cursor < 0 and holder ~= '' then redis.call('ZREM', holders, holder) end
+return { table.concat(taken, ' '), next_cursor, table.concat(hopeless, ' ') }

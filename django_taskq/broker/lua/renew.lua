@@ -1,0 +1,82 @@
+#!lua flags=allow-oom
+-- renew | keys: live scheduled retrying parked cancels holders meta | edges: none
+--
+-- Renews the leases of a supervisor's children, however much they hold, and tells it what it
+-- should know. A lease that ended is never revived.
+-- ARGV: now, lease ms, park cursor, then the holders
+-- Reply: now, a letter per holder (O renewed, L lost, U never claimed here), used memory in % of
+--   maxmemory, ms until the next job is due (-1: none), ms until the first lease of anybody ends
+--   (-1: none), dead holders (joined by spaces), parked task names after the cursor (joined),
+--   then per job to be cancelled: holder, id, fence
+
+local now = clock(ARGV[1])
+local lease = tonumber(ARGV[2])
+local mine, letters = {}, {}
+for i = 4, #ARGV do mine[ARGV[i]] = true end
+
+-- After an outage nobody could renew: give everybody a whole lease before anyone is reaped.
+local facts = redis.call('HMGET', meta, 'renewed', 'reap_after')
+local reap_after = tonumber(facts[2] or 0)
+if facts[1] and now - tonumber(facts[1]) > lease / 2 then
+  reap_after = now + lease
+  redis.call('HSET', meta, 'reap_after', reap_after)
+end
+redis.call('HSET', meta, 'renewed', now)
+
+for i = 4, #ARGV do
+  local until_ms = redis.call('ZSCORE', holders, ARGV[i])
+  if not until_ms then
+    letters[#letters + 1] = 'U'
+  elseif tonumber(until_ms) <= now then
+    letters[#letters + 1] = 'L'
+  else
+    redis.call('ZADD', holders, now + lease, ARGV[i])
+    letters[#letters + 1] = 'O'
+  end
+end
+
+local lapsed, first_end = '', -1
+if now >= reap_after then
+  lapsed = table.concat(redis.call('ZRANGE', holders, '-inf', now, 'BYSCORE', 'LIMIT', 0, 20), ' ')
+end
+local head = redis.call('ZRANGE', holders, '(' .. now, '+inf', 'BYSCORE', 'LIMIT', 0, 1, 'WITHSCORES')
+if head[2] then first_end = math.max(tonumber(head[2]), reap_after) - now end
+
+local next_due = -1
+for _, set in ipairs({ scheduled, retrying }) do
+  local due = redis.call('ZRANGE', set, 0, 0, 'WITHSCORES')[2]
+  if due then
+    local wait = math.max(tonumber(due) - now, 0)
+    if next_due < 0 or wait < next_due then next_due = wait end
+  end
+end
+
+local names, cursor = {}, ARGV[3]
+while #names < 50 do
+  local found = redis.call('ZRANGE', parked, '(' .. cursor, '+', 'BYLEX', 'LIMIT', 0, 1)
+  if #found == 0 then break end
+  local name = string.match(found[1], '^(%S+) ')
+  names[#names + 1] = name
+  cursor = name .. '!' -- the first string behind all of "name id"
+end
+
+local info = redis.call('INFO', 'memory')
+local used = tonumber(string.match(info, 'used_memory:(%d+)'))
+local most = tonumber(string.match(info, '\nmaxmemory:(%d+)'))
+local percent = most > 0 and math.floor(used * 100 / most) or 0
+
+local reply = { now, table.concat(letters), percent, next_due, first_end, lapsed,
+                table.concat(names, ' ') }
+local asked = redis.call('SRANDMEMBER', cancels, 100)
+if #asked > 0 then
+  local lives = redis.call('HMGET', live, unpack(asked))
+  for i, id in ipairs(asked) do
+    local l = read_live(lives[i])
+    local holder = string.sub(l.tail, 1, 22)
+    if mine[holder] then
+      local n = #reply
+      reply[n + 1], reply[n + 2], reply[n + 3] = holder, id, l.fence
+    end
+  end
+end
+return reply

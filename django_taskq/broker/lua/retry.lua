@@ -1,0 +1,48 @@
+#!lua
+-- retry | keys: jobs live results ready retrying succeeded dead cancelled wake meta | edges: succeeded->ready dead->ready cancelled->ready retrying->ready
+--
+-- Puts ended jobs, and those backing off, back in line: same id, attempts from the start, the
+-- fence goes on. No flag: it makes work grow, so a full Redis refuses it.
+-- ARGV: now, then the ids
+-- Reply: a letter per job: O ready now, E it had not ended, U unknown
+
+local ids = { unpack(ARGV, 2) }
+local known = redis.call('HMGET', jobs, unpack(ids))
+local lives = redis.call('HMGET', live, unpack(ids))
+local resting = {}
+for _, set in ipairs({ succeeded, dead, cancelled, retrying }) do
+  resting[#resting + 1] = { set, redis.call('ZMSCORE', set, unpack(ids)) }
+end
+
+local letters, gone, places, records, moved = {}, {}, {}, {}, {}
+local sequence = tail_of(meta, #ids)
+for i, id in ipairs(ids) do
+  local from
+  for _, rest in ipairs(resting) do
+    if rest[2][i] then from = rest[1] end
+  end
+  if not known[i] then
+    letters[i] = 'U'
+  elseif not from then
+    letters[i] = 'E'
+  else
+    letters[i] = 'O'
+    local l = read_live(lives[i])
+    l.attempt, l.crashes, l.lost, l.parks, l.expires, l.ended, l.tail = 0, 0, 0, 0, 0, 0, ''
+    gone[from] = gone[from] or {}
+    table.insert(gone[from], id)
+    places[#places + 1] = ready_score(l.priority, sequence + i)
+    places[#places + 1] = id
+    records[#records + 1] = id
+    records[#records + 1] = pack_live(l)
+    moved[#moved + 1] = id
+  end
+end
+for set, list in pairs(gone) do redis.call('ZREM', set, unpack(list)) end
+send('HDEL', results, moved)
+send('HSET', live, records)
+if #places > 0 then
+  redis.call('ZADD', ready, unpack(places))
+  set_wake(wake, ready)
+end
+return table.concat(letters)

@@ -1,0 +1,16 @@
+#!lua flags=allow-oom
+-- trim | keys: jobs live errors results succeeded dead cancelled meta | edges: succeeded->gone dead->gone cancelled->gone
+--
+-- Deletes ended jobs that are over their age or count, for queues in which nothing is settled.
+-- ARGV: now, most, keep of succeeded, dead, cancelled
+-- Reply: how many were deleted
+
+local now = clock(ARGV[1])
+local budget = tonumber(ARGV[2])
+local deleted = 0
+for i, set in ipairs({ succeeded, dead, cancelled }) do
+  local ids = trimmable(set, live, now, tonumber(ARGV[i + 2]), budget - deleted)
+  deleted = deleted + forget(ids, set, jobs, live, errors, results, meta)
+  if deleted >= budget then break end
+end
+return deleted

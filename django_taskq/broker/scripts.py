@@ -1,0 +1,66 @@
+"""The scripts: one file each under ``lua/``, with their keys and edges in the second line.
+
+A script's header is read here, so the keys it declares, the locals it uses and the keys it is
+sent are one list.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+
+SHEBANGS = ("#!lua", "#!lua flags=allow-oom")
+HEADER = re.compile(r"-- (?P<name>\w+) \| keys: (?P<keys>[\w ]+) \| edges: (?P<edges>.+)")
+
+
+@dataclass(frozen=True)
+class Script:
+    """One atomic step in Redis, as it is sent."""
+
+    name: str
+    keys: tuple[str, ...]  # names in keys.py, in KEYS' order
+    edges: frozenset[tuple[str, str]]
+    source: str
+    sha: str
+
+
+def _read(name: str) -> str:
+    return files(__package__).joinpath("lua", f"{name}.lua").read_text("utf-8")
+
+
+@cache
+def load(name: str) -> Script:
+    """The script of that name; raises ValueError when its first two lines are not a header."""
+    shebang, header, body = _read(name).split("\n", 2)
+    match = HEADER.fullmatch(header)
+    if shebang not in SHEBANGS or not match or match["name"] != name:
+        raise ValueError(f"lua/{name}.lua: the first two lines are not a script's header")
+    keys = tuple(match["keys"].split())
+    edges = () if match["edges"] == "none" else match["edges"].split()
+    places = ", ".join(f"KEYS[{at}]" for at in range(1, len(keys) + 1))
+    source = "\n".join([shebang, f"local {', '.join(keys)} = {places}", _common(), body])
+    return Script(
+        name=name,
+        keys=keys,
+        edges=frozenset((edge.split("->")[0], edge.split("->")[1]) for edge in edges),
+        source=source,
+        sha=hashlib.sha1(source.encode(), usedforsecurity=False).hexdigest(),
+    )
+
+
+@cache
+def _common() -> str:
+    return _read("common")
+
+
+def names() -> list[str]:
+    """Every script there is."""
+    folder = files(__package__).joinpath("lua")
+    return sorted(
+        entry.name.removesuffix(".lua")
+        for entry in folder.iterdir()
+        if entry.name.endswith(".lua") and entry.name != "common.lua"
+    )

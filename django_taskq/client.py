@@ -1,0 +1,238 @@
+"""What a program may ask of its jobs: enqueue, read, wait, cancel, retry; sync and async."""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+import threading
+import time
+import warnings
+from collections.abc import Callable, Iterable
+from functools import partial
+from typing import Any
+
+from asgiref.sync import sync_to_async
+
+from .broker.aio import AsyncServer, async_server
+from .broker.broker import Broker, Stored, cancelled_jobs, letter, stored_jobs
+from .broker.endings import Endings
+from .codec import encode_failure
+from .compat import TaskResultDoesNotExist
+from .exceptions import BrokerError, JobCancelled, ResultTruncated, TaskCancelled, TaskFailed
+from .job import Failure, State
+from .producer import Prepared, Producer, commit_alias
+from .reader import failure_of, read_result
+from .result import TaskResult
+from .task import Task
+
+LOOK_AGAIN = 5.0  # seconds after which a waiting get() reads again although nothing woke it
+CANCELLED_BY = f"{JobCancelled.__module__}.{JobCancelled.__qualname__}"
+
+# True on a thread (or in a context) that is running a job.
+running_job = threading.local()
+
+
+class Client:
+    """The jobs of one backend, for the code that enqueues them and looks at them."""
+
+    def __init__(
+        self,
+        broker: Broker,
+        endings: Endings,
+        alias: str,
+        max_payload: int,
+        pushed: Callable[[TaskResult], None],
+    ) -> None:
+        self.broker = broker
+        self.endings = endings
+        self.alias = alias
+        self.producer = Producer(broker, alias, max_payload, pushed)
+
+    # -- enqueue ---------------------------------------------------------------------------------
+
+    def enqueue(self, task: Task, args: Any, kwargs: Any, on_commit: bool | str) -> TaskResult:
+        """Enqueues one job, now or at the commit that ``on_commit`` names."""
+        job = self.producer.prepare_one(task, args, kwargs)
+        self._push([job], on_commit)
+        return job.result
+
+    def enqueue_many(self, task: Task, calls: Iterable[Any]) -> list[TaskResult]:
+        """Enqueues a job per item."""
+        jobs = self.producer.prepare_many(task, calls)
+        self._push(jobs, task.options.on_commit)
+        return [job.result for job in jobs]
+
+    def _push(self, jobs: list[Prepared], on_commit: bool | str) -> None:
+        using = commit_alias(on_commit)
+        if using is None:
+            self.producer.push(jobs)
+        else:
+            self.producer.hold(jobs, using)
+
+    async def aenqueue(self, task: Task, args: Any, kwargs: Any) -> TaskResult:
+        """Enqueues one job at once: async code does not see the sync side's transaction."""
+        number = self.broker.known_number(task.queue_name)
+        if number is None:
+            await asyncio.to_thread(self.broker.number, task.queue_name)
+        job = self.producer.prepare_one(task, args, kwargs)
+        try:
+            letters = await self._async.enqueue(self.broker, job.queue, [job.draft])
+        except BrokerError as error:
+            own = copy.copy(error)  # several callers share one failed round trip
+            own.results = [job.result]
+            raise own from error
+        self.producer.settle([job], letters)
+        return job.result
+
+    async def aenqueue_on_commit(self, task: Task, args: Any, kwargs: Any) -> TaskResult:
+        """Enqueues one job at the commit of the sync thread's transaction."""
+        return await sync_to_async(self.enqueue)(task, args, kwargs, True)
+
+    # -- read ------------------------------------------------------------------------------------
+
+    def get_result(self, id: str) -> TaskResult:
+        """The job of that id. Raises TaskResultDoesNotExist."""
+        queue = self._queue_of(id)
+        return self._read(id, queue, self.broker.fetch(queue, [id])[0])
+
+    async def aget_result(self, id: str) -> TaskResult:
+        """As ``get_result()``."""
+        queue = await self._aqueue_of(id)
+        reply = await self._async.call(self.broker.fetch_call(queue, [id]))
+        return await asyncio.to_thread(self._read, id, queue, stored_jobs(reply)[0])
+
+    def _read(self, id: str, queue: str, stored: Stored) -> TaskResult:
+        if stored.state is None:
+            raise TaskResultDoesNotExist(id)
+        return read_result(id, queue, self.alias, stored)
+
+    def _queue_of(self, id: str) -> str:
+        number = number_in(id)
+        queue = self.broker.queue_of(number) if number else None
+        if queue is None:
+            raise TaskResultDoesNotExist(id)
+        return queue
+
+    async def _aqueue_of(self, id: str) -> str:
+        return await asyncio.to_thread(self._queue_of, id)
+
+    # -- wait ------------------------------------------------------------------------------------
+
+    def wait(self, result: TaskResult, timeout: float | None) -> Any:
+        """The job's value once it ended; see TaskResult.get."""
+        if getattr(running_job, "yes", False):
+            warnings.warn(
+                "result.get() inside a job keeps a slot busy while it waits, and can starve the "
+                "job it waits for; let the other task enqueue what comes next instead",
+                RuntimeWarning,
+                stacklevel=4,
+            )
+        deadline = None if timeout is None else time.monotonic() + timeout
+        ended = threading.Event()
+        with self.endings.waiting(self._channel(result), result.id, ended.set):
+            while True:
+                ended.clear()
+                self._refresh_if_there(result)
+                if result.is_ended:
+                    return value_of(result)
+                ended.wait(rest(deadline, result))
+
+    async def await_(self, result: TaskResult, timeout: float | None) -> Any:
+        """As ``wait()``, without blocking the event loop."""
+        deadline = None if timeout is None else time.monotonic() + timeout
+        loop = asyncio.get_running_loop()
+        ended = asyncio.Event()
+        wake = partial(loop.call_soon_threadsafe, ended.set)
+        with self.endings.waiting(self._channel(result), result.id, wake):
+            while True:
+                ended.clear()
+                try:
+                    await result.arefresh()
+                except TaskResultDoesNotExist:
+                    self._gone(result)
+                if result.is_ended:
+                    return value_of(result)
+                try:
+                    await asyncio.wait_for(ended.wait(), rest(deadline, result))
+                except TimeoutError:
+                    continue
+
+    def _refresh_if_there(self, result: TaskResult) -> None:
+        try:
+            result.refresh()
+        except TaskResultDoesNotExist:
+            self._gone(result)
+
+    def _gone(self, result: TaskResult) -> None:
+        """A job that waits for a commit is not there yet; one that was is there no more."""
+        if result.enqueued_at is not None:
+            raise TaskFailed(
+                f"job {result.id} is gone: it ended and its retention is over", result
+            ) from None
+
+    def _channel(self, result: TaskResult) -> str:
+        return self.broker.key(result.task.queue_name, "ended")
+
+    # -- steer -----------------------------------------------------------------------------------
+
+    def cancel(self, result: TaskResult) -> bool:
+        """See TaskResult.cancel."""
+        queue, jobs, failure, keep = self._cancellation(result)
+        return self.broker.cancel(queue, jobs, failure, keep)[0].verdict in "CR"
+
+    async def acancel(self, result: TaskResult) -> bool:
+        """As ``cancel()``."""
+        queue, jobs, failure, keep = self._cancellation(result)
+        reply = await self._async.call(self.broker.cancel_call(queue, jobs, failure, keep))
+        answer = cancelled_jobs(reply)[0]
+        if answer.verdict == "R":
+            message = self.broker.cancel_message(queue, result.id, answer)
+            await self._async.command("PUBLISH", self.broker.control, message)
+        return answer.verdict in "CR"
+
+    def _cancellation(
+        self, result: TaskResult
+    ) -> tuple[str, list[tuple[str, str]], bytes, int]:
+        task = result.task
+        failure = Failure(c=CANCELLED_BY, m="cancelled before it ran")
+        keep = round((task.options.retention or 0) * 1000)
+        return task.queue_name, [(result.id, task.module_path)], encode_failure(failure), keep
+
+    def retry(self, result: TaskResult) -> bool:
+        """See TaskResult.retry."""
+        return self.broker.retry(result.task.queue_name, [result.id]) == "O"
+
+    async def aretry(self, result: TaskResult) -> bool:
+        """As ``retry()``."""
+        call = self.broker.retry_call(result.task.queue_name, [result.id])
+        return letter(await self._async.call(call)) == "O"
+
+    @property
+    def _async(self) -> AsyncServer:
+        return async_server(self.broker.server)
+
+
+def number_in(id: str) -> int | None:
+    """The queue's number at the end of a job id."""
+    number = id.rpartition(".")[2]
+    return int(number) if number.isascii() and number.isdigit() and len(number) < 9 else None
+
+
+def rest(deadline: float | None, result: TaskResult) -> float:
+    """How long to wait before looking again. Raises TimeoutError past the deadline."""
+    if deadline is None:
+        return LOOK_AGAIN
+    left = deadline - time.monotonic()
+    if left <= 0:
+        raise TimeoutError(f"job {result.id} has not ended in time; it is {result.state}")
+    return min(left, LOOK_AGAIN)
+
+
+def value_of(result: TaskResult) -> Any:
+    """The value of an ended job. Raises TaskFailed, TaskCancelled or ResultTruncated."""
+    if result.state is State.SUCCEEDED:
+        if isinstance(result.return_value, ResultTruncated):
+            raise result.return_value
+        return result.return_value
+    error = TaskCancelled if result.state is State.CANCELLED else TaskFailed
+    raise error(failure_of(result), result)

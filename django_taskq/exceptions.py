@@ -1,0 +1,144 @@
+"""What can go wrong, and what a task may raise to say how its attempt ended.
+
+Layer 0: imports nothing of ours.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Any
+
+Seconds = float | int | timedelta
+
+
+class TaskqError(Exception):
+    """Base of every error of this package."""
+
+
+class InvalidOption(TaskqError, ValueError):
+    """An option has a value that cannot work; the message names option and value."""
+
+
+class InvalidArgument(TaskqError, TypeError):
+    """An argument or a return value cannot travel as JSON; the message gives its path."""
+
+
+class PayloadTooLarge(TaskqError, ValueError):
+    """The arguments are larger than ``MAX_PAYLOAD`` bytes once encoded."""
+
+
+class MalformedJob(TaskqError):
+    """A job's envelope cannot be read; the job is quarantined in ``dead``."""
+
+
+class BrokerError(TaskqError):
+    """The broker could not do what was asked."""
+
+
+class BrokerUnavailable(BrokerError):
+    """Redis cannot be reached.
+
+    ``address``: the server without its password. ``maybe_sent``: the call may have reached the
+    server and have been carried out whole (never half). ``result`` and ``results``: what
+    ``enqueue()`` and ``enqueue_many()`` would have returned; sending a job again under its
+    ``result.id`` never makes a second one.
+    """
+
+    def __init__(self, message: str, *, address: str = "", maybe_sent: bool = False) -> None:
+        super().__init__(message)
+        self.address = address
+        self.maybe_sent = maybe_sent
+        self.results: Sequence[Any] = ()
+
+    @property
+    def result(self) -> Any:
+        """The first result, or None."""
+        return self.results[0] if self.results else None
+
+
+class BrokerFull(BrokerError):
+    """Redis is at its ``maxmemory``: nothing of this call was written, workers drain on.
+
+    ``written`` counts the jobs of earlier calls of the same ``enqueue_many()`` that went in.
+    """
+
+    written = 0
+
+
+class TaskFailed(TaskqError):
+    """``result.get()``: the job ended dead. ``result`` carries the errors."""
+
+    def __init__(self, message: str, result: Any = None) -> None:
+        super().__init__(message)
+        self.result = result
+
+
+class TaskCancelled(TaskFailed):
+    """``result.get()``: the job was cancelled or expired before it could succeed."""
+
+
+class ResultTruncated(TaskqError):
+    """The value was cut because Redis was nearly full when the job succeeded."""
+
+
+class JobExpired(TaskqError):
+    """The job was not started within its ``expires_in``; kept as its error."""
+
+
+class JobCancelled(TaskqError):
+    """Somebody cancelled the job; kept as its error."""
+
+
+class WorkerCrashed(TaskqError):
+    """The worker's process died while the job ran alone in it, too often."""
+
+
+class Retry(TaskqError):
+    """Raised by a task: this attempt failed, try again.
+
+    ``after``: seconds or timedelta until then; without it the task's backoff decides.
+    """
+
+    def __init__(self, message: str = "", *, after: Seconds | None = None) -> None:
+        super().__init__(message)
+        self.after = after
+
+
+class Fail(TaskqError):
+    """Raised by a task: dead at once, whatever attempts are left."""
+
+
+class Cancel(TaskqError):
+    """Raised by a task: nothing left to do; the job ends cancelled."""
+
+
+class Snooze(TaskqError):
+    """Raised by a task: not now. Runs again after ``seconds``; no attempt is counted."""
+
+    def __init__(self, seconds: Seconds, message: str = "") -> None:
+        super().__init__(message)
+        self.seconds = seconds
+
+
+class Interruption(BaseException):
+    """Base of what the worker raises inside running code.
+
+    Derived from BaseException so that a task's ``except Exception`` does not swallow it.
+    """
+
+
+class TaskTimeout(Interruption):
+    """The attempt ran longer than the task's ``timeout``; counts as a failed attempt."""
+
+
+class CancelRequested(Interruption):
+    """Somebody asked for the job's cancellation while it ran."""
+
+
+class LeaseLost(Interruption):
+    """The worker lost its right to this job: whatever the code does now is not recorded."""
+
+
+class ArgumentsDoNotBind(TaskqError):
+    """The stored arguments no longer fit the task's function: a deploy came in between."""

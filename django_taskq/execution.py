@@ -1,0 +1,333 @@
+"""One attempt at a job: resolve, bind, run, outcome. Touches neither Redis nor models.
+
+A step either returns the attempt for the next step or ends it with an Outcome.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+from inspect import iscoroutinefunction
+from traceback import format_exception
+from typing import Any
+
+from asgiref.sync import async_to_sync
+
+from . import registry
+from .clock import now_ms, to_datetime
+from .codec import decode_envelope, decode_failures, encode_failure
+from .compat import (
+    TaskContext,
+    TaskError,
+)
+from .exceptions import (
+    ArgumentsDoNotBind,
+    Cancel,
+    CancelRequested,
+    Interruption,
+    InvalidArgument,
+    JobCancelled,
+    JobExpired,
+    LeaseLost,
+    MalformedJob,
+    Snooze,
+)
+from .job import Envelope, Failure, Grant, Kind, Outcome, State
+from .reader import build_result
+from .result import STATUS, TaskResult
+from .retry import as_seconds
+from .signals import FAILED, STARTED, SUCCEEDED
+from .task import Task, variation
+
+logger = logging.getLogger("django_taskq.job")
+
+STOPPED = (Interruption, asyncio.CancelledError)  # how code ends that was interrupted
+MOST_TRACEBACK = 16_384  # characters kept of a traceback
+DAY = 86_400_000  # ms
+DEAD_RETENTION = 90 * DAY
+
+
+class Runner:
+    """What all attempts of one holder share.
+
+    ``sender``: the backend class that signals are sent for; ``dead_retention``: ms.
+    """
+
+    def __init__(
+        self,
+        alias: str,
+        holder: str,
+        sender: type,
+        dead_retention: int = DEAD_RETENTION,
+        result_limit: int = 1 << 20,
+    ) -> None:
+        self.alias = alias
+        self.holder = holder
+        self.sender = sender
+        self.dead_retention = dead_retention
+        self.result_limit = result_limit
+
+    # -- resolve and bind ------------------------------------------------------------------------
+
+    def prepare(self, grant: Grant, now: int) -> Attempt | Outcome:
+        """The attempt that a grant asks for, or its end where it cannot be run. ``now``: ms."""
+        try:
+            envelope = decode_envelope(grant.envelope)
+        except MalformedJob as error:
+            return self._quarantine(grant, error)
+        declared = registry.find(envelope.t)
+        if declared is None:
+            return parked(grant, envelope.t, "no task of this name is known here")
+        task = variation(declared, envelope.o, queue_name=grant.queue, backend=self.alias)
+        if grant.live.expires and now >= grant.live.expires:
+            return self._expired(grant, task, now)
+        try:
+            args, kwargs = task.signature.load(envelope.a, envelope.k)
+        except ArgumentsDoNotBind as error:
+            return parked(grant, envelope.t, str(error))
+        return Attempt(self, grant, envelope, task, args, kwargs)
+
+    def _quarantine(self, grant: Grant, error: MalformedJob) -> Outcome:
+        logger.error(
+            "job %s of queue %s cannot be read and is quarantined as dead: %s",
+            grant.id,
+            grant.queue,
+            error,
+            extra={"job_id": grant.id, "queue": grant.queue, "task": None, "attempt": 0},
+        )
+        failure = Failure(c=path_of(error), m=str(error), w=self.holder, f=now_ms())
+        return Outcome(grant, Kind.DEAD, encode_failure(failure), self.dead_retention, now_ms())
+
+    def _expired(self, grant: Grant, task: Task, now: int) -> Outcome:
+        late = (now - grant.live.expires) / 1000
+        error = JobExpired(f"not started in time: {late:.1f} s after its expiry")
+        logger.warning("%s expired", task.module_path, extra=log_fields(grant, task))
+        failure = Failure(c=path_of(error), m=str(error), w=self.holder, f=now_ms())
+        return Outcome(grant, Kind.CANCELLED, encode_failure(failure), keep(task), now_ms())
+
+
+class Attempt:
+    """One run of a job, from its start to its outcome."""
+
+    __slots__ = (
+        "_result",
+        "args",
+        "began",
+        "envelope",
+        "grant",
+        "interrupted",
+        "kwargs",
+        "runner",
+        "task",
+    )
+
+    def __init__(
+        self,
+        runner: Runner,
+        grant: Grant,
+        envelope: Envelope,
+        task: Task,
+        args: Any,
+        kwargs: dict[str, Any],
+    ) -> None:
+        self.runner = runner
+        self.grant = grant
+        self.envelope = envelope
+        self.task = task
+        self.args = args
+        self.kwargs = kwargs
+        self.began = 0
+        self.interrupted: Interruption | None = None  # set before it is raised in the code
+        self._result: TaskResult | None = None
+
+    @property
+    def number(self) -> int:
+        """1 for the first attempt."""
+        return self.grant.live.attempt + 1
+
+    @property
+    def is_async(self) -> bool:
+        return iscoroutinefunction(self.task.func)
+
+    # -- run -------------------------------------------------------------------------------------
+
+    def run_here(self) -> Outcome:
+        """Runs a task of either kind to its end; for the backend that has no worker."""
+        return async_to_sync(self.run_async)() if self.is_async else self.run()
+
+    def run(self) -> Outcome:
+        """Runs a sync task on this thread."""
+        self.begin()
+        try:
+            value = self.task.func(*self._arguments(), **self.kwargs)
+            return self.succeed(value)
+        except BaseException as error:
+            return self.fail(error)
+
+    async def run_async(self) -> Outcome:
+        """Runs an async task on this loop."""
+        self.begin()
+        try:
+            value = await self.task.func(*self._arguments(), **self.kwargs)
+            return self.succeed(value)
+        except BaseException as error:
+            return self.fail(error)
+
+    def begin(self) -> None:
+        """Marks the start, and says so where somebody listens."""
+        self.began = now_ms()
+        if STARTED.is_heard:
+            STARTED.signal.send(sender=self.runner.sender, task_result=self.result)
+
+    @property
+    def result(self) -> TaskResult:
+        """The job as Django's receivers and ``context`` see it; made when somebody looks."""
+        if self._result is None:
+            failures = decode_failures(self.grant.errors) if self.grant.errors else []
+            self._result = build_result(
+                self.task,
+                self.grant.id,
+                self.envelope,
+                self.grant.live._replace(started=self.began),
+                State.RUNNING,
+                failures,
+            )
+        return self._result
+
+    # -- outcome ---------------------------------------------------------------------------------
+
+    def succeed(self, value: Any) -> Outcome:
+        """The outcome of a value that was returned."""
+        try:
+            blob = self.task.signature.dump_value(value)
+            if len(blob) > self.runner.result_limit:
+                raise InvalidArgument(
+                    f"the return value takes {len(blob):,} bytes and MAX_PAYLOAD allows "
+                    f"{self.runner.result_limit:,}"
+                )
+        except InvalidArgument as error:
+            # The work is done: running it again would only do it twice.
+            return self._dead(error)
+        self._end(State.SUCCEEDED, value=value)
+        if logger.isEnabledFor(logging.INFO):
+            self._log(logging.INFO, "succeeded in %.3f s", (now_ms() - self.began) / 1000)
+        return self._outcome(Kind.SUCCEEDED, b"" if blob == b"null" else blob, keep(self.task))
+
+    def fail(self, error: BaseException) -> Outcome:
+        """The outcome of what was raised. Called inside the except block, for the receivers."""
+        if self.interrupted is not None and isinstance(error, STOPPED):
+            error = self.interrupted.with_traceback(error.__traceback__)
+        if isinstance(error, Snooze):
+            return self._outcome(Kind.SNOOZED, b"", round(as_seconds(error.seconds, "Snooze") * 1000))
+        if isinstance(error, LeaseLost):
+            return self.give_back()
+        if isinstance(error, Cancel | CancelRequested):
+            return self._cancelled(error)
+        delay = self.task.policy.decide(self.number, error)
+        if delay is None:
+            return self._dead(error)
+        self._log(logging.WARNING, "failed, runs again in %.1f s", delay, error=error)
+        blob = encode_failure(self._failure(error))
+        return self._outcome(Kind.RETRYING, blob, round(delay * 1000))
+
+    def give_back(self) -> Outcome:
+        """The outcome of a run that nobody waits for any more: uncounted."""
+        return self._outcome(Kind.RETURNED)
+
+    def _dead(self, error: BaseException) -> Outcome:
+        failure = self._failure(error)
+        self._end(State.DEAD, failure)
+        self._log(logging.ERROR, "is dead after %d attempts: %s: %s", self.number, failure.c, failure.m)
+        return self._outcome(Kind.DEAD, encode_failure(failure), self.runner.dead_retention)
+
+    def _cancelled(self, error: BaseException) -> Outcome:
+        reason = error if isinstance(error, Cancel) else JobCancelled("cancelled while it ran")
+        failure = Failure(
+            c=path_of(reason),
+            m=str(reason),
+            w=self.runner.holder,
+            s=self.began,
+            f=now_ms(),
+            n=self.number,
+        )
+        self._end(State.CANCELLED, failure)
+        return self._outcome(Kind.CANCELLED, encode_failure(failure), keep(self.task))
+
+    def _outcome(self, kind: Kind, blob: bytes = b"", delay: int = 0) -> Outcome:
+        return Outcome(self.grant, kind, blob, delay, self.began)
+
+    def _failure(self, error: BaseException) -> Failure:
+        text = "".join(format_exception(error))
+        if len(text) > MOST_TRACEBACK:
+            half = MOST_TRACEBACK // 2
+            text = f"{text[:half]}\n...\n{text[-half:]}"
+        return Failure(
+            c=path_of(error),
+            m=str(error)[:1000],
+            b=text,
+            w=self.runner.holder,
+            s=self.began,
+            f=now_ms(),
+            n=self.number,
+        )
+
+    def _end(self, state: State, failure: Failure | None = None, value: Any = None) -> None:
+        """Tells Django's receivers that the job is over."""
+        announcement = SUCCEEDED if failure is None else FAILED
+        if not (announcement.is_heard or self._result):
+            return
+        result = self.result
+        if failure is not None:
+            result.errors.append(TaskError(exception_class_path=failure.c, traceback=failure.b))
+        for name, change in (
+            ("_return_value", value),
+            ("state", state),
+            ("status", STATUS[state]),
+            ("finished_at", to_datetime(now_ms())),
+        ):
+            object.__setattr__(result, name, change)
+        announcement.signal.send(sender=self.runner.sender, task_result=result)
+
+    def _arguments(self) -> Any:
+        if self.task.takes_context:
+            return (TaskContext(task_result=self.result), *self.args)
+        return self.args
+
+    def _log(self, level: int, text: str, *args: Any, error: BaseException | None = None) -> None:
+        logger.log(
+            level,
+            f"%s {text}",
+            self.task.module_path,
+            *args,
+            exc_info=error,
+            extra=log_fields(self.grant, self.task),
+        )
+
+
+def parked(grant: Grant, task: str, reason: str) -> Outcome:
+    """The end of an attempt that this worker cannot begin; another may."""
+    name = re.sub(r"[^\x21-\x7e]", "_", task)[:200] or "_"
+    return Outcome(grant, Kind.PARKED, reason.encode()[:500], task=name)
+
+
+def keep(task: Task) -> int:
+    """How long a job of this task is kept once it ended, ms."""
+    return round((task.options.retention or 0) * 1000)
+
+
+def path_of(error: BaseException) -> str:
+    """The dotted name of an error's class, as Django's TaskError wants it."""
+    return f"{type(error).__module__}.{type(error).__qualname__}"
+
+
+def log_fields(grant: Grant, task: Task) -> dict[str, Any]:
+    """What every line about a job carries beside its text."""
+    return {
+        "job_id": grant.id,
+        "task": task.module_path,
+        "queue": grant.queue,
+        "attempt": grant.live.attempt + 1,
+    }
+
+

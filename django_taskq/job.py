@@ -1,0 +1,201 @@
+"""A job: its states, the edges between them, and the two records that Redis keeps of it.
+
+Layer 0: imports nothing of ours.
+"""
+
+from __future__ import annotations
+
+import os
+from base64 import b64encode
+from enum import StrEnum
+from struct import Struct as Layout
+from typing import Any, NamedTuple
+
+import msgspec
+
+ID_LENGTH = 22
+MAX_ID_LENGTH = 40
+
+
+class State(StrEnum):
+    """Where a job is. Every job is in exactly one state."""
+
+    WAITING = "waiting"  # for something else: parked until a worker knows its task
+    SCHEDULED = "scheduled"  # not due yet
+    READY = "ready"
+    RUNNING = "running"
+    RETRYING = "retrying"  # failed, backing off
+    SUCCEEDED = "succeeded"
+    DEAD = "dead"  # failed for good, kept for a person
+    CANCELLED = "cancelled"  # also expired
+
+
+UNFINISHED = frozenset({State.WAITING, State.SCHEDULED, State.READY, State.RUNNING, State.RETRYING})
+ENDED = frozenset({State.SUCCEEDED, State.DEAD, State.CANCELLED})
+
+# script -> edges. "new" is before the first state, "gone" after the last. Each script's header
+# repeats its own row, and tests/broker/test_scripts.py holds the two against each other.
+TRANSITIONS: dict[str, frozenset[tuple[str, str]]] = {
+    "enqueue": frozenset({("new", "ready"), ("new", "scheduled")}),
+    "exchange": frozenset(
+        {
+            ("ready", "running"),
+            ("ready", "dead"),
+            ("running", "succeeded"),
+            ("running", "retrying"),
+            ("running", "dead"),
+            ("running", "cancelled"),
+            ("running", "scheduled"),
+            ("running", "ready"),
+            ("succeeded", "gone"),
+            ("dead", "gone"),
+            ("cancelled", "gone"),
+        }
+    ),
+    "promote": frozenset({("scheduled", "ready"), ("retrying", "ready")}),
+    "reclaim": frozenset({("running", "ready"), ("running", "dead"), ("running", "cancelled")}),
+    "cancel": frozenset(
+        {
+            ("waiting", "cancelled"),
+            ("scheduled", "cancelled"),
+            ("ready", "cancelled"),
+            ("retrying", "cancelled"),
+        }
+    ),
+    "retry": frozenset(
+        {
+            ("succeeded", "ready"),
+            ("dead", "ready"),
+            ("cancelled", "ready"),
+            ("retrying", "ready"),
+        }
+    ),
+    "trim": frozenset({("succeeded", "gone"), ("dead", "gone"), ("cancelled", "gone")}),
+    "park": frozenset({("running", "waiting"), ("running", "cancelled")}),
+    "release": frozenset({("waiting", "ready")}),
+}
+
+_ALPHABET = b"0z"  # instead of "+/": an id is one word when it is double-clicked
+
+
+def new_id() -> str:
+    """A random name of 22 characters (126 bits), for jobs and holders."""
+    return b64encode(os.urandom(16), _ALPHABET)[:ID_LENGTH].decode()
+
+
+def new_ids(count: int) -> list[str]:
+    """``count`` random names for one system call."""
+    noise = os.urandom(16 * count)
+    return [
+        b64encode(noise[at : at + 16], _ALPHABET)[:ID_LENGTH].decode()
+        for at in range(0, 16 * count, 16)
+    ]
+
+
+class Envelope(msgspec.Struct, omit_defaults=True):
+    """What was asked for: written once at enqueue, opaque to every script.
+
+    The keys are one letter each because a million of them wait in memory. A field that is
+    missing has its default and an unknown one is skipped, so neighbouring releases read each
+    other's jobs.
+    """
+
+    t: str  # task name
+    e: int  # enqueued at, ms
+    a: list[Any] = []  # positional arguments as JSON
+    k: dict[str, Any] = {}  # keyword arguments as JSON
+    o: dict[str, Any] = {}  # options that differ from the task's own
+    r: int = 0  # run_after, ms; 0: at once
+
+
+LIVE = Layout(">IIHBBBbQQQQI")
+
+
+class Live(NamedTuple):
+    """What scripts rewrite: one packed record per job that was ever claimed.
+
+    A job without one (never claimed, no priority, no expiry) has all of it at zero. Times are
+    ms of Redis' clock, 0 for never.
+    """
+
+    fence: int = 0  # rises at claim and at reclaim, nowhere else
+    settled: int = 0  # the fence of the last accepted settle
+    attempt: int = 0  # attempts that counted
+    crashes: int = 0  # times the job took its child down
+    lost: int = 0  # times its whole worker vanished
+    parks: int = 0  # times it was parked in a row
+    priority: int = 0
+    expires: int = 0
+    first_started: int = 0
+    started: int = 0
+    ended: int = 0
+    request: int = 0  # the holder's request that claimed it
+    holder: str = ""
+    note: str = ""  # why it waits, or why it was cancelled
+
+    @classmethod
+    def decode(cls, raw: bytes | None) -> Live:
+        """The record from its bytes; None gives the record of a fresh job."""
+        if not raw:
+            return FRESH
+        tail = raw[LIVE.size :].decode("utf-8", "replace")
+        return cls(*LIVE.unpack_from(raw), tail[:ID_LENGTH].rstrip(), tail[ID_LENGTH:])
+
+    def encode(self) -> bytes:
+        """The bytes as ``common.lua`` packs them."""
+        return LIVE.pack(*self[:12]) + self.holder.ljust(ID_LENGTH).encode() + self.note.encode()
+
+
+FRESH = Live()
+
+
+class Grant(NamedTuple):
+    """A job that a holder may run now."""
+
+    queue: str
+    id: str
+    envelope: bytes
+    live: Live
+    errors: bytes = b""  # earlier failures, JSON lines
+
+
+class Failure(msgspec.Struct, omit_defaults=True):
+    """One failed attempt, as kept in ``errors``."""
+
+    c: str  # the exception's dotted class
+    m: str = ""  # its message
+    b: str = ""  # traceback
+    w: str = ""  # holder that ran it
+    s: int = 0  # started, ms
+    f: int = 0  # finished, ms
+    n: int = 0  # number of the attempt; 0: not counted
+
+
+class Kind(StrEnum):
+    """What an attempt came to; the letter is what the script reads."""
+
+    SUCCEEDED = "S"
+    RETRYING = "R"
+    DEAD = "D"
+    CANCELLED = "C"
+    SNOOZED = "Z"
+    RETURNED = "G"  # given back, not started
+    PARKED = "P"
+
+
+TRUNCATED = b'{"$taskq":"truncated"}'  # stands for a value that Redis had no room for
+
+
+class Outcome(NamedTuple):
+    """The end of an attempt, on its way to be settled.
+
+    ``blob``: the value (succeeded) or the list of failures, encoded; for a parked job the
+    reason. ``delay``: ms until it runs again (retrying, snoozed) or ms it is kept (ended).
+    """
+
+    grant: Grant
+    kind: Kind
+    blob: bytes = b""
+    delay: int = 0
+    started: int = 0
+    task: str = ""  # of a parked job

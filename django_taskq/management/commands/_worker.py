@@ -1,0 +1,149 @@
+"""What ``runworker`` and ``taskq worker`` share."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser
+from typing import Any
+
+from django.core.management.base import CommandError
+
+from ...backends import RedisBackend, get_broker
+from ...broker.broker import Broker
+from ...broker.connection import get_server
+from ...compat import DEFAULT_TASK_BACKEND_ALIAS, InvalidTaskBackend, task_backends
+from ...conf import Options, nearest
+from ...exceptions import BrokerUnavailable
+from ...supervisor import Supervisor, usable_method
+from ...task import discover
+from ...worker import Plan
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """The worker's options."""
+    parser.add_argument(
+        "--queues",
+        metavar="NAMES",
+        help="queues to work on, each with an optional weight: critical:6,default (default: all "
+        "of the backend's QUEUES)",
+    )
+    parser.add_argument(
+        "--strict",
+        action="store_true",
+        help="a queue is served only while all of higher weight are empty",
+    )
+    parser.add_argument(
+        "--concurrency", type=positive, metavar="N", help="jobs a process runs at once"
+    )
+    parser.add_argument("--processes", type=positive, metavar="N", help="processes that run jobs")
+    parser.add_argument(
+        "--burst", action="store_true", help="leave when the queues are empty (for cron and tests)"
+    )
+    parser.add_argument(
+        "--reload", action="store_true", help="start anew when the code changes (for development)"
+    )
+    parser.add_argument(
+        "--max-jobs", type=positive, metavar="N", help="replace a process after that many jobs"
+    )
+    parser.add_argument(
+        "--max-memory", type=positive, metavar="MB", help="replace a process that holds more"
+    )
+    parser.add_argument(
+        "--shutdown-timeout",
+        type=float,
+        metavar="S",
+        help="seconds that running jobs have to finish when the worker is stopped",
+    )
+    parser.add_argument(
+        "--backend",
+        default=DEFAULT_TASK_BACKEND_ALIAS,
+        metavar="ALIAS",
+        help="the backend in TASKS whose jobs are run (default: %(default)s)",
+    )
+
+
+def positive(text: str) -> int:
+    """A whole number above zero."""
+    number = int(text)
+    if number < 1:
+        raise ValueError
+    return number
+
+
+def run(options: dict[str, Any]) -> int:
+    """Runs a worker until it is told to stop; its exit code."""
+    backend = backend_of(options["backend"])
+    conf = backend.conf
+    queues = queues_of(options["queues"], conf)
+    discover()
+    worker = conf.worker
+    timeout = options["shutdown_timeout"]
+    plan = Plan(
+        alias=backend.alias,
+        queues=queues,
+        names=list(queues),
+        strict=options["strict"],
+        concurrency=options["concurrency"] or worker.concurrency,
+        lease=worker.lease,
+        burst=options["burst"],
+        max_jobs=options["max_jobs"],
+        max_memory=options["max_memory"],
+        shutdown_timeout=worker.shutdown_timeout if timeout is None else timeout,
+    )
+    # The supervisor makes no blocking call longer than a tenth of the lease.
+    patience = worker.lease / 10
+    server = get_server(
+        conf.url, min(conf.connect_timeout, patience), min(conf.socket_timeout, patience)
+    )
+    supervisor = Supervisor(
+        plan,
+        get_broker(server, conf),
+        parts_of,
+        processes=options["processes"] or worker.processes,
+        start_method=usable_method(worker.start_method),
+        reload=options["reload"],
+    )
+    try:
+        server.command("PING")
+    except BrokerUnavailable as error:
+        raise CommandError(f"{error}\nIs TASKS[{backend.alias!r}]['OPTIONS']['URL'] right?") from error
+    return supervisor.run()
+
+
+def parts_of(alias: str) -> tuple[Broker, type]:
+    """What a child needs of its backend: the broker, and the class that signals are sent for."""
+    backend = backend_of(alias)
+    return backend.broker, type(backend)
+
+
+def backend_of(alias: str) -> RedisBackend:
+    """The backend of that alias. Raises CommandError when it is none of ours."""
+    try:
+        backend = task_backends[alias]
+    except InvalidTaskBackend as error:
+        known = ", ".join(sorted(task_backends.settings))
+        raise CommandError(f"TASKS has no backend {alias!r}; it has {known}.") from error
+    if not isinstance(backend, RedisBackend):
+        raise CommandError(
+            f"TASKS[{alias!r}] is a {type(backend).__name__}, which needs no worker; "
+            "runworker works for django_taskq.backends.RedisBackend."
+        )
+    return backend
+
+
+def queues_of(text: str | None, conf: Options) -> dict[str, int]:
+    """The queues and weights of ``--queues``. Raises CommandError for one that cannot be."""
+    if text is None:
+        if not conf.queues:
+            raise CommandError("QUEUES is [] (any name): say which with --queues.")
+        return dict(conf.queues)
+    queues = {}
+    for part in text.split(","):
+        name, _, weight = part.strip().partition(":")
+        if conf.queues and name not in conf.queues:
+            raise CommandError(
+                f"--queues: {name!r} is not in QUEUES; {nearest(name, list(conf.queues))}"
+            )
+        if weight and not (weight.isdigit() and int(weight)):
+            raise CommandError(f"--queues: the weight of {name!r} is {weight!r}, not a whole number")
+        queues[name] = int(weight) if weight else conf.queues.get(name, 1)
+    return queues

@@ -1,0 +1,241 @@
+"""The hands of a child: threads that run jobs, fetch them, and wait for them, as need be.
+
+There are no roles and no queue between them. A hand that is awake takes the next job; another is
+woken only for work that nobody has touched for about a millisecond, so short jobs run on one
+thread, which never waits for the interpreter, and blocking ones on as many as there are slots.
+Two hands more than slots: one may listen and one may hand in outcomes while all slots are busy.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+from collections import deque
+from collections.abc import Callable
+from time import thread_time
+from typing import Any
+
+from .client import running_job
+from .clock import monotonic
+from .exceptions import Interruption
+from .execution import Attempt, Runner
+from .hygiene import AsyncHygiene, close_all, tidy, tidy_before
+from .job import Grant, Outcome
+from .pace import SAMPLE
+from .services.consumer import Consumer
+from .slot import Slot
+from .table import Table
+
+logger = logging.getLogger("django_taskq.worker")
+
+
+class Hand(threading.Thread):
+    """One thread of the pool."""
+
+    def __init__(self, pool: Pool, number: int) -> None:
+        super().__init__(name=f"taskq-hand-{number}", daemon=True)
+        self._pool = pool
+        self._signal = threading.Semaphore(0)
+
+    def run(self) -> None:
+        running_job.yes = True
+        try:
+            while not self._pool.closed:
+                if self._pool.turn():
+                    continue
+                self._pool.park(self)
+        except Interruption:
+            pass  # came late, after its job: this thread is worn out
+        except Replaced:
+            pass
+        finally:
+            close_all()
+            self._pool.gone(self)
+
+    def wait(self) -> None:
+        self._signal.acquire()
+
+    def wake(self) -> None:
+        self._signal.release()
+
+
+class Replaced(Exception):
+    """Ends a hand whose thread was interrupted; the pool makes another."""
+
+
+class Pool:
+    """Slots and hands. ``busy`` is called when there is something to watch over."""
+
+    def __init__(
+        self,
+        runner: Runner,
+        table: Table,
+        loop: asyncio.AbstractEventLoop,
+        busy: Callable[[], None],
+    ) -> None:
+        self.runner = runner
+        self.slots = [Slot(number, table) for number in range(table.slots)]
+        self.free = deque(self.slots)
+        self.closed = False
+        self.taken = 0  # jobs ever taken: a watcher sees by it whether there is progress
+        self.alone = False  # a suspect runs: nothing beside it
+        self.consumer: Consumer
+        self.queues: list[str] = []
+        self._loop = loop
+        self._busy = busy
+        self._parked: deque[Hand] = deque()
+        self._hands: set[Hand] = set()
+        self._active: set[Hand] = set()  # those that are not parked
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    # -- hands -----------------------------------------------------------------------------------
+
+    def summon(self) -> None:
+        """Wakes a parked hand, or makes one while there are fewer than needed."""
+        try:
+            self._parked.pop().wake()
+        except IndexError:
+            if len(self._hands) < len(self.slots) + 2 and not self.closed:
+                hand = Hand(self, len(self._hands))
+                self._hands.add(hand)
+                self._active.add(hand)
+                hand.start()
+
+    def park(self, hand: Hand) -> None:
+        """The calling hand rests until it is summoned."""
+        self._active.discard(hand)
+        self._parked.append(hand)
+        if not self.closed:
+            hand.wait()
+        self._active.add(hand)
+
+    def gone(self, hand: Hand) -> None:
+        """A hand ended."""
+        self._active.discard(hand)
+        self._hands.discard(hand)
+
+    def close(self) -> None:
+        """No more turns; running jobs are not waited for."""
+        self.closed = True
+        for hand in list(self._hands):
+            hand.wake()
+
+    @property
+    def running(self) -> int:
+        return len(self.slots) - len(self.free)
+
+    @property
+    def has_parked(self) -> bool:
+        return bool(self._parked) or len(self._hands) < len(self.slots) + 2
+
+    # -- a turn ----------------------------------------------------------------------------------
+
+    def turn(self) -> bool:
+        """Does what is to be done next; False when there is nothing for this hand."""
+        consumer = self.consumer
+        try:
+            slot = self.free.pop()
+        except IndexError:
+            return self._hand_in()
+        grant = self._next()
+        if grant is None:
+            self.free.append(slot)
+            if consumer.listen():
+                return True
+            return self._hand_in()
+        self.taken += 1
+        self._start(slot, grant)
+        return not (len(self._active) > 1 and consumer.pace.one_thread_is_best)
+
+    def _next(self) -> Grant | None:
+        consumer = self.consumer
+        if self.alone:
+            return None
+        if consumer.suspects:
+            return self._suspect()
+        return consumer.next()
+
+    def _suspect(self) -> Grant | None:
+        """A job that crashed before runs when all slots but the one in hand are free."""
+        consumer = self.consumer
+        consumer.give_back_buffer()
+        if len(self.free) < len(self.slots) - 1:
+            return None
+        try:
+            grant = consumer.suspects.popleft()
+        except IndexError:
+            return None
+        self.alone = True
+        return grant
+
+    def _hand_in(self) -> bool:
+        if self.consumer.is_due:
+            self.consumer.flush()
+            return True
+        return False
+
+    # -- jobs ------------------------------------------------------------------------------------
+
+    def _start(self, slot: Slot, grant: Grant) -> None:
+        now = round((monotonic() + self.consumer.offset) * 1000)
+        attempt = self.runner.prepare(grant, now)
+        if isinstance(attempt, Outcome):
+            self._finish(slot, attempt)
+        elif attempt.is_async:
+            self._loop.call_soon_threadsafe(self._start_async, slot, attempt)
+            self._busy()
+        else:
+            self._run(slot, attempt)
+
+    def _run(self, slot: Slot, attempt: Attempt) -> None:
+        unknown = self.consumer.pace.begins(attempt.task.module_path)
+        began = slot.enter(attempt, self.queues.index(attempt.grant.queue), self.alone)
+        self._busy()
+        outcome = None
+        sampled = self.taken % SAMPLE == 0 and len(self._active) == 1 and thread_time()
+        try:
+            tidy_before()
+            outcome = attempt.run()
+            tidy()
+            interruption = slot.leave()
+        except Interruption as error:  # delivered between two lines of ours
+            outcome = outcome or attempt.fail(error)
+            interruption = slot.leave()
+        took = monotonic() - began
+        if sampled and took:
+            self.consumer.pace.waited(1 - (thread_time() - sampled) / took)
+        self.consumer.pace.ran(attempt.task.module_path, took, unknown)
+        self._finish(slot, outcome)
+        if interruption is not None:
+            raise Replaced
+
+    def _start_async(self, slot: Slot, attempt: Attempt) -> None:
+        task = self._loop.create_task(self._run_async(slot, attempt))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _run_async(self, slot: Slot, attempt: Attempt) -> None:
+        unknown = self.consumer.pace.begins(attempt.task.module_path)
+        own = asyncio.current_task()
+        began = slot.enter(attempt, self.queues.index(attempt.grant.queue), self.alone, own)
+        async with AsyncHygiene():
+            outcome = await attempt.run_async()
+        slot.leave()
+        self.consumer.pace.ran(attempt.task.module_path, monotonic() - began, unknown)
+        self._finish(slot, outcome)
+        if self.consumer.buffer or self.consumer.suspects:
+            self.summon()
+
+    def _finish(self, slot: Slot, outcome: Outcome) -> None:
+        self.consumer.done(outcome)
+        self.alone = False
+        self.free.append(slot)
+
+    def find(self, id: str, fence: int) -> Slot | None:
+        """The slot that runs this attempt."""
+        for slot in self.slots:
+            attempt: Any = slot.attempt
+            if attempt is not None and attempt.grant.id == id and attempt.grant.live.fence == fence:
+                return slot
+        return None

@@ -1,0 +1,106 @@
+"""From what Redis has of a job to the result its caller reads."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .broker.broker import Stored
+from .clock import to_datetime
+from .codec import decode_envelope, decode_failures
+from .compat import TaskError
+from .exceptions import JobCancelled, MalformedJob, ResultTruncated
+from .job import TRUNCATED, Envelope, Failure, Live, State
+from .result import STATUS, TaskResult
+from .task import Task, look_up, unknown_task, variation
+
+_CANCELLED = TaskError(
+    exception_class_path=f"{JobCancelled.__module__}.{JobCancelled.__qualname__}",
+    traceback="",
+)
+
+
+def read_result(id: str, queue: str, alias: str, stored: Stored) -> TaskResult:
+    """The result of a stored job; ``stored.state`` must not be None."""
+    assert stored.state is not None
+    try:
+        envelope = decode_envelope(stored.envelope)
+    except MalformedJob:
+        envelope = Envelope(t="malformed.job", e=0)
+    live = stored.live
+    failures = decode_failures(stored.errors)
+    result = build_result(
+        task_of(envelope, queue, alias, live),
+        id,
+        envelope,
+        live,
+        stored.state,
+        failures,
+    )
+    if stored.state is State.CANCELLED and not failures:
+        result.errors.append(_CANCELLED)
+    if stored.state is State.SUCCEEDED:
+        object.__setattr__(result, "_return_value", value_of(result, stored.value))
+    return result
+
+
+def value_of(result: TaskResult, raw: bytes) -> Any:
+    """The value as the task's annotation names it; a ResultTruncated where it was cut."""
+    if raw == TRUNCATED:
+        return ResultTruncated(f"the value of job {result.id} was dropped: Redis was nearly full")
+    return result.task.signature.load_value(raw or b"null")
+
+
+def task_of(envelope: Envelope, queue: str, alias: str, live: Live) -> Task:
+    """The task of a job, with what its enqueue changed; a stand-in where it is unknown here."""
+    task = look_up(envelope.t) or unknown_task(envelope.t)
+    return variation(
+        task, envelope.o, queue_name=queue, backend=alias, run_after=to_datetime(envelope.r)
+    )
+
+
+def build_result(
+    task: Task,
+    id: str,
+    envelope: Envelope,
+    live: Live,
+    state: State,
+    failures: list[Failure],
+) -> TaskResult:
+    """A TaskResult with Django's fields filled from our records."""
+    return TaskResult(
+        task=task,
+        id=id,
+        status=STATUS[state],
+        state=state,
+        enqueued_at=to_datetime(envelope.e),
+        started_at=to_datetime(live.first_started or live.started),
+        finished_at=to_datetime(live.ended),
+        last_attempted_at=to_datetime(live.started),
+        args=envelope.a,
+        kwargs=envelope.k,
+        backend=task.backend,
+        errors=[TaskError(exception_class_path=f.c, traceback=f.b or f.m) for f in failures],
+        worker_ids=worker_ids(live, state, failures),
+    )
+
+
+def worker_ids(live: Live, state: State, failures: list[Failure]) -> list[str]:
+    """One holder per attempt that counted, and the one that is running.
+
+    Old failures are dropped from a long list; what is missing is filled with the latest holder,
+    because Django's ``attempts`` is the length of this list.
+    """
+    counted = live.attempt + (state is State.RUNNING)
+    holders = [failure.w for failure in failures if failure.n][:counted]
+    return holders + [live.holder] * (counted - len(holders))
+
+
+def failure_of(result: TaskResult) -> str:
+    """One line that says why a job did not succeed."""
+    last = result.errors[-1] if result.errors else None
+    if result.state is State.CANCELLED and (last is None or last is _CANCELLED):
+        return f"job {result.id} was cancelled"
+    text: Any = last.traceback.strip().rsplit("\n", 1)[-1] if last else "no error is on record"
+    return f"job {result.id} is {result.state}: {text}"
+
+

@@ -1,0 +1,45 @@
+"""name -> Task: the only way from a name in Redis to a function.
+
+Tasks enter when their module is imported. A name that is not in here is unknown, whatever it
+spells; nothing is ever imported because Redis says so.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from .exceptions import InvalidOption
+
+if TYPE_CHECKING:
+    from .task import Task
+
+_tasks: dict[str, Task] = {}
+
+
+def add(task: Task) -> None:
+    """Registers a declared task under its name and aliases.
+
+    Variations made by ``using()`` have the declared task's function and change nothing. Raises
+    InvalidOption when an alias is another task's name.
+    """
+    known = _tasks.get(task.module_path)
+    if known is not None and known.func is task.func:
+        return
+    for alias in task.options.aliases:
+        other = _tasks.get(alias)
+        if other is not None and other.module_path != task.module_path:
+            raise InvalidOption(
+                f"aliases={task.options.aliases!r}: {alias!r} already names {other.module_path}"
+            )
+    for name in (task.module_path, *task.options.aliases):
+        _tasks[name] = task
+
+
+def find(name: str) -> Task | None:
+    """The task of that name or alias, or None."""
+    return _tasks.get(name)
+
+
+def names() -> list[str]:
+    """Every name and alias known here."""
+    return sorted(_tasks)

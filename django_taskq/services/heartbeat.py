@@ -1,0 +1,82 @@
+"""Renews the leases of the children, and does what the answers ask for."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from .. import registry
+from ..broker.broker import Broker, Renewed
+from ..clock import monotonic
+from ..service import Service
+from ..table import Table
+from .reaper import Reaper
+from .timekeeper import Timekeeper
+
+logger = logging.getLogger("django_taskq.worker")
+
+
+class Leased(Protocol):
+    """A child, as far as its lease goes."""
+
+    holder: str
+    table: Table
+
+    def order(self, *order: object) -> None: ...
+
+
+class Heartbeat(Service):
+    """One round trip for all queues every third of the lease, however much is held."""
+
+    def __init__(
+        self,
+        broker: Broker,
+        queues: Sequence[str],
+        lease: float,
+        children: Callable[[], Sequence[Leased]],
+        reaper: Reaper,
+        timekeeper: Timekeeper,
+    ) -> None:
+        super().__init__()
+        self._broker = broker
+        self._queues = list(queues)
+        self._lease = lease
+        self._children = children
+        self._reaper = reaper
+        self._timekeeper = timekeeper
+        self._cursor = ""
+
+    def tick(self) -> float:
+        children = list(self._children())
+        before = monotonic()  # a lease counts from before it was asked for
+        answers = self._broker.renew(
+            self._queues, [c.holder for c in children], round(self._lease * 1000), self._cursor
+        )
+        for child in children:
+            self._extend(child, [a.holders[child.holder] for a in answers.values()], before)
+        rest = self._lease / 3
+        for queue, answer in answers.items():
+            self._obey(queue, answer, children)
+            if answer.next_end >= 0:
+                rest = min(rest, (answer.next_end + 20) / 1000)
+        return rest
+
+    def _extend(self, child: Leased, letters: list[str], before: float) -> None:
+        if "L" in letters:
+            child.table.lease_until = before  # it ends itself when it sees this
+        elif "O" in letters:
+            child.table.lease_until = before + self._lease
+
+    def _obey(self, queue: str, answer: Renewed, children: Sequence[Leased]) -> None:
+        for child in children:
+            child.table.memory = answer.memory
+            for holder, id, fence in answer.cancels:
+                if holder == child.holder:
+                    child.order("cancel", id, fence)
+        self._timekeeper.hint(queue, answer.next_due)
+        for holder in answer.lapsed:
+            self._reaper.lapsed(queue, holder)
+        for name in answer.parked:
+            if registry.find(name) is not None:
+                self._broker.release(queue, name)

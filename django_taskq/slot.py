@@ -1,0 +1,90 @@
+"""Room for one job, and the way to interrupt what runs in it."""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import threading
+
+from .clock import monotonic
+from .exceptions import CancelRequested, Interruption, LeaseLost, TaskTimeout
+from .execution import Attempt
+from .table import Row, Table
+
+
+class Slot:
+    """One row of the child's table, with the thread or coroutine that runs its job."""
+
+    def __init__(self, number: int, table: Table) -> None:
+        self.number = number
+        self.attempt: Attempt | None = None
+        self.deadline = 0.0
+        self.interrupted: Interruption | None = None
+        self._table = table
+        self._lock = threading.Lock()
+        self._thread = 0
+        self._task: asyncio.Task[None] | None = None
+
+    def enter(
+        self, attempt: Attempt, queue: int, alone: bool, task: asyncio.Task[None] | None = None
+    ) -> float:
+        """The job starts here, on this thread or as ``task``; the time (monotonic)."""
+        now = monotonic()
+        timeout = attempt.task.options.timeout
+        self.deadline = now + timeout if timeout else 0.0
+        grant = attempt.grant
+        row = Row(self.number, grant.live.fence, grant.id, queue, alone, now, self.deadline)
+        self._table.start(row)
+        with self._lock:
+            self.attempt = attempt
+            self.interrupted = None
+            self._task = task
+            self._thread = 0 if task else threading.get_ident()
+        return now
+
+    def leave(self) -> Interruption | None:
+        """The job's code has stopped; what interrupted it, if anything did."""
+        with self._lock:
+            self.attempt = self._task = None
+            if self.interrupted and self._thread:
+                raise_in(self._thread, None)  # one that was not delivered yet must not be
+            self._thread = 0
+        self._table.stop(self.number)
+        return self.interrupted
+
+    def interrupt(self, fence: int, reason: type[Interruption]) -> bool:
+        """Asks the job with this fence to stop, once; whether it runs here.
+
+        The exception is raised in the thread at its next bytecode: what blocks in C goes on.
+        """
+        with self._lock:
+            attempt = self.attempt
+            if attempt is None or attempt.grant.live.fence != fence:
+                return False
+            if self.interrupted is None:
+                self.interrupted = attempt.interrupted = reason(MESSAGES[reason])
+                if self._task is not None:
+                    self._task.cancel()
+                else:
+                    raise_in(self._thread, reason)
+            return True
+
+    def is_late(self, now: float) -> bool:
+        """Whether the job ran longer than it may and was not told yet."""
+        return bool(self.deadline) and now > self.deadline and self.interrupted is None
+
+
+MESSAGES: dict[type[Interruption], str] = {
+    TaskTimeout: "the attempt ran longer than its timeout",
+    CancelRequested: "the job's cancellation was asked for",
+    LeaseLost: "the worker lost its lease",
+}
+
+
+def raise_in(thread: int, reason: type[Interruption] | None) -> None:
+    """Raises in another thread of this process; None takes back what is pending.
+
+    https://docs.python.org/3/c-api/threads.html#c.PyThreadState_SetAsyncExc
+    """
+    error = ctypes.py_object(reason) if reason is not None else None
+    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), error)

@@ -1,0 +1,337 @@
+"""The supervisor: one thread that starts children, keeps their leases, and never runs a job.
+
+It waits in one place, for whatever comes first: a signal, a child's death, a token that says
+something is due earlier, a cancellation, or the time of a service.
+"""
+
+from __future__ import annotations
+
+import gc
+import logging
+import multiprocessing
+import os
+import selectors
+import signal
+import socket
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+from django.db import connections
+
+from .broker.broker import Broker
+from .broker.connection import close_servers
+from .broker.doorbell import Ear
+from .clock import monotonic
+from .exceptions import BrokerUnavailable
+from .job import new_id
+from .service import FOREVER, Service, next_due
+from .services.heartbeat import Heartbeat
+from .services.janitor import Janitor
+from .services.reaper import Reaper
+from .services.reloader import Reloader
+from .services.timekeeper import Timekeeper
+from .table import Table
+from .worker import DONE, Plan, run_child
+
+logger = logging.getLogger("django_taskq.worker")
+
+GRACE = 5.0  # seconds after its deadline that a job which ignores it keeps its process alive
+KILL_AFTER = 5.0  # seconds beyond the shutdown timeout that a child may take to leave
+QUICK_DEATH = 2.0  # seconds; a child that lives shorter is replaced after a pause
+CHUNK = 0.5  # seconds the loop sleeps at most while it has somebody to watch
+
+Make = Callable[[str], tuple[Broker, type]]
+
+
+class Worker:
+    """A child as its supervisor knows it."""
+
+    def __init__(self, plan: Plan, make: Make, method: str) -> None:
+        context: Any = multiprocessing.get_context(method)
+        self.holder = new_id()
+        memory = context.RawArray("B", Table.size(plan.concurrency))
+        self.table = Table(memory, plan.concurrency)
+        self.started = monotonic()
+        self.stop_by = FOREVER
+        self._orders, theirs = socket.socketpair()
+        # What the supervisor has open is not the child's: least of all its ends of other pairs.
+        self.process = context.Process(
+            target=run_child, args=(plan, make, self.holder, memory, theirs), name="taskq-child"
+        )
+        self.process.start()
+        theirs.close()
+        self._orders.setblocking(False)
+
+    def order(self, *order: object) -> None:
+        """Tells the child something; one that does not listen is about to be killed anyway."""
+        try:
+            self._orders.send(msgspec.json.encode(order) + b"\n")
+        except OSError as error:
+            logger.warning("child %s takes no orders: %s", self.process.pid, error)
+
+    def stop(self, timeout: float) -> None:
+        """Asks the child to finish within ``timeout`` seconds."""
+        self.stop_by = min(self.stop_by, monotonic() + timeout + KILL_AFTER)
+        self.order("stop", timeout)
+
+    def kill(self, why: str) -> None:
+        """Ends the process the hard way."""
+        logger.error("child %s is killed: %s", self.process.pid, why)
+        self.process.kill()
+
+    def close(self) -> int:
+        """Clears up after a dead child; its exit code, negative for a signal."""
+        self.process.join()
+        self._orders.close()
+        return int(self.process.exitcode or 0)
+
+
+class Supervisor:
+    """One ``runworker``. ``run()`` returns the exit code of the command."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        broker: Broker,
+        make: Make,
+        *,
+        processes: int = 1,
+        start_method: str = "fork",
+        reload: bool = False,
+    ) -> None:
+        self.plan = plan
+        self._broker = broker
+        self._make = make
+        self._method = start_method
+        self._processes = processes
+        self._workers: list[Worker] = []
+        self._stopping = False
+        self._restart = False
+        self._failed = False
+        self._born = 0.0  # when the next replacement may start
+        queues = list(plan.queues)
+        self._ear = Ear(broker.server, broker.control)
+        self._reaper = Reaper(broker, queues)
+        self._timekeeper = Timekeeper(broker, queues, new_id())
+        heartbeat = Heartbeat(
+            broker, queues, plan.lease, lambda: self._workers, self._reaper, self._timekeeper
+        )
+        self._services: list[Service] = [
+            self._reaper,
+            heartbeat,
+            self._timekeeper,
+            Janitor(broker, queues, self._reaper),
+            Listening(self._ear),
+        ]
+        if reload:
+            self._services.append(Reloader(self.restart))
+        self._heard, self._said = socket.socketpair()
+
+    # -- life ------------------------------------------------------------------------------------
+
+    def run(self) -> int:
+        """Works until told to stop."""
+        self._take_signals()
+        connections.close_all()
+        close_servers()
+        if self._method == "fork":
+            gc.collect()
+            gc.freeze()  # so that the children's garbage collection does not copy our pages
+        while len(self._workers) < self._processes:
+            self._start()
+        logger.info("worker ready: %s", self)
+        try:
+            while self._workers or not self._stopping:
+                self._wait()
+                self._read_signals()
+                self._bury()
+                self._watch()
+                self._replace()
+                now = monotonic()
+                for service in self._services:
+                    service.run(now)
+                if self.plan.burst and not self._workers:
+                    break
+        finally:
+            self._end()
+        if self._restart:
+            self._re_exec()
+        return 1 if self._failed else 0
+
+    def __str__(self) -> str:
+        plan = self.plan
+        return (
+            f"queues {', '.join(f'{name}:{weight}' for name, weight in plan.queues.items())}"
+            f"{' (strict)' if plan.strict else ''}, "
+            f"{self._processes} x {plan.concurrency} slots, {self._broker.server.address}"
+        )
+
+    def _start(self) -> None:
+        self._workers.append(Worker(self.plan, self._make, self._method))
+
+    def _end(self) -> None:
+        for worker in self._workers:
+            worker.kill("the supervisor ends")
+            worker.close()
+        self._reaper.run(FOREVER)
+        self._ear.close()
+        self._timekeeper.bell.close()
+
+    def _re_exec(self) -> None:
+        logger.info("starting anew")
+        logging.shutdown()
+        os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
+
+    # -- what the operator wants -----------------------------------------------------------------
+
+    def stop(self, timeout: float) -> None:
+        """Children finish within ``timeout`` seconds and give back the rest."""
+        self._stopping = True
+        for worker in self._workers:
+            worker.stop(timeout)
+
+    def restart(self) -> None:
+        """Children finish, then the command starts anew under the same process id."""
+        self._restart = True
+        self.stop(self.plan.shutdown_timeout)
+
+    def _take_signals(self) -> None:
+        self._heard.setblocking(False)
+        self._said.setblocking(False)
+        signal.set_wakeup_fd(self._said.fileno(), warn_on_full_buffer=False)
+        for number in (
+            signal.SIGTERM,
+            signal.SIGINT,
+            signal.SIGHUP,
+            signal.SIGTSTP,
+            signal.SIGTTIN,
+        ):
+            signal.signal(number, lambda *_: None)
+
+    def _read_signals(self) -> None:
+        try:
+            numbers = self._heard.recv(1024)
+        except BlockingIOError:
+            return
+        for number in numbers:
+            self._obey(number)
+
+    def _obey(self, number: int) -> None:
+        if number in (signal.SIGTERM, signal.SIGINT):
+            again = self._stopping and number == signal.SIGINT
+            if not again:
+                logger.info("stopping: jobs have %.0f s to finish", self.plan.shutdown_timeout)
+            self.stop(0.0 if again else self.plan.shutdown_timeout)
+        elif number == signal.SIGHUP:
+            self.restart()
+        elif number == signal.SIGTSTP:
+            logger.info("quiet: running jobs finish, no more are taken")
+            for worker in self._workers:
+                worker.order("quiet")
+        elif number == signal.SIGTTIN:
+            for worker in self._workers:
+                worker.order("dump")
+
+    # -- the loop --------------------------------------------------------------------------------
+
+    def _wait(self) -> None:
+        """Sleeps until something is there."""
+        with selectors.DefaultSelector() as selector:
+            selector.register(self._heard, selectors.EVENT_READ)
+            for worker in self._workers:
+                selector.register(worker.process.sentinel, selectors.EVENT_READ)
+            if self._timekeeper.bell.asked:
+                selector.register(self._timekeeper.bell, selectors.EVENT_READ, self._ring)
+            if self._ear.is_open:
+                selector.register(self._ear, selectors.EVENT_READ, self._hear)
+            rest = next_due(self._services) - monotonic()
+            for key, _ in selector.select(max(min(rest, CHUNK), 0)):
+                if key.data is not None:
+                    key.data()
+
+    def _ring(self) -> None:
+        self._timekeeper.rung()
+
+    def _hear(self) -> None:
+        try:
+            messages = self._ear.messages()
+        except BrokerUnavailable:
+            return
+        for message in messages:
+            word, *rest = message.split(" ")
+            if word == "cancel" and len(rest) == 4:
+                holder, _, id, fence = rest
+                for worker in self._workers:
+                    if worker.holder == holder:
+                        worker.order("cancel", id, int(fence))
+
+    # -- children --------------------------------------------------------------------------------
+
+    def _bury(self) -> None:
+        """Dead children: their jobs go back at once."""
+        for worker in [w for w in self._workers if not w.process.is_alive()]:
+            self._workers.remove(worker)
+            code = worker.close()
+            started: dict[str, dict[str, bool]] = {}
+            for row in worker.table.rows():
+                started.setdefault(self.plan.names[row.queue], {})[row.id] = row.alone
+            self._reaper.died(worker.holder, started, cause_of(code))
+            if code < 0 or code == 1:
+                logger.error("child %s is gone: %s", worker.process.pid, cause_of(code))
+            if monotonic() - worker.started < QUICK_DEATH and code != DONE:
+                self._born = monotonic() + 1.0
+            if code == DONE and not self._stopping:
+                self._processes -= 1  # it was told so, or found nothing left (burst)
+
+    def _replace(self) -> None:
+        if self._stopping or monotonic() < self._born:
+            return
+        while len(self._workers) < self._processes:
+            self._timekeeper.bell.close()  # its answer must not be read by two processes
+            self._ear.close()
+            self._start()
+
+    def _watch(self) -> None:
+        """Kills what ignores its deadline, or the order to leave."""
+        now = monotonic()
+        for worker in self._workers:
+            if now > worker.stop_by:
+                worker.kill("it does not leave")
+                worker.stop_by = FOREVER
+            for row in worker.table.rows():
+                if row.deadline and now > row.deadline + GRACE:
+                    worker.kill(f"job {row.id} ignores its timeout")
+                    break
+
+
+class Listening(Service):
+    """Keeps the ear on the control channel."""
+
+    def __init__(self, ear: Ear) -> None:
+        super().__init__()
+        self._ear = ear
+
+    def tick(self) -> float:
+        if not self._ear.is_open:
+            self._ear.open()
+        return 1.0
+
+
+def cause_of(code: int) -> str:
+    """What an exit code says, in words."""
+    if code >= 0:
+        return f"its process left with exit code {code}"
+    name = signal.Signals(-code).name
+    hint = ", probably out of memory" if -code == signal.SIGKILL else ""
+    return f"its process was killed by signal {-code} ({name}{hint})"
+
+
+def usable_method(wanted: str | None) -> str:
+    """How children are started: forked where that is safe, else spawned."""
+    if wanted:
+        return wanted
+    return "fork" if sys.platform == "linux" else "spawn"
+
+

@@ -1,0 +1,303 @@
+"""The task: a declared function with what its jobs need, on top of Django's own Task."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, fields, replace
+from datetime import datetime, timedelta
+from typing import Any, Final, overload
+
+from django.utils.module_loading import autodiscover_modules
+
+from . import compat, registry
+from .codec import Signature
+from .compat import (
+    DEFAULT_TASK_BACKEND_ALIAS,
+    DEFAULT_TASK_PRIORITY,
+    DEFAULT_TASK_QUEUE_NAME,
+    InvalidTask,
+)
+from .conf import TaskOptions, clean, nearest, portable, restore
+from .exceptions import InvalidOption
+from .job import MAX_ID_LENGTH
+from .result import TaskResult
+from .retry import RetryPolicy, as_seconds
+
+
+class _Inherit:
+    """The value of an option nobody set: the backend's TASK_DEFAULTS decide."""
+
+    def __repr__(self) -> str:
+        return "INHERIT"
+
+    def __reduce__(self) -> str:
+        return "INHERIT"
+
+    def __deepcopy__(self, memo: Any) -> _Inherit:
+        return self
+
+    __copy__ = __deepcopy__
+
+
+INHERIT: Final[Any] = _Inherit()
+
+DJANGO_OPTIONS = ("priority", "queue_name", "backend", "takes_context")
+OPTIONS = TaskOptions.NAMES
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Task(compat.Task):  # type: ignore[misc]
+    """A function that runs in the background.
+
+    The options are explained in docs/tasks.md. Raises InvalidTask or InvalidOption (a ValueError)
+    at import and at ``using()`` when one of them cannot work.
+    """
+
+    max_attempts: int | None = INHERIT
+    backoff: Any = INHERIT
+    retry_on: tuple[Any, ...] = INHERIT
+    give_up_on: tuple[Any, ...] = INHERIT
+    timeout: float | None = INHERIT
+    expires_in: float | None = INHERIT
+    retention: float | None = INHERIT
+    aliases: tuple[str, ...] = INHERIT
+    tags: tuple[str, ...] = INHERIT
+    on_commit: bool | str = INHERIT
+
+    # Set by using() alone.
+    job_id: str | None = None
+    delay: float | None = None  # seconds from the enqueue on; run_after is for a point in time
+
+    # Worked out once, here, because every job needs them.
+    options: TaskOptions = field(init=False, repr=False, compare=False)
+    policy: RetryPolicy = field(init=False, repr=False, compare=False)
+    signature: Signature = field(init=False, repr=False, compare=False)
+    overrides: dict[str, Any] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        # Zero-argument super() does not work in a dataclass with slots.
+        compat.Task.__post_init__(self)
+        own = {name: getattr(self, name) for name in OPTIONS if getattr(self, name) is not INHERIT}
+        own = clean(own)
+        for name, value in own.items():
+            object.__setattr__(self, name, value)
+        if self.job_id is not None:
+            check_id(self.job_id)
+        defaults = getattr(self.get_backend(), "task_defaults", TaskOptions())
+        self._work_out(replace(defaults, **own))
+        registry.add(self)
+        declared = registry.find(self.module_path)
+        if declared is not None and declared is not self:
+            changed = {n: v for n, v in own.items() if getattr(declared, n) != v}
+            object.__setattr__(self, "overrides", portable(changed))
+
+    def _work_out(self, options: TaskOptions) -> None:
+        object.__setattr__(self, "options", options)
+        object.__setattr__(self, "policy", policy_of(options))
+        object.__setattr__(self, "signature", signature_of(self.func, self.takes_context))
+        object.__setattr__(self, "overrides", {})
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """A plain call of the function, here and now."""
+        return self.func(*args, **kwargs)
+
+    def __reduce__(self) -> Any:
+        changed = {
+            f.name: getattr(self, f.name)
+            for f in fields(self)
+            if f.init and f.name != "func" and getattr(self, f.name) is not INHERIT
+        }
+        return (_reconstruct, (self.module_path, changed))
+
+    def using(self, **options: Any) -> Task:
+        """A variation of this task, to enqueue with other options.
+
+        Takes every option of ``@task`` and also ``run_after`` (a datetime, or a timedelta or
+        seconds counted from the enqueue on) and ``id`` (the job's own; a second job under an id
+        that exists is not made). ``None`` for Django's own options keeps what there is.
+        """
+        changes = {}
+        for name, value in options.items():
+            if name in OPTIONS:
+                changes[name] = value
+            elif name in DJANGO_OPTIONS:
+                if value is not None:
+                    changes[name] = value
+            elif name == "run_after":
+                changes.update(_when(value))
+            elif name == "id":
+                changes["job_id"] = value
+            else:
+                valid = (*DJANGO_OPTIONS, *OPTIONS, "run_after", "id")
+                raise TypeError(f"using() knows no option {name!r}: {nearest(name, valid)}")
+        return replace(self, **changes)
+
+    def enqueue_many(self, calls: Iterable[Any]) -> list[TaskResult]:
+        """Enqueues one job per item: a tuple or list of arguments, or a dict of keyword arguments.
+
+        One round trip per 500 jobs. Returns the results in order; raises as ``enqueue()`` does,
+        before anything is sent when an item is at fault.
+        """
+        return self.get_backend().enqueue_many(self, calls)  # type: ignore[no-any-return]
+
+    def enqueue_on_commit(self, *args: Any, **kwargs: Any) -> TaskResult:
+        """As ``enqueue()``, waiting for the open transaction's commit whatever ``on_commit`` says."""
+        return self.get_backend().enqueue_on_commit(self, args, kwargs)  # type: ignore[no-any-return]
+
+    async def aenqueue_on_commit(self, *args: Any, **kwargs: Any) -> TaskResult:
+        """As ``enqueue_on_commit()``, from async code; asks the connections of the sync thread."""
+        backend = self.get_backend()
+        return await backend.aenqueue_on_commit(self, args, kwargs)  # type: ignore[no-any-return]
+
+
+def _when(value: Any) -> dict[str, Any]:
+    """run_after as the two fields that hold it."""
+    if value is None or isinstance(value, datetime):
+        return {"run_after": value, "delay": None}
+    return {"run_after": None, "delay": as_seconds(value, "run_after")}
+
+
+def check_id(id: str) -> None:
+    """Raises InvalidOption for what cannot be a job's id."""
+    plain = isinstance(id, str) and id.isascii() and id.isprintable() and " " not in id
+    if not plain or not 1 <= len(id) <= MAX_ID_LENGTH - 4:
+        raise InvalidOption(
+            f"id={id!r}: must be 1 to {MAX_ID_LENGTH - 4} printable ASCII characters, no spaces"
+        )
+
+
+def policy_of(options: TaskOptions) -> RetryPolicy:
+    """The retry policy in a task's options."""
+    return RetryPolicy(
+        max_attempts=options.max_attempts,
+        backoff=options.backoff,
+        retry_on=options.retry_on,
+        give_up_on=options.give_up_on,
+    )
+
+
+_signatures: dict[tuple[Callable[..., Any], bool], Signature] = {}
+
+
+def signature_of(func: Callable[..., Any], takes_context: bool) -> Signature:
+    """The function's Signature, built once: ``using()`` makes many tasks of one function."""
+    key = (func, takes_context)
+    found = _signatures.get(key)
+    if found is None:
+        found = _signatures[key] = Signature(func, takes_context)
+    return found
+
+
+def _reconstruct(path: str, changes: Mapping[str, Any]) -> Task:
+    """A pickled task back: its function is found by the registry, never imported by name."""
+    task = look_up(path)
+    if task is None:
+        raise ValueError(f"no task {path!r} is known here")
+    return replace(task, **changes)
+
+
+def variation(task: Task, overrides: Mapping[str, Any], **changes: Any) -> Task:
+    """A task as an envelope describes it: not validated, since settings may have moved on.
+
+    ``overrides`` is an envelope's ``o``; ``changes`` are fields.
+    """
+    for name, value in changes.items():
+        if getattr(task, name) != value:
+            break
+    else:
+        if not overrides:
+            return task
+    copy = object.__new__(Task)
+    for f in fields(Task):
+        object.__setattr__(copy, f.name, getattr(task, f.name))
+    options = restore(overrides)
+    for name, value in {**options, **changes}.items():
+        object.__setattr__(copy, name, value)
+    if options:
+        copy._work_out(replace(task.options, **options))
+        object.__setattr__(copy, "overrides", dict(overrides))
+    return copy
+
+
+def adopt(task: compat.Task) -> Task:
+    """One of Django's own tasks as ours, with the defaults for everything it has no word for."""
+    if isinstance(task, Task):
+        return task
+    copy = object.__new__(Task)
+    for f in fields(Task):
+        if f.init:
+            object.__setattr__(copy, f.name, getattr(task, f.name, f.default))
+    defaults = getattr(copy.get_backend(), "task_defaults", TaskOptions())
+    copy._work_out(defaults)
+    return copy
+
+
+_discovered = False
+
+
+def discover() -> None:
+    """Imports the ``tasks`` module of every installed app; errors in them are raised.
+
+    Tasks that ``django.tasks.task`` declared there for another backend's class are taken in too.
+    """
+    global _discovered
+    autodiscover_modules("tasks")
+    _discovered = True
+    for module in list(sys.modules.values()):
+        if getattr(module, "__name__", "").rpartition(".")[2] == "tasks":
+            for value in list(vars(module).values()):
+                if isinstance(value, compat.Task) and not isinstance(value, Task):
+                    registry.add(adopt(value))
+
+
+def look_up(name: str) -> Task | None:
+    """The task of that name, after ``discover()`` if need be; None when nothing has the name."""
+    found = registry.find(name)
+    if found is None and not _discovered:
+        discover()
+        found = registry.find(name)
+    return found
+
+
+def unknown_task(name: str) -> Task:
+    """What stands for a task that this process does not know, in a result that is read."""
+
+    def missing(*args: Any, **kwargs: Any) -> None:
+        raise InvalidTask(f"the task {name!r} is not known here")
+
+    module, _, qualname = name.rpartition(".")
+    missing.__module__, missing.__qualname__, missing.__name__ = module, qualname, qualname
+    copy = object.__new__(Task)
+    for f in fields(Task):
+        if f.init:
+            object.__setattr__(copy, f.name, missing if f.name == "func" else f.default)
+    copy._work_out(TaskOptions())
+    return copy
+
+
+@overload
+def task(function: Callable[..., Any], /) -> Task: ...
+@overload
+def task(**options: Any) -> Callable[[Callable[..., Any]], Task]: ...
+def task(function: Callable[..., Any] | None = None, /, **options: Any) -> Any:
+    """Declares a task: ``@task`` or ``@task(queue_name="low", max_attempts=3, ...)``.
+
+    Takes Django's options (queue_name, priority, backend, takes_context) and those of
+    docs/tasks.md. Raises TypeError for an unknown option, InvalidTask or InvalidOption for a
+    value that cannot work.
+    """
+    valid = (*DJANGO_OPTIONS, *OPTIONS)
+    for name in options:
+        if name == "run_after":
+            raise TypeError("run_after belongs to one enqueue: use .using(run_after=...)")
+        if name not in valid:
+            raise TypeError(f"@task knows no option {name!r}: {nearest(name, valid)}")
+    options.setdefault("priority", DEFAULT_TASK_PRIORITY)
+    options.setdefault("queue_name", DEFAULT_TASK_QUEUE_NAME)
+    options.setdefault("backend", DEFAULT_TASK_BACKEND_ALIAS)
+
+    def declare(func: Callable[..., Any]) -> Task:
+        return Task(func=func, **options)
+
+    return declare if function is None else declare(function)

@@ -1,0 +1,333 @@
+"""A child: the process that runs jobs. Its main thread is an event loop with three duties.
+
+It runs async jobs, watches over the hands (who is stuck, what is late, which outcome waits), and
+obeys the supervisor, which writes a line of JSON for each thing it wants.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import faulthandler
+import gc
+import logging
+import os
+import resource
+import signal
+import socket
+import sys
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+
+from .broker.broker import Broker
+from .clock import monotonic
+from .exceptions import CancelRequested, Interruption, LeaseLost, TaskTimeout
+from .execution import Runner
+from .pool import Pool
+from .services.consumer import Consumer
+from .shares import Shares
+from .table import Table
+
+logger = logging.getLogger("django_taskq.worker")
+
+TICK = 0.005  # seconds between two looks while hands may be needed
+SLOW_TICK = 0.010  # while outcomes wait for company
+LAZY_TICK = 0.050  # while jobs run and nothing else is to be done
+GIVE_BACK_AFTER = 0.100  # seconds a buffered job waits for a slot
+STUCK_AFTER = 0.010  # seconds without a job taken, with all slots busy, that end prefetch
+
+DONE = 0  # exit codes: stopped as told, or nothing left to do (burst)
+RECYCLE = 3  # another child should take its place
+LEASE_OVER = 4
+
+PR_SET_PDEATHSIG = 1
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a child is to do; made by the supervisor from settings and command line."""
+
+    alias: str
+    queues: dict[str, int]
+    strict: bool = False
+    concurrency: int = 10
+    lease: float = 30.0
+    burst: bool = False
+    max_jobs: int | None = None
+    max_memory: int | None = None  # MB
+    shutdown_timeout: float = 30.0
+    names: list[str] = field(default_factory=list)  # queues by their place in the table
+
+
+class Child:
+    """One child, from its first claim to its exit code."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        broker: Broker,
+        sender: type,
+        holder: str,
+        table: Table,
+        orders: socket.socket,
+    ) -> None:
+        self.plan = plan
+        self.table = table
+        self.holder = holder
+        self._orders = orders
+        self._loop = asyncio.new_event_loop()
+        limits = broker.limits
+        runner = Runner(plan.alias, holder, sender, limits.dead_retention)
+        self.pool = Pool(runner, table, self._loop, self._busy)
+        self.consumer = Consumer(
+            broker,
+            Shares(plan.queues, strict=plan.strict),
+            holder,
+            plan.lease,
+            room=self._room,
+            memory=lambda: table.memory,
+            registered=self._registered,
+        )
+        self.pool.consumer = self.consumer
+        self.pool.queues = plan.names
+        self._watching = False
+        self._progress = (0, 0.0)  # jobs taken, when that last changed
+        self._stop_at: float | None = None
+        self._exit: int | None = None
+        self._read = b""
+
+    # -- life ------------------------------------------------------------------------------------
+
+    def run(self) -> int:
+        """Works until told to stop; the process's exit code."""
+        self._loop.add_reader(self._orders.fileno(), self._hear)
+        self.pool.summon()
+        self._loop.call_soon(self._watch)
+        self._watching = True
+        try:
+            self._loop.run_forever()
+        finally:
+            self.pool.close()
+        return self._exit or DONE
+
+    def _leave(self, code: int) -> None:
+        self._exit = code if self._exit is None else self._exit
+        self._loop.stop()
+
+    def _room(self) -> int:
+        """Free slots, with the one that the asking hand has taken for itself."""
+        if self._stop_at is not None:
+            return 0
+        return len(self.pool.free) + 1 if len(self.pool.free) < len(self.pool.slots) else 0
+
+    def _registered(self, since: float) -> None:
+        if not self.table.lease_until:
+            self.table.lease_until = since + self.plan.lease
+
+    # -- orders ----------------------------------------------------------------------------------
+
+    def _hear(self) -> None:
+        try:
+            data = self._orders.recv(65536)
+        except BlockingIOError:
+            return
+        if not data:  # the supervisor is gone, and with it our lease
+            os._exit(LEASE_OVER)
+        *lines, self._read = (self._read + data).split(b"\n")
+        for line in lines:
+            order = msgspec.json.decode(line)
+            getattr(self, f"_order_{order[0]}")(*order[1:])
+
+    def _order_stop(self, timeout: float) -> None:
+        """Finish within ``timeout`` seconds, then give back."""
+        self._stop_at = monotonic() + timeout
+        self.consumer.close()
+        self.pool.summon()
+        self._busy_now()
+
+    def _order_quiet(self) -> None:
+        """Finish what runs, take no more."""
+        self._order_stop(float("inf"))
+
+    def _order_cancel(self, id: str, fence: int) -> None:
+        self._interrupt(id, fence, CancelRequested)
+
+    def _order_dump(self) -> None:
+        """Every thread's stack on stderr."""
+        faulthandler.dump_traceback(all_threads=True)
+
+    def _interrupt(self, id: str, fence: int, reason: type[Interruption]) -> None:
+        slot = self.pool.find(id, fence)
+        if slot is not None:
+            slot.interrupt(fence, reason)
+
+    # -- the watch -------------------------------------------------------------------------------
+
+    def _busy(self) -> None:
+        """Called by hands: there is something to watch over."""
+        if not self._watching:
+            self._watching = True
+            self._loop.call_soon_threadsafe(self._watch)
+
+    def _busy_now(self) -> None:
+        self._watching = True
+        self._loop.call_soon(self._watch)
+
+    def _watch(self) -> None:
+        now = monotonic()
+        self.table.alive_at = now
+        if self._must_leave(now):
+            return
+        self._interrupt_late(now)
+        rest = self._help(now)
+        if rest is None:
+            self._watching = False
+            # A hand may have become busy since we looked; it saw us watching and did not call.
+            rest = self._help(now)
+            if rest is None:
+                return
+            self._watching = True
+        self._loop.call_later(rest, self._watch)
+
+    def _help(self, now: float) -> float | None:
+        """Wakes hands that are needed; seconds until the next look, None if none is needed."""
+        pool, consumer = self.pool, self.consumer
+        taken, since = self._progress
+        if pool.taken != taken:
+            self._progress = (pool.taken, now)
+            since = now
+        still = now - since
+        work = bool(consumer.buffer or consumer.suspects or consumer.waits_for_reply)
+        free = len(pool.free)
+        consumer.stuck = free == 0 and still > STUCK_AFTER
+        if free and not pool.alone and not consumer.leading:
+            if work and (still >= TICK or not consumer.pace.one_thread_is_best):
+                pool.summon()
+            elif not work and not consumer.listening and not consumer.closing:
+                pool.summon()
+        elif not free and consumer.buffer and now - consumer.buffered_at > GIVE_BACK_AFTER:
+            consumer.give_back_buffer()
+        if consumer.is_due and not consumer.leading:
+            pool.summon()
+        return self._pace(work, free)
+
+    def _pace(self, work: bool, free: int) -> float | None:
+        if free < len(self.pool.slots) or work or self._stop_at is not None:
+            if free and (work or not self.consumer.listening):
+                return TICK
+            return SLOW_TICK if self.consumer.outcomes or self.consumer.buffer else LAZY_TICK
+        if self.consumer.outcomes:
+            return SLOW_TICK
+        if self.plan.burst or not self.consumer.listening:
+            return SLOW_TICK
+        return None
+
+    def _interrupt_late(self, now: float) -> None:
+        for slot in self.pool.slots:
+            attempt = slot.attempt
+            if attempt is not None and slot.is_late(now):
+                slot.interrupt(attempt.grant.live.fence, TaskTimeout)
+
+    # -- leaving ---------------------------------------------------------------------------------
+
+    def _must_leave(self, now: float) -> bool:
+        if self.consumer.lost or 0 < self.table.lease_until < now:
+            self._lease_is_over()
+            return True
+        idle = self.pool.running == 0
+        if self._stop_at is not None and (idle or now >= self._stop_at):
+            self._finish()
+            return True
+        if self._stop_at is None:
+            if self.plan.burst and idle and self.consumer.is_dry:
+                self._order_stop(0)
+            elif self._is_worn_out():
+                self._exit = RECYCLE
+                self._order_stop(self.plan.shutdown_timeout)
+        return False
+
+    def _is_worn_out(self) -> bool:
+        plan = self.plan
+        if plan.max_jobs is not None and self.pool.taken >= plan.max_jobs:
+            return True
+        return plan.max_memory is not None and memory_used() > plan.max_memory << 20
+
+    def _finish(self) -> None:
+        """Settles everything and gives the rest back, running jobs too, then leaves."""
+        for slot in self.pool.slots:
+            attempt = slot.attempt
+            if attempt is not None:
+                logger.warning("job %s did not finish in time and is given back", attempt.grant.id)
+                slot.interrupt(attempt.grant.live.fence, LeaseLost)
+                self.consumer.done(attempt.give_back())
+        threading.Thread(target=self._farewell, name="taskq-farewell", daemon=True).start()
+
+    def _farewell(self) -> None:
+        try:
+            self.consumer.farewell()
+        finally:
+            self._loop.call_soon_threadsafe(self._leave, DONE)
+
+    def _lease_is_over(self) -> None:
+        """What runs here may run elsewhere now: stop it, hand in what is done, and go."""
+        logger.error("the lease of %s is over: this process ends, its jobs go back", self.holder)
+        self._exit = LEASE_OVER
+        self.consumer.close()
+        self.consumer.buffer.clear()
+        self.consumer.suspects.clear()
+        for slot in self.pool.slots:
+            attempt = slot.attempt
+            if attempt is not None:
+                slot.interrupt(attempt.grant.live.fence, LeaseLost)
+        threading.Thread(target=self._farewell, name="taskq-farewell", daemon=True).start()
+
+
+def memory_used() -> int:
+    """Bytes of memory this process holds now (Linux), or held at most (elsewhere)."""
+    try:
+        with open("/proc/self/statm") as statm:
+            return int(statm.read().split()[1]) * resource.getpagesize()
+    except OSError:
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return peak if sys.platform == "darwin" else peak * 1024
+
+
+def run_child(
+    plan: Plan,
+    make: Callable[[str], tuple[Broker, type]],
+    holder: str,
+    memory: Any,
+    orders: socket.socket,
+) -> None:
+    """The body of a child's process: never returns. ``make`` gives the alias's broker."""
+    die_with_parent()
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGTSTP, signal.SIGTTIN):
+        signal.signal(number, signal.SIG_IGN)  # the supervisor tells us what they mean
+    signal.set_wakeup_fd(-1)
+    gc.enable()
+    # A 10 ms timer beside ten busy threads was 67 ms late at the default of 5 ms, 5 ms with this.
+    sys.setswitchinterval(0.0005)
+    orders.setblocking(False)
+    broker, sender = make(plan.alias)
+    child = Child(plan, broker, sender, holder, Table(memory, plan.concurrency), orders)
+    code = LEASE_OVER
+    try:
+        code = child.run()
+    except BaseException:
+        logger.exception("the worker's child failed")
+        code = 1
+    finally:
+        logging.shutdown()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)  # threads that still run a job must not hold it up
+
+
+def die_with_parent() -> None:
+    """Linux kills this process when its parent dies; elsewhere the closed socket tells."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)

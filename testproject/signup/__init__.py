@@ -1,0 +1,1 @@
+"""Sign-up, and the welcome mail that a worker sends."""

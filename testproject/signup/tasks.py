@@ -1,0 +1,27 @@
+"""What the site does in the background."""
+
+from __future__ import annotations
+
+from django.contrib.auth import get_user_model
+from django.core.mail import EmailMessage
+from django.template.loader import render_to_string
+from django.utils.translation import gettext
+
+from django_taskq import Cancel, task
+
+
+@task(timeout=60, max_attempts=5, tags=["mail"])
+def send_welcome(user_id: int) -> str:
+    """Sends the welcome mail of the user with that primary key; returns the address it went to.
+
+    Raises Cancel when the user is gone: there is nobody to write to.
+    """
+    user = get_user_model().objects.filter(pk=user_id).first()
+    if user is None:
+        raise Cancel(f"user {user_id} is gone")
+    subject = gettext("Welcome, %(name)s!") % {"name": user.get_full_name() or user.username}
+    # A line break in a name must not end the header.
+    subject = " ".join(subject.split())
+    body = render_to_string("signup/welcome.txt", {"user": user})
+    EmailMessage(subject, body, to=[user.email]).send()
+    return str(user.email)
