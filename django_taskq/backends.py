@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from copy import deepcopy
+from dataclasses import replace
 from typing import Any
 
 from django.core.checks import CheckMessage, Error
@@ -17,17 +18,27 @@ from .clock import now_ms, to_datetime
 from .codec import decode_failures
 from .compat import (
     BaseTaskBackend,
+    InvalidTask,
     TaskError,
     TaskResultDoesNotExist,
     TaskResultStatus,
 )
-from .conf import Options
+from .conf import QUEUE_NAME, Options
 from .execution import Attempt, Runner
-from .job import Grant, Kind, Live, State, new_id
+from .job import Grant, Kind, Live, Outcome, State, new_id
 from .producer import Prepared, Producer
 from .result import STATUS, TaskResult
 from .signals import ENQUEUED
-from .task import Task, adopt
+from .task import Task, adopt, variation
+
+
+def check_function(func: Any) -> None:
+    """Raises InvalidTask for a function whose name would not lead back to it."""
+    name = getattr(func, "__qualname__", "")
+    if "<lambda>" in name:
+        raise InvalidTask("a lambda cannot be a task: declare a function at a module's level")
+    if "." in name and "<locals>" not in name:  # Django says the rest
+        raise InvalidTask(f"{name} is a method: a task is a function at a module's level")
 
 
 class TaskqBackend(BaseTaskBackend):  # type: ignore[misc]
@@ -51,6 +62,17 @@ class TaskqBackend(BaseTaskBackend):  # type: ignore[misc]
             Error(f"TASKS[{self.alias!r}]: {p.message}", hint=p.hint, obj=None, id="taskq.E001")
             for p in self.conf.problems
         ]
+
+    def validate_task(self, task: compat.Task) -> None:
+        """Raises InvalidTask for a task that this backend cannot take."""
+        check_function(task.func)
+        if not isinstance(task.priority, int | float):
+            raise InvalidTask(f"priority={task.priority!r}: must be a whole number")
+        super().validate_task(task)
+        if not QUEUE_NAME.fullmatch(str(task.queue_name)):
+            raise InvalidTask(
+                f"queue_name={task.queue_name!r}: use 1 to 64 letters, digits, '_', '.' and '-'"
+            )
 
     def _mine(self, task: compat.Task) -> Task:
         """The task as ours, if this backend may run it. Raises InvalidTask."""
@@ -94,7 +116,10 @@ class RedisBackend(TaskqBackend):
 
     async def aenqueue_on_commit(self, task: compat.Task, args: Any, kwargs: Any) -> TaskResult:
         """Enqueues one job at the commit of the sync thread's transaction."""
-        return await self._client.aenqueue_on_commit(self._mine(task), args, kwargs)
+        mine = self._mine(task)
+        return await self._client.aenqueue_on_commit(
+            mine, args, kwargs, mine.options.on_commit or True
+        )
 
     def get_result(self, result_id: str) -> TaskResult:
         """The job of that id. Raises TaskResultDoesNotExist."""
@@ -137,9 +162,7 @@ _endings: dict[Server, Endings] = {}
 def get_broker(server: Server, conf: Options) -> Broker:
     """This process's one Broker for a server, prefix and limits."""
     keep = conf.keep
-    limits = Limits(
-        keep.succeeded, keep.dead, keep.cancelled, round(conf.dead_retention * 1000)
-    )
+    limits = Limits(keep.succeeded, keep.dead, keep.cancelled, round(conf.dead_retention * 1000))
     key = (server, conf.prefix, limits)
     found = _brokers.get(key)
     return found or _brokers.setdefault(key, Broker(server, conf.prefix, limits))
@@ -171,7 +194,12 @@ class LocalBackend(TaskqBackend):
 
     def enqueue(self, task: compat.Task, args: Any, kwargs: Any) -> TaskResult:
         """Takes one job, at once: there is no worker that could be too early."""
-        return self._take(self._producer.prepare_one(self._mine(task), args, kwargs))
+        mine = self._mine(task)
+        job = self._producer.prepare_one(mine, args, kwargs)
+        if mine.job_id is not None and any(known.id == job.result.id for known in self.results):
+            self._producer.settle([job], "E")
+            return job.result
+        return self._take(job)
 
     enqueue_on_commit = enqueue
 
@@ -263,13 +291,51 @@ class ImmediateBackend(LocalBackend):
         grant = Grant(job.queue, job.result.id, job.draft.envelope, live)
         attempt = runner.prepare(grant, now_ms())
         assert isinstance(attempt, Attempt), attempt
-        outcome = attempt.run_here()
-        job.result.take(attempt.result)
-        if outcome.kind is Kind.RETRYING:
-            (failure,) = decode_failures(outcome.blob)
-            job.result.errors.append(TaskError(exception_class_path=failure.c, traceback=failure.b))
-            set_state(job.result, State.DEAD)
+        self._note(job.result, only_attempt(attempt).run_here())
         return job.result
+
+    def _note(self, result: TaskResult, outcome: Outcome) -> None:
+        """Writes into the result what a worker would have written into Redis."""
+        began = to_datetime(outcome.started)
+        object.__setattr__(result, "started_at", began)
+        object.__setattr__(result, "last_attempted_at", began)
+        result.worker_ids.append(self.worker_id)
+        if outcome.kind is Kind.SUCCEEDED:
+            value = result.task.signature.load_value(outcome.blob or b"null")
+            object.__setattr__(result, "_return_value", value)
+        elif outcome.kind is not Kind.SNOOZED:
+            result.errors.extend(
+                TaskError(exception_class_path=failure.c, traceback=failure.b or failure.m)
+                for failure in decode_failures(outcome.blob)
+            )
+        set_state(result, ENDS[outcome.kind])
+
+
+ENDS = {
+    Kind.SUCCEEDED: State.SUCCEEDED,
+    Kind.DEAD: State.DEAD,
+    Kind.CANCELLED: State.CANCELLED,
+    Kind.SNOOZED: State.SCHEDULED,
+}
+
+
+class _OnlyAttempt(Attempt):
+    """An attempt inside ``enqueue()``: Ctrl-C is meant for the caller, not for the job."""
+
+    __slots__ = ()
+
+    def fail(self, error: BaseException) -> Outcome:
+        if isinstance(error, KeyboardInterrupt):
+            raise error
+        return super().fail(error)
+
+
+def only_attempt(attempt: Attempt) -> Attempt:
+    """The attempt as the only one that its job gets: nothing would make the next."""
+    task = variation(attempt.task, {}, policy=replace(attempt.task.policy, max_attempts=1))
+    return _OnlyAttempt(
+        attempt.runner, attempt.grant, attempt.envelope, task, attempt.args, attempt.kwargs
+    )
 
 
 def set_state(result: TaskResult, state: State) -> None:

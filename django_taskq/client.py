@@ -71,10 +71,11 @@ class Client:
 
     async def aenqueue(self, task: Task, args: Any, kwargs: Any) -> TaskResult:
         """Enqueues one job at once: async code does not see the sync side's transaction."""
-        number = self.broker.known_number(task.queue_name)
-        if number is None:
-            await asyncio.to_thread(self.broker.number, task.queue_name)
-        job = self.producer.prepare_one(task, args, kwargs)
+        prepare = partial(self.producer.prepare_one, task, args, kwargs)
+        if self.broker.known_number(task.queue_name) is None:
+            job = await asyncio.to_thread(prepare)
+        else:
+            job = prepare()
         try:
             letters = await self._async.enqueue(self.broker, job.queue, [job.draft])
         except BrokerError as error:
@@ -84,9 +85,11 @@ class Client:
         self.producer.settle([job], letters)
         return job.result
 
-    async def aenqueue_on_commit(self, task: Task, args: Any, kwargs: Any) -> TaskResult:
+    async def aenqueue_on_commit(
+        self, task: Task, args: Any, kwargs: Any, on_commit: bool | str
+    ) -> TaskResult:
         """Enqueues one job at the commit of the sync thread's transaction."""
-        return await sync_to_async(self.enqueue)(task, args, kwargs, True)
+        return await sync_to_async(self.enqueue)(task, args, kwargs, on_commit)
 
     # -- read ------------------------------------------------------------------------------------
 
@@ -142,7 +145,10 @@ class Client:
         deadline = None if timeout is None else time.monotonic() + timeout
         loop = asyncio.get_running_loop()
         ended = asyncio.Event()
-        wake = partial(loop.call_soon_threadsafe, ended.set)
+
+        def wake() -> None:
+            loop.call_soon_threadsafe(ended.set)
+
         with self.endings.waiting(self._channel(result), result.id, wake):
             while True:
                 ended.clear()
@@ -190,9 +196,7 @@ class Client:
             await self._async.command("PUBLISH", self.broker.control, message)
         return answer.verdict in "CR"
 
-    def _cancellation(
-        self, result: TaskResult
-    ) -> tuple[str, list[tuple[str, str]], bytes, int]:
+    def _cancellation(self, result: TaskResult) -> tuple[str, list[tuple[str, str]], bytes, int]:
         task = result.task
         failure = Failure(c=CANCELLED_BY, m="cancelled before it ran")
         keep = round((task.options.retention or 0) * 1000)
@@ -214,7 +218,7 @@ class Client:
 
 def number_in(id: str) -> int | None:
     """The queue's number at the end of a job id."""
-    number = id.rpartition(".")[2]
+    number = str(id).rpartition(".")[2]
     return int(number) if number.isascii() and number.isdigit() and len(number) < 9 else None
 
 

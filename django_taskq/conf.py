@@ -22,7 +22,7 @@ MAX_NAME_LENGTH = 255
 SCHEMES = ("redis", "rediss", "unix", "embedded")
 LATER_SCHEMES = ("redis+sentinel", "redis+cluster")
 
-_QUEUE_NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
+QUEUE_NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 
 # (value, name of the option) -> the value as it is kept; raises InvalidOption.
 Check = Callable[[Any, str], Any]
@@ -303,7 +303,7 @@ def _queues(raw: Any, where: str, problems: list[Problem]) -> dict[str, int]:
     weights = raw.items() if isinstance(raw, Mapping) else [(name, 1) for name in raw]
     queues = {}
     for name, weight in weights:
-        if not isinstance(name, str) or not _QUEUE_NAME.fullmatch(name):
+        if not isinstance(name, str) or not QUEUE_NAME.fullmatch(name):
             hint = "Use 1 to 64 letters, digits, '_', '.' and '-'."
             problems.append(Problem(f"{where}: bad queue name {name!r}", hint))
             continue
@@ -339,7 +339,7 @@ def _seconds(least: float, most: float) -> Check:
 
 
 def _prefix(value: Any, name: str) -> str:
-    if isinstance(value, str) and _QUEUE_NAME.fullmatch(value):
+    if isinstance(value, str) and QUEUE_NAME.fullmatch(value):
         return value
     raise bad_option(name, value, "must be 1 to 64 letters, digits, '_', '.' and '-'")
 

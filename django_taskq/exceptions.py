@@ -33,37 +33,39 @@ class MalformedJob(TaskqError):
 
 
 class BrokerError(TaskqError):
-    """The broker could not do what was asked."""
+    """The broker could not do what was asked.
+
+    ``results``: what ``enqueue()`` or ``enqueue_many()`` would have returned. Sending a job again
+    under its ``result.id`` never makes a second one.
+    """
+
+    results: Sequence[Any] = ()
+
+    @property
+    def result(self) -> Any:
+        """The first of the results, or None."""
+        return self.results[0] if self.results else None
 
 
 class BrokerUnavailable(BrokerError):
     """Redis cannot be reached.
 
     ``address``: the server without its password. ``maybe_sent``: the call may have reached the
-    server and have been carried out whole (never half). ``result`` and ``results``: what
-    ``enqueue()`` and ``enqueue_many()`` would have returned; sending a job again under its
-    ``result.id`` never makes a second one.
+    server and have been carried out whole (never half).
     """
 
     def __init__(self, message: str, *, address: str = "", maybe_sent: bool = False) -> None:
         super().__init__(message)
         self.address = address
         self.maybe_sent = maybe_sent
-        self.results: Sequence[Any] = ()
-
-    @property
-    def result(self) -> Any:
-        """The first result, or None."""
-        return self.results[0] if self.results else None
 
 
 class BrokerFull(BrokerError):
-    """Redis is at its ``maxmemory``: nothing of this call was written, workers drain on.
+    """Redis is at its ``maxmemory``: nothing was written, and the workers drain on.
 
-    ``written`` counts the jobs of earlier calls of the same ``enqueue_many()`` that went in.
+    Of an ``enqueue_many()`` with more than 500 jobs the first ones may be in already: those whose
+    result has an ``enqueued_at``.
     """
-
-    written = 0
 
 
 class TaskFailed(TaskqError):

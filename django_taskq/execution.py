@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
-from inspect import iscoroutinefunction
 from traceback import format_exception
 from typing import Any
 
@@ -146,15 +145,11 @@ class Attempt:
         """1 for the first attempt."""
         return self.grant.live.attempt + 1
 
-    @property
-    def is_async(self) -> bool:
-        return iscoroutinefunction(self.task.func)
-
     # -- run -------------------------------------------------------------------------------------
 
     def run_here(self) -> Outcome:
         """Runs a task of either kind to its end; for the backend that has no worker."""
-        return async_to_sync(self.run_async)() if self.is_async else self.run()
+        return async_to_sync(self.run_async)() if self.task.is_async else self.run()
 
     def run(self) -> Outcome:
         """Runs a sync task on this thread."""

@@ -6,17 +6,25 @@ import threading
 
 from asgiref.sync import SyncToAsync, ThreadSensitiveContext, sync_to_async
 from django.db import connections, reset_queries
+from django.db.backends.signals import connection_created
+from django.dispatch import receiver
 
 from .clock import monotonic
 
 FRESH = 1.0  # seconds for which what the last job left tidy needs no second look
 
-_tidied = threading.local()
+_thread = threading.local()
+
+
+@receiver(connection_created)
+def _remember(sender: object, **kwargs: object) -> None:
+    """A thread that never opened a connection has nothing to look after."""
+    _thread.opened = True
 
 
 def tidy_before() -> None:
     """Before a job: as ``tidy``, unless the job before it on this thread has just done so."""
-    if monotonic() - getattr(_tidied, "at", 0.0) > FRESH:
+    if getattr(_thread, "opened", False) and monotonic() - _thread.tidied > FRESH:
         tidy()
 
 
@@ -26,12 +34,11 @@ def tidy() -> None:
     Looks only at connections that were opened; a transaction left open by the job is ended by
     closing its connection, since nobody else ever would.
     """
-    _tidied.at = monotonic()
-    opened = connections.all(initialized_only=True)
-    if not opened:
+    if not getattr(_thread, "opened", False):
         return
+    _thread.tidied = monotonic()
     reset_queries()
-    for connection in opened:
+    for connection in connections.all(initialized_only=True):
         if connection.in_atomic_block:
             connection.close()
         else:

@@ -45,10 +45,10 @@ class Hand(threading.Thread):
                 if self._pool.turn():
                     continue
                 self._pool.park(self)
-        except Interruption:
-            pass  # came late, after its job: this thread is worn out
-        except Replaced:
-            pass
+        except (Interruption, Replaced):
+            pass  # this thread is worn out
+        except BaseException:
+            logger.exception("a hand of the worker failed; another takes its place")
         finally:
             close_all()
             self._pool.gone(self)
@@ -81,7 +81,7 @@ class Pool:
         self.taken = 0  # jobs ever taken: a watcher sees by it whether there is progress
         self.alone = False  # a suspect runs: nothing beside it
         self.consumer: Consumer
-        self.queues: list[str] = []
+        self.places: dict[str, int] = {}  # queue -> its number in the table
         self._loop = loop
         self._busy = busy
         self._parked: deque[Hand] = deque()
@@ -106,6 +106,8 @@ class Pool:
         """The calling hand rests until it is summoned."""
         self._active.discard(hand)
         self._parked.append(hand)
+        if not self.consumer.listening:
+            self._busy()  # nobody would hear new work: have it watched
         if not self.closed:
             hand.wait()
         self._active.add(hand)
@@ -114,6 +116,7 @@ class Pool:
         """A hand ended."""
         self._active.discard(hand)
         self._hands.discard(hand)
+        self._busy()
 
     def close(self) -> None:
         """No more turns; running jobs are not waited for."""
@@ -182,7 +185,7 @@ class Pool:
         attempt = self.runner.prepare(grant, now)
         if isinstance(attempt, Outcome):
             self._finish(slot, attempt)
-        elif attempt.is_async:
+        elif attempt.task.is_async:
             self._loop.call_soon_threadsafe(self._start_async, slot, attempt)
             self._busy()
         else:
@@ -190,7 +193,7 @@ class Pool:
 
     def _run(self, slot: Slot, attempt: Attempt) -> None:
         unknown = self.consumer.pace.begins(attempt.task.module_path)
-        began = slot.enter(attempt, self.queues.index(attempt.grant.queue), self.alone)
+        began = slot.enter(attempt, self.places[attempt.grant.queue], self.alone)
         self._busy()
         outcome = None
         sampled = self.taken % SAMPLE == 0 and len(self._active) == 1 and thread_time()
@@ -218,7 +221,7 @@ class Pool:
     async def _run_async(self, slot: Slot, attempt: Attempt) -> None:
         unknown = self.consumer.pace.begins(attempt.task.module_path)
         own = asyncio.current_task()
-        began = slot.enter(attempt, self.queues.index(attempt.grant.queue), self.alone, own)
+        began = slot.enter(attempt, self.places[attempt.grant.queue], self.alone, own)
         async with AsyncHygiene():
             outcome = await attempt.run_async()
         slot.leave()

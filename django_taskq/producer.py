@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from copy import copy
 from itertools import groupby
 from typing import Any, NamedTuple
 
 from django.db import connections, transaction
 
-from .broker.broker import Broker, Draft
+from .broker.broker import CHUNK, Broker, Draft, chunks
 from .clock import now_ms, to_datetime, to_ms
 from .codec import encode_envelope
 from .compat import InvalidTask, TaskResultStatus
-from .exceptions import BrokerError, InvalidArgument
+from .exceptions import BrokerError, BrokerUnavailable, InvalidArgument
 from .job import Envelope, State, new_id, new_ids
 from .result import TaskResult
 from .task import Task
@@ -88,26 +89,30 @@ class Producer:
         return Prepared(task.queue_name, draft, result, now)
 
     def prepare_one(self, task: Task, args: Any, kwargs: Any) -> Prepared:
-        """The one job of an ``enqueue()``."""
-        return self.prepare(task, args, kwargs, self.id_of(task))
+        """The one job of an ``enqueue()``. Raises BrokerError with what can be sent later."""
+        name = new_id() if task.job_id is None else task.job_id
+        try:
+            suffix = f".{self.broker.number(task.queue_name)}"
+        except BrokerError as error:
+            raise unsent(error, [self.prepare(task, args, kwargs, name)]) from error
+        return self.prepare(task, args, kwargs, name if name.endswith(suffix) else name + suffix)
 
     def prepare_many(self, task: Task, calls: Iterable[Any]) -> list[Prepared]:
         """The jobs of an ``enqueue_many()``."""
         if task.job_id is not None:
             raise InvalidTask("enqueue_many() cannot give several jobs one id")
-        items = list(calls)
-        number = self.broker.number(task.queue_name)
-        return [
-            self.prepare(task, *arguments(item, at), f"{name}.{number}")
-            for at, (item, name) in enumerate(zip(items, new_ids(len(items)), strict=True))
-        ]
+        items = [arguments(item, at) for at, item in enumerate(calls)]
+        names = new_ids(len(items))
 
-    def id_of(self, task: Task) -> str:
-        """The job's id: random or the caller's own, with the queue's number behind a dot."""
-        suffix = f".{self.broker.number(task.queue_name)}"
-        if task.job_id is None:
-            return new_id() + suffix
-        return task.job_id if task.job_id.endswith(suffix) else task.job_id + suffix
+        def prepared(suffix: str) -> list[Prepared]:
+            pairs = zip(items, names, strict=True)
+            return [self.prepare(task, *item, name + suffix) for item, name in pairs]
+
+        try:
+            number = self.broker.number(task.queue_name)
+        except BrokerError as error:
+            raise unsent(error, prepared("")) from error
+        return prepared(f".{number}")
 
     # -- pushing ---------------------------------------------------------------------------------
 
@@ -116,13 +121,11 @@ class Producer:
 
         Raises BrokerUnavailable or BrokerFull with the results in ``error.results``.
         """
-        sent = 0
         try:
             for queue, run in groupby(jobs, key=queue_of):
-                batch = list(run)
-                letters = self.broker.enqueue(queue, [job.draft for job in batch])
-                self.settle(batch, letters)
-                sent += len(batch)
+                for batch in chunks(list(run), CHUNK):
+                    letters = self.broker.enqueue(queue, [job.draft for job in batch])
+                    self.settle(batch, letters)
         except BrokerError as error:
             error.results = [job.result for job in jobs]
             raise
@@ -130,11 +133,11 @@ class Producer:
     def settle(self, jobs: Sequence[Prepared], letters: str) -> None:
         """Tells the results what became of their jobs."""
         for job, letter in zip(jobs, letters, strict=True):
-            set_field = object.__setattr__
-            if letter == "E":
-                set_field(job.result, "duplicate", True)
-            set_field(job.result, "enqueued_at", to_datetime(job.enqueued))
-            self.pushed(job.result)
+            object.__setattr__(job.result, "enqueued_at", to_datetime(job.enqueued))
+            if letter == "E" and job.result.task.job_id is not None:
+                object.__setattr__(job.result, "duplicate", True)
+            else:  # a random id that exists is this very job: the reply to its push was lost
+                self.pushed(job.result)
 
     def hold(self, jobs: Sequence[Prepared], using: str) -> None:
         """Pushes the jobs when the transaction of ``using`` commits.
@@ -143,7 +146,7 @@ class Producer:
         one that survives a rolled-back savepoint must not take others along, nor be lost by it.
         """
         connection = connections[using]
-        if connection.run_on_commit:
+        if connection.run_on_commit and not is_in_test_case(connection):
             savepoints, callback, *_ = connection.run_on_commit[-1]
             if (
                 isinstance(callback, Push)
@@ -155,6 +158,15 @@ class Producer:
         transaction.on_commit(Push(self, list(jobs)), using=using)
 
 
+def is_in_test_case(connection: Any) -> bool:
+    """Whether Django's TestCase holds the transaction open.
+
+    Its captureOnCommitCallbacks() counts callbacks: a job that joined an earlier one would never
+    be seen by it, nor be pushed.
+    """
+    return any(getattr(block, "_from_testcase", False) for block in connection.atomic_blocks)
+
+
 class Push:
     """What a transaction calls when it committed."""
 
@@ -164,6 +176,18 @@ class Push:
 
     def __call__(self) -> None:
         self.producer.push(self.jobs)
+
+
+def unsent(error: BrokerError, jobs: Sequence[Prepared]) -> BrokerError:
+    """The error of a server that could not be asked for the queue's number.
+
+    No job was sent. The ids lack the number; they get it when they are sent under ``using(id=)``.
+    """
+    own = copy(error)
+    own.results = [job.result for job in jobs]
+    if isinstance(own, BrokerUnavailable):
+        own.maybe_sent = False
+    return own
 
 
 def queue_of(job: Prepared) -> str:
@@ -193,6 +217,8 @@ def commit_alias(on_commit: bool | str) -> str | None:
         return None
     atomic = [c.alias for c in connections.all(initialized_only=True) if c.in_atomic_block]
     if isinstance(on_commit, str):
+        if on_commit not in connections:
+            raise InvalidTask(f"on_commit={on_commit!r}: there is no such database")
         return on_commit if on_commit in atomic else None
     if not atomic:
         return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from .broker.broker import Stored
@@ -12,6 +13,8 @@ from .exceptions import JobCancelled, MalformedJob, ResultTruncated
 from .job import TRUNCATED, Envelope, Failure, Live, State
 from .result import STATUS, TaskResult
 from .task import Task, look_up, unknown_task, variation
+
+PRIORITY = 1 << 45  # what one priority is worth in the score of a ready job
 
 _CANCELLED = TaskError(
     exception_class_path=f"{JobCancelled.__module__}.{JobCancelled.__qualname__}",
@@ -29,7 +32,7 @@ def read_result(id: str, queue: str, alias: str, stored: Stored) -> TaskResult:
     live = stored.live
     failures = decode_failures(stored.errors)
     result = build_result(
-        task_of(envelope, queue, alias, live),
+        task_of(envelope, queue, alias, priority_of(stored)),
         id,
         envelope,
         live,
@@ -50,12 +53,24 @@ def value_of(result: TaskResult, raw: bytes) -> Any:
     return result.task.signature.load_value(raw or b"null")
 
 
-def task_of(envelope: Envelope, queue: str, alias: str, live: Live) -> Task:
+def task_of(envelope: Envelope, queue: str, alias: str, priority: int) -> Task:
     """The task of a job, with what its enqueue changed; a stand-in where it is unknown here."""
     task = look_up(envelope.t) or unknown_task(envelope.t)
     return variation(
-        task, envelope.o, queue_name=queue, backend=alias, run_after=to_datetime(envelope.r)
+        task,
+        envelope.o,
+        queue_name=queue,
+        backend=alias,
+        run_after=to_datetime(envelope.r),
+        priority=priority,
     )
+
+
+def priority_of(stored: Stored) -> int:
+    """The job's priority: in its place while it is ready (see common.lua), else on its record."""
+    if stored.state is State.READY:
+        return -math.floor(stored.due / PRIORITY + 0.5)
+    return stored.live.priority
 
 
 def build_result(
@@ -102,5 +117,3 @@ def failure_of(result: TaskResult) -> str:
         return f"job {result.id} was cancelled"
     text: Any = last.traceback.strip().rsplit("\n", 1)[-1] if last else "no error is on record"
     return f"job {result.id} is {result.state}: {text}"
-
-

@@ -25,6 +25,8 @@ def add(task: Task) -> None:
     known = _tasks.get(task.module_path)
     if known is not None and known.func is task.func:
         return
+    if known is not None and known.module_path != task.module_path:
+        raise InvalidOption(f"{task.module_path} is an alias of the task {known.module_path}")
     for alias in task.options.aliases:
         other = _tasks.get(alias)
         if other is not None and other.module_path != task.module_path:

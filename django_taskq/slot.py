@@ -9,7 +9,7 @@ import threading
 from .clock import monotonic
 from .exceptions import CancelRequested, Interruption, LeaseLost, TaskTimeout
 from .execution import Attempt
-from .table import Row, Table
+from .table import Table
 
 
 class Slot:
@@ -33,8 +33,8 @@ class Slot:
         timeout = attempt.task.options.timeout
         self.deadline = now + timeout if timeout else 0.0
         grant = attempt.grant
-        row = Row(self.number, grant.live.fence, grant.id, queue, alone, now, self.deadline)
-        self._table.start(row)
+        fence = grant.live.fence
+        self._table.start(self.number, fence, grant.id, queue, alone, now, self.deadline)
         with self._lock:
             self.attempt = attempt
             self.interrupted = None

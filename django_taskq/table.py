@@ -81,13 +81,13 @@ class Table:
 
     # -- rows ------------------------------------------------------------------------------------
 
-    def start(self, row: Row) -> None:
+    def start(
+        self, slot: int, fence: int, id: str, queue: int, alone: bool, now: float, deadline: float
+    ) -> None:
         """Writes a row; its fence last, because it says that the row counts."""
-        at = HEAD.size + row.slot * ROW.size
-        ROW.pack_into(
-            self._memory, at, 0, row.id.encode(), row.queue, row.alone, row.started, row.deadline
-        )
-        FENCE.pack_into(self._memory, at, row.fence)
+        at = HEAD.size + slot * ROW.size
+        ROW.pack_into(self._memory, at, 0, id.encode(), queue, alone, now, deadline)
+        FENCE.pack_into(self._memory, at, fence)
 
     def stop(self, slot: int) -> None:
         """Clears a row."""

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
-from datetime import datetime, timedelta
+from datetime import datetime
+from functools import lru_cache
+from inspect import iscoroutinefunction
 from typing import Any, Final, overload
 
 from django.utils.module_loading import autodiscover_modules
@@ -74,21 +77,24 @@ class Task(compat.Task):  # type: ignore[misc]
     policy: RetryPolicy = field(init=False, repr=False, compare=False)
     signature: Signature = field(init=False, repr=False, compare=False)
     overrides: dict[str, Any] = field(init=False, repr=False, compare=False)
+    is_async: bool = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         # Zero-argument super() does not work in a dataclass with slots.
         compat.Task.__post_init__(self)
-        own = {name: getattr(self, name) for name in OPTIONS if getattr(self, name) is not INHERIT}
-        own = clean(own)
-        for name, value in own.items():
+        for name, value in clean(own_options(self)).items():
             object.__setattr__(self, name, value)
         if self.job_id is not None:
             check_id(self.job_id)
-        defaults = getattr(self.get_backend(), "task_defaults", TaskOptions())
-        self._work_out(replace(defaults, **own))
+        self._work_out(inherited_options(self))
         registry.add(self)
+        self._compare()
+
+    def _compare(self) -> None:
+        """Notes in what this variation differs from the task as it was declared."""
         declared = registry.find(self.module_path)
         if declared is not None and declared is not self:
+            own = own_options(self)
             changed = {n: v for n, v in own.items() if getattr(declared, n) != v}
             object.__setattr__(self, "overrides", portable(changed))
 
@@ -97,6 +103,7 @@ class Task(compat.Task):  # type: ignore[misc]
         object.__setattr__(self, "policy", policy_of(options))
         object.__setattr__(self, "signature", signature_of(self.func, self.takes_context))
         object.__setattr__(self, "overrides", {})
+        object.__setattr__(self, "is_async", iscoroutinefunction(self.func))
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """A plain call of the function, here and now."""
@@ -109,6 +116,9 @@ class Task(compat.Task):  # type: ignore[misc]
             if f.init and f.name != "func" and getattr(self, f.name) is not INHERIT
         }
         return (_reconstruct, (self.module_path, changed))
+
+    def __deepcopy__(self, memo: Any) -> Task:
+        return self  # nothing in it can change
 
     def using(self, **options: Any) -> Task:
         """A variation of this task, to enqueue with other options.
@@ -142,7 +152,7 @@ class Task(compat.Task):  # type: ignore[misc]
         return self.get_backend().enqueue_many(self, calls)  # type: ignore[no-any-return]
 
     def enqueue_on_commit(self, *args: Any, **kwargs: Any) -> TaskResult:
-        """As ``enqueue()``, waiting for the open transaction's commit whatever ``on_commit`` says."""
+        """As ``enqueue()``, at the open transaction's commit whatever ``on_commit`` says."""
         return self.get_backend().enqueue_on_commit(self, args, kwargs)  # type: ignore[no-any-return]
 
     async def aenqueue_on_commit(self, *args: Any, **kwargs: Any) -> TaskResult:
@@ -158,13 +168,28 @@ def _when(value: Any) -> dict[str, Any]:
     return {"run_after": None, "delay": as_seconds(value, "run_after")}
 
 
+# With the queue's number behind it when it is a job's whole id, as in error.result.id.
+_ID = re.compile(rf"[!-~]{{1,{MAX_ID_LENGTH - 4}}}(\.\d{{1,8}})?")
+
+
 def check_id(id: str) -> None:
     """Raises InvalidOption for what cannot be a job's id."""
-    plain = isinstance(id, str) and id.isascii() and id.isprintable() and " " not in id
-    if not plain or not 1 <= len(id) <= MAX_ID_LENGTH - 4:
+    if not isinstance(id, str) or not _ID.fullmatch(id):
         raise InvalidOption(
             f"id={id!r}: must be 1 to {MAX_ID_LENGTH - 4} printable ASCII characters, no spaces"
         )
+
+
+def own_options(task: Task) -> dict[str, Any]:
+    """The options that the task itself sets."""
+    values = ((name, getattr(task, name)) for name in OPTIONS)
+    return {name: value for name, value in values if value is not INHERIT}
+
+
+def inherited_options(task: Task) -> TaskOptions:
+    """The task's options upon the TASK_DEFAULTS of the backend it goes to."""
+    defaults = getattr(task.get_backend(), "task_defaults", TaskOptions())
+    return replace(defaults, **own_options(task))
 
 
 def policy_of(options: TaskOptions) -> RetryPolicy:
@@ -177,24 +202,33 @@ def policy_of(options: TaskOptions) -> RetryPolicy:
     )
 
 
-_signatures: dict[tuple[Callable[..., Any], bool], Signature] = {}
-
-
+@lru_cache(maxsize=4096)  # bounded: each reading of an unknown task's result has a new function
 def signature_of(func: Callable[..., Any], takes_context: bool) -> Signature:
     """The function's Signature, built once: ``using()`` makes many tasks of one function."""
-    key = (func, takes_context)
-    found = _signatures.get(key)
-    if found is None:
-        found = _signatures[key] = Signature(func, takes_context)
-    return found
+    return Signature(func, takes_context)
 
 
 def _reconstruct(path: str, changes: Mapping[str, Any]) -> Task:
-    """A pickled task back: its function is found by the registry, never imported by name."""
+    """A pickled task back: its function is found by the registry, never imported by name.
+
+    Not validated, since settings may have moved on.
+    """
     task = look_up(path)
     if task is None:
         raise ValueError(f"no task {path!r} is known here")
-    return replace(task, **changes)
+    copy = _copy_of(task, changes)
+    copy._work_out(inherited_options(copy))
+    copy._compare()
+    return copy
+
+
+def _copy_of(task: Any, changes: Mapping[str, Any]) -> Task:
+    """A copy with other values in some fields. What is worked out of them is not."""
+    copy = object.__new__(Task)
+    for f in fields(Task):
+        value = changes[f.name] if f.name in changes else getattr(task, f.name, f.default)
+        object.__setattr__(copy, f.name, value)
+    return copy
 
 
 def variation(task: Task, overrides: Mapping[str, Any], **changes: Any) -> Task:
@@ -208,14 +242,13 @@ def variation(task: Task, overrides: Mapping[str, Any], **changes: Any) -> Task:
     else:
         if not overrides:
             return task
-    copy = object.__new__(Task)
-    for f in fields(Task):
-        object.__setattr__(copy, f.name, getattr(task, f.name))
     options = restore(overrides)
-    for name, value in {**options, **changes}.items():
-        object.__setattr__(copy, name, value)
-    if options:
+    copy = _copy_of(task, {**options, **changes})
+    if copy.backend != task.backend:
+        copy._work_out(inherited_options(copy))
+    elif options:
         copy._work_out(replace(task.options, **options))
+    if options:
         object.__setattr__(copy, "overrides", dict(overrides))
     return copy
 
@@ -224,12 +257,9 @@ def adopt(task: compat.Task) -> Task:
     """One of Django's own tasks as ours, with the defaults for everything it has no word for."""
     if isinstance(task, Task):
         return task
-    copy = object.__new__(Task)
-    for f in fields(Task):
-        if f.init:
-            object.__setattr__(copy, f.name, getattr(task, f.name, f.default))
-    defaults = getattr(copy.get_backend(), "task_defaults", TaskOptions())
-    copy._work_out(defaults)
+    copy = _copy_of(task, {})
+    copy._work_out(inherited_options(copy))
+    registry.add(copy)
     return copy
 
 
@@ -248,7 +278,7 @@ def discover() -> None:
         if getattr(module, "__name__", "").rpartition(".")[2] == "tasks":
             for value in list(vars(module).values()):
                 if isinstance(value, compat.Task) and not isinstance(value, Task):
-                    registry.add(adopt(value))
+                    adopt(value)
 
 
 def look_up(name: str) -> Task | None:
@@ -268,10 +298,7 @@ def unknown_task(name: str) -> Task:
 
     module, _, qualname = name.rpartition(".")
     missing.__module__, missing.__qualname__, missing.__name__ = module, qualname, qualname
-    copy = object.__new__(Task)
-    for f in fields(Task):
-        if f.init:
-            object.__setattr__(copy, f.name, missing if f.name == "func" else f.default)
+    copy = _copy_of(None, {"func": missing})
     copy._work_out(TaskOptions())
     return copy
 

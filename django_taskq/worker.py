@@ -25,20 +25,15 @@ import msgspec
 
 from .broker.broker import Broker
 from .clock import monotonic
-from .exceptions import CancelRequested, Interruption, LeaseLost, TaskTimeout
+from .exceptions import CancelRequested, Interruption, LeaseLost
 from .execution import Runner
 from .pool import Pool
 from .services.consumer import Consumer
 from .shares import Shares
 from .table import Table
+from .watcher import Watcher
 
 logger = logging.getLogger("django_taskq.worker")
-
-TICK = 0.005  # seconds between two looks while hands may be needed
-SLOW_TICK = 0.010  # while outcomes wait for company
-LAZY_TICK = 0.050  # while jobs run and nothing else is to be done
-GIVE_BACK_AFTER = 0.100  # seconds a buffered job waits for a slot
-STUCK_AFTER = 0.010  # seconds without a job taken, with all slots busy, that end prefetch
 
 DONE = 0  # exit codes: stopped as told, or nothing left to do (burst)
 RECYCLE = 3  # another child should take its place
@@ -93,9 +88,10 @@ class Child:
             registered=self._registered,
         )
         self.pool.consumer = self.consumer
-        self.pool.queues = plan.names
+        self.pool.places = {name: at for at, name in enumerate(plan.names)}
+        self._watcher = Watcher(self.pool, self.consumer, restless=plan.burst)
         self._watching = False
-        self._progress = (0, 0.0)  # jobs taken, when that last changed
+        self._timer: asyncio.TimerHandle | None = None
         self._stop_at: float | None = None
         self._exit: int | None = None
         self._read = b""
@@ -107,7 +103,6 @@ class Child:
         self._loop.add_reader(self._orders.fileno(), self._hear)
         self.pool.summon()
         self._loop.call_soon(self._watch)
-        self._watching = True
         try:
             self._loop.run_forever()
         finally:
@@ -145,9 +140,10 @@ class Child:
     def _order_stop(self, timeout: float) -> None:
         """Finish within ``timeout`` seconds, then give back."""
         self._stop_at = monotonic() + timeout
+        self._watcher.restless = True
         self.consumer.close()
         self.pool.summon()
-        self._busy_now()
+        self._loop.call_soon(self._watch)
 
     def _order_quiet(self) -> None:
         """Finish what runs, take no more."""
@@ -173,64 +169,22 @@ class Child:
             self._watching = True
             self._loop.call_soon_threadsafe(self._watch)
 
-    def _busy_now(self) -> None:
-        self._watching = True
-        self._loop.call_soon(self._watch)
-
     def _watch(self) -> None:
+        """Looks, and looks again for as long as there is something to see."""
+        if self._timer is not None:
+            self._timer.cancel()
         now = monotonic()
         self.table.alive_at = now
         if self._must_leave(now):
             return
-        self._interrupt_late(now)
-        rest = self._help(now)
+        rest = self._watcher.look(now)
         if rest is None:
             self._watching = False
             # A hand may have become busy since we looked; it saw us watching and did not call.
-            rest = self._help(now)
-            if rest is None:
-                return
-            self._watching = True
-        self._loop.call_later(rest, self._watch)
-
-    def _help(self, now: float) -> float | None:
-        """Wakes hands that are needed; seconds until the next look, None if none is needed."""
-        pool, consumer = self.pool, self.consumer
-        taken, since = self._progress
-        if pool.taken != taken:
-            self._progress = (pool.taken, now)
-            since = now
-        still = now - since
-        work = bool(consumer.buffer or consumer.suspects or consumer.waits_for_reply)
-        free = len(pool.free)
-        consumer.stuck = free == 0 and still > STUCK_AFTER
-        if free and not pool.alone and not consumer.leading:
-            if work and (still >= TICK or not consumer.pace.one_thread_is_best):
-                pool.summon()
-            elif not work and not consumer.listening and not consumer.closing:
-                pool.summon()
-        elif not free and consumer.buffer and now - consumer.buffered_at > GIVE_BACK_AFTER:
-            consumer.give_back_buffer()
-        if consumer.is_due and not consumer.leading:
-            pool.summon()
-        return self._pace(work, free)
-
-    def _pace(self, work: bool, free: int) -> float | None:
-        if free < len(self.pool.slots) or work or self._stop_at is not None:
-            if free and (work or not self.consumer.listening):
-                return TICK
-            return SLOW_TICK if self.consumer.outcomes or self.consumer.buffer else LAZY_TICK
-        if self.consumer.outcomes:
-            return SLOW_TICK
-        if self.plan.burst or not self.consumer.listening:
-            return SLOW_TICK
-        return None
-
-    def _interrupt_late(self, now: float) -> None:
-        for slot in self.pool.slots:
-            attempt = slot.attempt
-            if attempt is not None and slot.is_late(now):
-                slot.interrupt(attempt.grant.live.fence, TaskTimeout)
+            rest = self._watcher.look(now)
+        self._watching = rest is not None
+        if rest is not None:
+            self._timer = self._loop.call_later(rest, self._watch)
 
     # -- leaving ---------------------------------------------------------------------------------
 
@@ -243,7 +197,7 @@ class Child:
             self._finish()
             return True
         if self._stop_at is None:
-            if self.plan.burst and idle and self.consumer.is_dry:
+            if self.plan.burst and idle and self.consumer.is_empty:
                 self._order_stop(0)
             elif self._is_worn_out():
                 self._exit = RECYCLE

@@ -5,9 +5,8 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
-from weakref import WeakKeyDictionary
 
 import redis
 import redis.asyncio
@@ -27,6 +26,7 @@ class AsyncServer:
         self.server = server
         self._idle: deque[Any] = deque()
         self._factory: redis.asyncio.ConnectionPool | None = None
+        self._guard: AsyncIterator[None] | None = None
         self._pending: dict[tuple[Broker, str], list[Pending]] = {}
         self._sending: set[asyncio.Task[None]] = set()
 
@@ -44,7 +44,7 @@ class AsyncServer:
                 sent = True
                 reply = await self._exchange(connection, call)
             except (redis.ConnectionError, redis.TimeoutError, OSError) as error:
-                await self._drop(connection)
+                await self._drop(connection, *self._take_idle())
                 failures += 1
                 left = self.server.connect_timeout - (time.monotonic() - begun)
                 if left <= 0 or isinstance(error, redis.AuthenticationError):
@@ -53,7 +53,8 @@ class AsyncServer:
                     await asyncio.sleep(min(0.01 * 2**failures, 0.25, left))
                 await asyncio.to_thread(self.server.mend)
             except redis.ResponseError as error:
-                self._idle.append(connection)
+                if connection is not None:
+                    self._idle.append(connection)
                 self.server.refuse(error)
             except BaseException:
                 await self._drop(connection)
@@ -63,13 +64,16 @@ class AsyncServer:
                 return reply
 
     async def command(self, *command: str | bytes | int) -> Any:
-        """The reply to a plain command."""
-        connection = await self._borrow()
+        """The reply to a plain command. Raises BrokerUnavailable."""
+        connection = None
         try:
+            connection = await self._borrow()
             await connection.send_command(*command)
             reply = await connection.read_response()
-        except BaseException:
+        except BaseException as error:
             await self._drop(connection)
+            if isinstance(error, redis.ConnectionError | redis.TimeoutError | OSError):
+                raise self.server.unavailable(error, maybe_sent=True) from error
             raise
         self._idle.append(connection)
         return reply
@@ -88,18 +92,36 @@ class AsyncServer:
     async def _borrow(self) -> Any:
         if self._idle:
             return self._idle.pop()
-        if self._factory is None:
+        if self._guard is None:
+            self._guard = self._until_the_loop_ends()
+            await anext(self._guard)
+        factory = self._factory
+        if factory is None:
             options = pool_options(self.server.connect_timeout, self.server.socket_timeout)
             options["retry"] = Retry(NoBackoff(), 0)
             url = await asyncio.to_thread(real_url, self.server.url)
-            self._factory = redis.asyncio.ConnectionPool.from_url(url, **options)
-        connection = self._factory.make_connection()
+            factory = self._factory = redis.asyncio.ConnectionPool.from_url(url, **options)
+        connection: Any = factory.make_connection()  # type: ignore[no-untyped-call]
         await connection.connect()
         return connection
 
-    async def _drop(self, connection: Any) -> None:
-        if connection is not None:
-            await connection.disconnect(nowait=True)
+    async def _drop(self, *connections: Any) -> None:
+        for connection in connections:
+            if connection is not None:
+                await connection.disconnect(nowait=True)
+
+    def _take_idle(self) -> list[Any]:
+        idle = list(self._idle)
+        self._idle.clear()
+        return idle
+
+    async def _until_the_loop_ends(self) -> AsyncIterator[None]:
+        """Closes the connections with the loop: asyncio.run() ends its open generators."""
+        try:
+            yield
+        finally:
+            await self._drop(*self._take_idle())
+            self._factory = self._guard = None
 
     # -- enqueue: calls of the same moment share a round trip --------------------------------------
 
@@ -138,13 +160,18 @@ class AsyncServer:
                     future.set_result(letter)
 
 
-_servers: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[Server, AsyncServer]]
-_servers = WeakKeyDictionary()
+_servers: dict[asyncio.AbstractEventLoop, dict[Server, AsyncServer]] = {}
 
 
 def async_server(server: Server) -> AsyncServer:
     """The running loop's AsyncServer for a Server."""
-    servers = _servers.setdefault(asyncio.get_running_loop(), {})
+    loop = asyncio.get_running_loop()
+    servers = _servers.get(loop)
+    if servers is None:
+        # Connections hold their loop, so no weak reference would ever let go of the old ones.
+        for ended in [known for known in list(_servers) if known.is_closed()]:
+            _servers.pop(ended, None)
+        servers = _servers[loop] = {}
     found = servers.get(server)
     if found is None:
         found = servers[server] = AsyncServer(server)

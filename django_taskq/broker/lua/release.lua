@@ -16,16 +16,18 @@ local lives = redis.call('HMGET', live, unpack(ids))
 local sequence = tail_of(meta, #ids)
 local places, gone, done = {}, {}, {}
 for i, id in ipairs(ids) do
-  if waits[i] and tonumber(waits[i]) <= now then
+  if not waits[i] then
+    done[#done + 1] = names[i] -- it left in another way: it must not stand before the others
+  elseif tonumber(waits[i]) <= now then
     places[#places + 1] = ready_score(read_live(lives[i]).priority, sequence + i)
     places[#places + 1] = id
     gone[#gone + 1] = id
     done[#done + 1] = names[i]
   end
 end
+send('ZREM', parked, done)
 if #gone == 0 then return 0 end
 redis.call('ZREM', waiting, unpack(gone))
-redis.call('ZREM', parked, unpack(done))
 redis.call('ZADD', ready, unpack(places))
 set_wake(wake, ready)
 return #gone

@@ -55,7 +55,7 @@ local names, cursor = {}, ARGV[3]
 while #names < 50 do
   local found = redis.call('ZRANGE', parked, '(' .. cursor, '+', 'BYLEX', 'LIMIT', 0, 1)
   if #found == 0 then break end
-  local name = string.match(found[1], '^(%S+) ')
+  local name = string.match(found[1], '^(%S*) ')
   names[#names + 1] = name
   cursor = name .. '!' -- the first string behind all of "name id"
 end

@@ -5,6 +5,8 @@ from __future__ import annotations
 from argparse import ArgumentParser
 from typing import Any
 
+import django
+from django.apps import apps
 from django.core.management.base import CommandError
 
 from ...backends import RedisBackend, get_broker
@@ -110,7 +112,13 @@ def run(options: dict[str, Any]) -> int:
 
 
 def parts_of(alias: str) -> tuple[Broker, type]:
-    """What a child needs of its backend: the broker, and the class that signals are sent for."""
+    """What a child needs of its backend: the broker, and the class that signals are sent for.
+
+    A spawned child starts from nothing and sets Django up here; a forked one finds it done.
+    """
+    if not apps.ready:
+        django.setup()
+        discover()
     backend = backend_of(alias)
     return backend.broker, type(backend)
 

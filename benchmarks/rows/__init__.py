@@ -1,0 +1,29 @@
+"""The rows by the names the command line knows them by."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from benchmarks.bench import Bench
+from benchmarks.report import Row
+from benchmarks.rows.backlog import backlog
+from benchmarks.rows.delayed import delayed
+from benchmarks.rows.drain import drain
+from benchmarks.rows.enqueue import aenqueue, enqueue, enqueue_many
+from benchmarks.rows.idle import idle
+from benchmarks.rows.lateness import lateness
+from benchmarks.rows.memory import memory
+from benchmarks.rows.pickup import pickup
+
+ROWS: dict[str, Callable[[Bench], Iterator[Row]]] = {
+    "drain": drain,
+    "delayed": delayed,
+    "backlog": backlog,
+    "enqueue": enqueue,
+    "aenqueue": aenqueue,
+    "enqueue_many": enqueue_many,
+    "pickup": pickup,
+    "lateness": lateness,
+    "memory": memory,
+    "idle": idle,
+}

@@ -1,0 +1,33 @@
+"""Between Python values and the JSON that waits in Redis: arguments, return values, envelopes.
+
+Everything is checked at ``enqueue()``, where somebody can still do something about it: a value
+that JSON cannot hold, or that would come back as something else, is refused with its path.
+
+Layer 1: pure, no I/O. From the bottom up: ``plain`` walks values of JSON's own types, ``typed``
+brings others back as their annotation names them and ``compare`` says whether it did, ``place``
+is one parameter with the words for it, ``signature`` a whole call; ``envelope`` is what is stored.
+"""
+
+from __future__ import annotations
+
+from .envelope import (
+    decode,
+    decode_envelope,
+    decode_failures,
+    encode,
+    encode_envelope,
+    encode_failure,
+    encode_failures,
+)
+from .signature import Signature
+
+__all__ = [
+    "Signature",
+    "decode",
+    "decode_envelope",
+    "decode_failures",
+    "encode",
+    "encode_envelope",
+    "encode_failure",
+    "encode_failures",
+]

@@ -1,0 +1,178 @@
+"""A whole call: a task's arguments and its return value, to JSON and back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cached_property
+from inspect import Parameter
+from itertools import count
+from typing import Any
+
+from ..exceptions import ArgumentsDoNotBind, InvalidArgument
+from .envelope import decode, encode
+from .hints import hints_of
+from .parameters import Parameters
+from .place import Place
+from .plain import Unfit, key_of, plain
+
+
+class Signature:
+    """What a task's function takes and returns, worked out once.
+
+    ``takes_context``: the first parameter is the worker's to fill and no argument. Annotations
+    are resolved at first use, when the names they mention are all defined.
+    """
+
+    def __init__(self, func: Callable[..., Any], takes_context: bool = False) -> None:
+        self.func = func
+        self.name = getattr(func, "__qualname__", None) or repr(func)
+        self._parameters = Parameters(func, takes_context)
+        self._least, self._most = self._parameters.least, self._parameters.most
+
+    # -- arguments -------------------------------------------------------------------------------
+
+    def dump(
+        self, args: Sequence[Any], kwargs: Mapping[str, Any]
+    ) -> tuple[list[Any], dict[str, Any]]:
+        """The arguments as JSON.
+
+        Raises InvalidArgument, which is a TypeError, if the function cannot be called with them
+        or if one cannot travel.
+        """
+        if kwargs or not self._least <= len(args) <= self._most:
+            self._bind(args, kwargs, InvalidArgument)
+            if self._parameters.others:
+                kwargs = self._plain_names(kwargs)
+        if not self._typed:
+            try:
+                positional = [plain(value) for value in args]
+                if not kwargs:
+                    return positional, {}
+                return positional, {name: plain(value) for name, value in kwargs.items()}
+            except Unfit:
+                pass  # said once more below, where it is known which argument it is
+        return self._each(Place.dump, InvalidArgument, args, kwargs)
+
+    def load(self, args: list[Any], kwargs: dict[str, Any]) -> tuple[Sequence[Any], dict[str, Any]]:
+        """The arguments to call the function with, as its annotations name them.
+
+        Raises ArgumentsDoNotBind if they do not fit the function (any more).
+        """
+        if kwargs or not self._least <= len(args) <= self._most:
+            self._bind(args, kwargs, ArgumentsDoNotBind)
+        if not self._typed:
+            return args, kwargs
+        return self._each(Place.load, ArgumentsDoNotBind, args, kwargs)
+
+    def _bind(
+        self, args: Sequence[Any], kwargs: Mapping[str, Any], failure: type[Exception]
+    ) -> None:
+        misfit = self._parameters.misfit(args, kwargs)
+        if misfit:
+            raise failure(f"{self.name}() {misfit}")
+
+    def _plain_names(self, kwargs: Mapping[str, Any]) -> dict[str, Any]:
+        """What ``**kwargs`` lets in can be a subclass of str, or text that is none in UTF-8."""
+        try:
+            return {key_of(name): value for name, value in kwargs.items()}
+        except Unfit as unfit:
+            raise InvalidArgument(f"{self.name}(): the call {unfit.reason}") from None
+
+    # -- return values ---------------------------------------------------------------------------
+
+    def dump_value(self, value: Any) -> bytes:
+        """The JSON of a return value. Raises InvalidArgument if it cannot travel.
+
+        A plain value that breaks the return annotation is kept as it is: the job has done its
+        work, and running it again would not mend an annotation.
+        """
+        if value is None:
+            return b"null"
+        place = self._return
+        try:
+            return encode(place.dump(value))
+        except Unfit as unfit:
+            if place.target is not None:
+                try:
+                    return encode(plain(value))
+                except Unfit:
+                    pass
+            raise InvalidArgument(f"{self.name}(): {place.refusal(unfit)}") from unfit
+
+    def load_value(self, raw: bytes) -> Any:
+        """The return value in ``raw``, as the return annotation names it where it fits.
+
+        Raises MalformedJob if ``raw`` is not JSON.
+        """
+        value = decode(raw)
+        if value is None:
+            return None
+        try:
+            return self._return.load(value)
+        except Unfit:
+            return value
+
+    # -- each argument by itself -----------------------------------------------------------------
+
+    def _each(
+        self,
+        convert: Callable[[Place, Any], Any],
+        failure: type[Exception],
+        args: Sequence[Any],
+        kwargs: Mapping[str, Any],
+    ) -> tuple[list[Any], dict[str, Any]]:
+        def converted(place: Place, words: str, value: Any) -> Any:
+            try:
+                return convert(place, value)
+            except Unfit as unfit:
+                raise failure(f"{self.name}(): {place.refusal(unfit, words)}") from unfit
+
+        positional = [
+            converted(place, words, value)
+            for (place, words), value in zip(self._in_order(), args, strict=False)
+        ]
+        keywords = {name: converted(*self._named(name), value) for name, value in kwargs.items()}
+        return positional, keywords
+
+    def _in_order(self) -> Iterator[tuple[Place, str]]:
+        """The place of each positional argument, with its words if they are not the place's."""
+        for parameter in self._parameters.positional:
+            yield self._places[parameter.name], ""
+        if self._parameters.rest is not None:
+            place = self._places[self._parameters.rest.name]
+            for position in count():
+                yield place, f"{place.words}[{position}]"
+
+    def _named(self, name: str) -> tuple[Place, str]:
+        if self._parameters.takes(name):
+            return self._places[name], ""
+        assert self._parameters.others is not None
+        return self._places[self._parameters.others.name], f"argument {name!r}"
+
+    # -- annotations, resolved at first use ------------------------------------------------------
+
+    @cached_property
+    def _hints(self) -> dict[str, Any]:
+        return hints_of(self.func)
+
+    @cached_property
+    def _places(self) -> dict[str, Place]:
+        """A place for each parameter by its name, ``*args`` and ``**kwargs`` among them."""
+        return {
+            parameter.name: Place(
+                f"argument {parameter.name!r}",
+                f"{parameter.name}: {{}}",
+                self._hints.get(parameter.name, Parameter.empty),
+                optional=parameter.default is None,
+            )
+            for parameter in self._parameters.all
+        }
+
+    @cached_property
+    def _return(self) -> Place:
+        annotation = self._hints.get("return", Parameter.empty)
+        return Place("return value", "-> {}", annotation, optional=False)
+
+    @cached_property
+    def _typed(self) -> bool:
+        return any(place.target is not None for place in self._places.values())

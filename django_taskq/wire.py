@@ -1,0 +1,98 @@
+"""One child's line to Redis: an exchange on its way, and what is done when its answer is lost.
+
+Not safe for several threads: whoever leads holds the consumer's lock.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import threading
+from contextlib import suppress
+
+from .broker.broker import Broker, Exchange, Exchanged, Inflight
+from .clock import monotonic
+from .exceptions import BrokerUnavailable
+
+logger = logging.getLogger("django_taskq.worker")
+
+LONGEST_PAUSE = 5.0  # seconds between tries to reach Redis
+
+Answers = list[tuple[Exchange, Exchanged]]
+
+
+class Wire:
+    """Sends exchanges and reads their answers; sends again, under the same names, what was lost."""
+
+    def __init__(self, broker: Broker) -> None:
+        self._broker = broker
+        self._inflight: Inflight | None = None
+        self._unanswered: list[Exchange] = []
+        self._first_sent = self._sent = 0.0
+        self._failures = 0
+        self.hurry = threading.Event()  # set to cut a rest between tries short
+        self.trip = 0.0  # seconds the last round trip took
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether an answer is on its way."""
+        return self._inflight is not None
+
+    @property
+    def is_owed(self) -> bool:
+        """Whether something was sent, or is to be sent again, that has no answer yet."""
+        return bool(self._unanswered)
+
+    @property
+    def is_down(self) -> bool:
+        """Whether the last try failed."""
+        return self._failures > 0
+
+    @property
+    def since(self) -> float:
+        """When the exchange that was answered last was first sent (monotonic)."""
+        return self._first_sent
+
+    def send(self, parcels: list[Exchange]) -> None:
+        """Sends the parcels, or again those that still have no answer; they must be the same."""
+        now = monotonic()
+        if self._unanswered:
+            age = max(round((now - self._first_sent) * 1000), 1)
+            parcels = [parcel._replace(resent=age) for parcel in self._unanswered]
+        else:
+            self._first_sent = now
+        if not parcels:
+            return
+        self._unanswered = parcels
+        self._sent = now
+        try:
+            self._inflight = self._broker.begin(parcels)
+        except BrokerUnavailable as error:
+            self.trouble(error)
+
+    def collect(self) -> Answers:
+        """The answers, waited for if need be; none when nothing was sent, or they are lost."""
+        if self._inflight is None:
+            return []
+        inflight, self._inflight = self._inflight, None
+        try:
+            answers = inflight.finish()
+        except BrokerUnavailable as error:
+            self.trouble(error)
+            return []
+        self._unanswered = []
+        self.trip = monotonic() - self._sent
+        if self._failures:
+            logger.warning("%s is back", self._broker.server.address)
+            self._failures = 0
+        return list(zip(inflight.requests, answers, strict=True))
+
+    def trouble(self, error: BrokerUnavailable) -> None:
+        """Says it once, and rests a little longer each time."""
+        self._failures += 1
+        if self._failures == 1:
+            logger.error("%s; the worker goes on when it is back", error)
+        longest = min(0.05 * 2**self._failures, LONGEST_PAUSE)
+        self.hurry.wait(random.uniform(longest / 2, longest))
+        with suppress(BrokerUnavailable):
+            self._broker.server.mend()

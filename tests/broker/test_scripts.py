@@ -1,0 +1,393 @@
+"""The laws that hold for every script: its header, its edges, and the keys that it touches."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from importlib.resources import files
+from typing import Any
+from uuid import uuid4
+
+import pytest
+import redis
+
+from django_taskq import broker as broker_package
+from django_taskq.broker import scripts
+from django_taskq.broker.broker import Broker, Limits
+from django_taskq.broker.connection import Server
+from django_taskq.broker.keys import GLOBAL_KEYS, QUEUE_KEYS
+from django_taskq.job import ENDED, TRANSITIONS, UNFINISHED, State
+from tests.broker.helpers import (
+    DAY,
+    FAILURE,
+    LEASE,
+    QUEUE,
+    TASK,
+    Child,
+    draft,
+    holder_id,
+    outcome,
+    parked,
+    put,
+    seed,
+    seed_all,
+    without_envelope,
+)
+
+NAMES = scripts.names()
+every_script = pytest.mark.parametrize("name", NAMES)
+
+MAY_BE_REFUSED = {"enqueue", "retry", "register"}  # they make a full Redis fuller
+UNBOUNDED = {
+    *("KEYS", "SCAN", "HSCAN", "SSCAN", "ZSCAN", "RANDOMKEY", "DBSIZE", "SORT"),
+    *("SMEMBERS", "HGETALL", "HKEYS", "HVALS", "SUNION", "SINTER", "ZUNION", "ZINTER"),
+    *("FLUSHDB", "FLUSHALL", "EVAL", "FCALL", "PUBLISH"),
+}
+
+
+def text_of(name: str) -> str:
+    return (files(broker_package) / "lua" / f"{name}.lua").read_text("utf-8")
+
+
+def body_of(name: str) -> str:
+    """The code below the header, without comments."""
+    below = text_of(name).split("\n", 2)[2]
+    return re.sub(r"--[^\n]*", "", below)
+
+
+CODE = {name: body_of(name) for name in NAMES} | {
+    "common": re.sub(r"--[^\n]*", "", text_of("common"))
+}
+WEEK = 7 * DAY
+every_code = pytest.mark.parametrize("name", sorted(CODE))
+
+
+# -- header ----------------------------------------------------------------------------------------
+
+
+@every_script
+def test_the_first_line_says_whether_a_full_redis_refuses_it(name: str) -> None:
+    first = text_of(name).split("\n", 1)[0]
+
+    assert first == ("#!lua" if name in MAY_BE_REFUSED else "#!lua flags=allow-oom")
+
+
+def test_those_that_may_be_refused_are_scripts() -> None:
+    assert set(NAMES) >= MAY_BE_REFUSED
+
+
+@every_script
+def test_the_header_is_read_as_it_is_written(name: str) -> None:
+    script = scripts.load(name)
+    header = text_of(name).split("\n")[1]
+
+    assert header.startswith(f"-- {name} | keys: {' '.join(script.keys)} | edges: ")
+    assert len(script.keys) == len(set(script.keys))
+    assert set(script.keys) <= {*QUEUE_KEYS, *GLOBAL_KEYS}
+
+
+@every_script
+def test_the_header_tells_arguments_and_reply(name: str) -> None:
+    comment = [line for line in text_of(name).split("\n")[2:] if line.startswith("--")]
+
+    assert any(line.startswith("-- ARGV: ") for line in comment)
+    assert any(line.startswith("-- Reply: ") for line in comment)
+
+
+@every_script
+def test_a_script_touches_one_queue_or_one_global_key(name: str) -> None:
+    keys = set(scripts.load(name).keys)
+
+    assert keys <= set(QUEUE_KEYS) or (len(keys) == 1 and keys <= set(GLOBAL_KEYS))
+
+
+# -- edges -----------------------------------------------------------------------------------------
+
+
+@every_script
+def test_the_edges_are_those_of_the_state_machine(name: str) -> None:
+    assert scripts.load(name).edges == TRANSITIONS.get(name, frozenset())
+
+
+def test_every_row_of_the_state_machine_is_a_script() -> None:
+    moving = {name for name in NAMES if "edges: none" not in text_of(name).split("\n")[1]}
+
+    assert moving == set(TRANSITIONS)
+
+
+EDGES = sorted({(name, *edge) for name, edges in TRANSITIONS.items() for edge in edges})
+
+
+@pytest.mark.parametrize(("name", "start", "end"), EDGES)
+def test_every_edge_runs_between_known_states(name: str, start: str, end: str) -> None:
+    states = {state.value for state in State}
+
+    assert start in {*states, "new"}
+    assert end in {*states, "gone"}
+    assert start != end
+
+
+@pytest.mark.parametrize(("name", "start", "end"), EDGES)
+def test_a_script_declares_the_states_of_its_edges(name: str, start: str, end: str) -> None:
+    assert {start, end} - {"new", "gone"} <= set(scripts.load(name).keys)
+
+
+@pytest.mark.parametrize("state", State)
+def test_every_state_is_entered_and_left(state: State) -> None:
+    assert any(end == state for _, _, end in EDGES)
+    assert any(start == state for _, start, _ in EDGES)
+
+
+@pytest.mark.parametrize("state", sorted(ENDED))
+def test_an_ended_job_only_goes_unless_it_is_retried(state: State) -> None:
+    assert {(name, end) for name, start, end in EDGES if start == state} == {
+        ("retry", "ready"),
+        ("exchange", "gone"),
+        ("trim", "gone"),
+    }
+
+
+@pytest.mark.parametrize("state", sorted(UNFINISHED))
+def test_an_unfinished_job_is_never_just_deleted(state: State) -> None:
+    assert not [end for _, start, end in EDGES if start == state and end == "gone"]
+
+
+def test_a_job_runs_only_by_being_claimed() -> None:
+    assert {(name, start) for name, start, end in EDGES if end == "running"} == {
+        ("exchange", "ready")
+    }
+
+
+# -- keys ------------------------------------------------------------------------------------------
+
+
+@every_script
+def test_every_declared_key_is_used(name: str) -> None:
+    unused = [key for key in scripts.load(name).keys if not re.search(rf"\b{key}\b", CODE[name])]
+
+    assert unused == []
+
+
+@every_script
+def test_every_key_that_the_code_names_is_declared(name: str) -> None:
+    named = set(re.findall(r"(?:redis\.call|send)\(\s*'\w+', (\w+)", CODE[name]))
+    variables = {"set", "key", "rest"}  # which hold a declared one
+
+    assert named - variables <= set(scripts.load(name).keys)
+
+
+@every_script
+def test_no_key_is_built_in_a_script(name: str) -> None:
+    assert "KEYS" not in CODE[name]
+    assert not re.search(r"redis\.call\(\s*'\w+',\s*[\w.]+\s*\.\.", CODE[name])
+
+
+@every_script
+def test_all_keys_of_a_queue_lie_in_one_slot(name: str, broker: Broker) -> None:
+    script = scripts.load(name)
+    keys = broker._call(name, "mail", ()).keys
+
+    assert len(keys) == len(script.keys)
+    if set(script.keys) <= set(QUEUE_KEYS):
+        assert {re.search(r"\{(.*?)\}", key)[1] for key in keys} == {"mail"}  # type: ignore[index]
+
+
+@every_code
+def test_no_script_reads_without_bounds(name: str) -> None:
+    commands = set(re.findall(r"'([A-Z]{3,})'", CODE[name]))
+
+    assert not commands & UNBOUNDED
+    assert ", 0, -1" not in CODE[name]
+
+
+@every_code
+def test_every_range_by_score_or_name_has_a_limit(name: str) -> None:
+    ranges = re.findall(r"'ZRANGE'[^\n]*'BY(?:SCORE|LEX)'[^\n]*", CODE[name])
+
+    assert [line for line in ranges if "'LIMIT'" not in line] == []
+
+
+@every_code
+def test_no_script_reads_json_or_makes_code(name: str) -> None:
+    assert not re.search(r"\b(cjson|cmsgpack|loadstring|load|pcall)\b", CODE[name])
+
+
+@every_script
+def test_every_script_can_be_loaded(name: str, server: Server) -> None:
+    script = scripts.load(name)
+
+    assert server.command("SCRIPT", "LOAD", script.source).decode() == script.sha
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "-- enqueue | keys: jobs | edges: none\n#!lua\n",
+        "#!lua name=enqueue\n-- enqueue | keys: jobs | edges: none\n",
+        "#!lua\n-- renew | keys: jobs | edges: none\n",
+        "#!lua\n-- enqueue | edges: none\n",
+    ],
+)
+def test_a_file_without_a_proper_header_is_no_script(
+    text: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(scripts, "_read", lambda name: text)
+
+    with pytest.raises(ValueError, match=r"lua/enqueue\.lua"):
+        scripts.load.__wrapped__("enqueue")
+
+
+# -- the keys it touches, as Redis sees it ---------------------------------------------------------
+
+
+class ServerAs(Server):
+    """The same server as a user who may touch some keys and no other."""
+
+    user = ""
+
+    def connect(self, socket_timeout: float | None = None) -> Any:
+        connection = super().connect(socket_timeout)
+        connection.username, connection.password = self.user, "secret"
+        return connection
+
+
+@pytest.fixture
+def allow(server: Server) -> Iterator[Callable[..., ServerAs]]:
+    """Makes the user that may touch exactly the named keys and channels."""
+    user = f"u{uuid4().hex[:12]}"
+    limited = ServerAs(server.url)
+    limited.user = user
+
+    def make(*keys: str) -> ServerAs:
+        rights = [right for key in keys for right in (f"%RW~{key}", f"&{key}")]
+        try:
+            server.command("ACL", "SETUSER", user, "reset", "on", ">secret", "+@all", *rights)
+        except redis.ResponseError as error:
+            pytest.skip(f"this server has no access rules for keys: {error}")
+        return limited
+
+    yield make
+    limited.close()
+    server.command("ACL", "DELUSER", user)
+
+
+def ways_of_exchange(full: Broker, limited: Broker, clock: Any) -> None:
+    """Every kind of outcome, a cancelled one, a broken one, trimming, and a call sent again."""
+    child = Child(full, "child")
+    put(full, "SRDCZGX")
+    grants = {grant.id: grant for grant in child.claim(7)}
+    full.cancel(QUEUE, [("X", TASK)], FAILURE, 0)
+    put(full, ["fine", "broken"])
+    without_envelope(full, "broken")
+    old = {kind: outcome(grants[kind], kind, b"1") for kind in "SRDCZG"}
+    child.broker = limited
+    child.exchange(5, [*old.values(), outcome(grants["X"], "S")])
+    child.again()
+    clock.forward(WEEK)
+    put(full, ["last"])
+    child.holder = holder_id("another")
+    (grant,) = [grant for grant in child.claim(3) if grant.id == "last"]
+    child.settle(outcome(grant, "S", b"1", DAY), lean=True)
+
+
+def ways_of_reclaim(full: Broker, limited: Broker, clock: Any) -> None:
+    """A job that goes back, one that is given up, one that was to be cancelled."""
+    child = Child(full, "child")
+    put(full, ["back", "given-up", "called-off"])
+    child.claim(3)
+    for _ in range(3):
+        full.reclaim(QUEUE, child.holder, FAILURE, died=True, started={"given-up": True})
+        child.claim(3)
+    full.cancel(QUEUE, [("called-off", TASK)], FAILURE, 0)
+    limited.reclaim(QUEUE, child.holder, FAILURE, died=True, started={"given-up": True})
+    limited.reclaim(QUEUE, "", FAILURE)
+
+
+def ways_of_park(full: Broker, limited: Broker, clock: Any) -> None:
+    grants = seed(full, running="a b")
+    full.cancel(QUEUE, [("b", TASK)], FAILURE, 0)
+    assert limited.park(QUEUE, [parked(grant) for grant in grants.values()]) == "OC"
+
+
+def ways_of_renew(full: Broker, limited: Broker, clock: Any) -> None:
+    """Something to say about everything, after an outage."""
+    seed_all(full)
+    full.cancel(QUEUE, [("running", TASK)], FAILURE, 0)
+    limited.renew([QUEUE], [holder_id("seeder")], LEASE)
+    clock.forward(LEASE - 1)
+    (answer,) = limited.renew([QUEUE], [holder_id("seeder")], LEASE).values()
+    assert answer.parked
+    assert answer.cancels
+
+
+def ways_of_trim(full: Broker, limited: Broker, clock: Any) -> None:
+    grants = seed(full, running="a b c")
+    kinds = zip(grants.values(), "SDC", strict=True)
+    Child(full).settle(*[outcome(grant, kind, b"1") for grant, kind in kinds])
+    clock.forward(DAY)
+    assert limited.trim(QUEUE) == 3
+
+
+def ways_of_cancel(full: Broker, limited: Broker, clock: Any) -> None:
+    seed_all(full)
+    limited.cancel(QUEUE, [(state.value, TASK) for state in State], FAILURE, 0)
+
+
+def ways_of_retry(full: Broker, limited: Broker, clock: Any) -> None:
+    seed_all(full)
+    limited.retry(QUEUE, [state.value for state in State])
+
+
+def ways_of_release(full: Broker, limited: Broker, clock: Any) -> None:
+    seed(full, waiting="a b")
+    clock.forward(DAY)
+    assert limited.release(QUEUE, TASK) == 2
+
+
+def ways_of_promote(full: Broker, limited: Broker, clock: Any) -> None:
+    seed(full, scheduled="a", retrying="b")
+    clock.forward(2 * DAY)
+    assert limited.promote(QUEUE, "keeper").moved == 2
+
+
+def ways_of_enqueue(full: Broker, limited: Broker, clock: Any) -> None:
+    limited.enqueue(QUEUE, [draft("now", 3), draft("later", 3, -DAY), draft("now", 0, 0, DAY)])
+
+
+def ways_of_fetch(full: Broker, limited: Broker, clock: Any) -> None:
+    seed_all(full)
+    assert all(job.state == job.state for job in limited.fetch(QUEUE, [*State, "unknown"]))
+
+
+def ways_of_register(full: Broker, limited: Broker, clock: Any) -> None:
+    assert limited.number("mail") == 1
+
+
+WAYS = {name.removeprefix("ways_of_"): ways for name, ways in globals().items() if "ways_" in name}
+
+
+def test_every_script_is_tried_with_its_own_keys_alone() -> None:
+    assert sorted(WAYS) == NAMES
+
+
+@every_script
+def test_a_script_touches_no_key_that_it_does_not_declare(
+    name: str, broker: Broker, prefix: str, clock: Any, allow: Callable[..., ServerAs]
+) -> None:
+    keys = broker._call(name, QUEUE, ()).keys
+    limited = Broker(allow(*keys, broker.control), prefix, Limits(), clock)
+
+    WAYS[name](broker, limited, clock)  # NOPERM otherwise
+
+
+def test_a_key_that_is_not_declared_is_noticed(
+    broker: Broker, prefix: str, allow: Callable[..., ServerAs]
+) -> None:
+    keys = broker._call("enqueue", QUEUE, ()).keys
+    without_wake = [key for key in keys if not key.endswith(":wake")]
+    limited = allow(*without_wake)
+
+    with pytest.raises(redis.ResponseError, match=r"NOPERM|No permissions"):
+        Broker(limited, prefix).enqueue(QUEUE, [draft("a")])
+    with pytest.raises(redis.ResponseError, match=r"NOPERM|No permissions|ACL failure"):
+        limited.command("EVAL", "return redis.call('LLEN', ARGV[1])", 0, f"{prefix}:elsewhere")

@@ -1,0 +1,159 @@
+"""Jobs that write what they did into a file outside Redis, and jobs that misbehave."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import time
+
+from django.db import connection, transaction
+
+from django_taskq import Cancel, Fail, Retry, Snooze, task
+
+
+def trace(text: str) -> None:
+    """Appends a line to the ledger; atomic, whoever writes beside us."""
+    ledger = os.open(os.environ["LEDGER"], os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+    os.write(ledger, f"{text}\n".encode())
+    os.close(ledger)
+
+
+def wait_for(name: str) -> None:
+    """Waits until a file of that name stands beside the ledger."""
+    while not os.path.exists(f"{os.environ['LEDGER']}.{name}"):
+        time.sleep(0.005)
+
+
+@task
+def add(a: int, b: int) -> int:
+    return a + b
+
+
+@task
+def note(text: str) -> None:
+    trace(text)
+
+
+@task
+def hold(name: str, gate: str) -> str:
+    """Runs until the gate opens."""
+    trace(f"start {name}")
+    wait_for(gate)
+    trace(f"end {name}")
+    return name
+
+
+@task
+async def ahold(name: str, gate: str) -> str:
+    trace(f"start {name}")
+    while not os.path.exists(f"{os.environ['LEDGER']}.{gate}"):
+        await asyncio.sleep(0.005)
+    trace(f"end {name}")
+    return name
+
+
+@task(max_attempts=3, backoff=0.01)
+def fail_twice() -> str:
+    trace("attempt")
+    with open(os.environ["LEDGER"]) as ledger:
+        count = ledger.read().count("attempt")
+    if count < 3:
+        raise ValueError(f"failure {count}")
+    return "at last"
+
+
+@task(timeout=0.3, max_attempts=1)
+def spin() -> None:
+    trace("start spin")
+    try:
+        while True:
+            pass
+    except Exception:
+        trace("swallowed")
+
+
+@task(timeout=0.3, max_attempts=1)
+async def aspin() -> None:
+    await asyncio.sleep(60)
+
+
+@task(timeout=0.2, max_attempts=1)
+def deaf() -> None:
+    """Blocks in C, where no exception can reach it."""
+    trace("start deaf")
+    time.sleep(600)
+
+
+@task
+def endless(name: str) -> None:
+    trace(f"start {name}")
+    while True:
+        time.sleep(0.005)
+
+
+@task
+async def aendless(name: str) -> None:
+    trace(f"start {name}")
+    await asyncio.sleep(600)
+
+
+@task
+def kill_process() -> None:
+    """Takes its process down."""
+    trace(f"start kill {os.getpid()}")
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+@task
+def kill_once(name: str) -> str:
+    """Takes its process down the first time."""
+    trace(f"start {name}")
+    with open(os.environ["LEDGER"]) as ledger:
+        if ledger.read().count(f"start {name}\n") == 1:
+            os.kill(os.getpid(), signal.SIGKILL)
+    return "survived"
+
+
+@task
+def pid() -> int:
+    return os.getpid()
+
+
+@task(max_attempts=3, backoff=0.01)
+def control(kind: str) -> None:
+    trace(f"control {kind}")
+    raise {
+        "fail": Fail("no use"),
+        "cancel": Cancel("no need"),
+        "retry": Retry("again", after=0.01),
+        "snooze": Snooze(3600),
+    }[kind]
+
+
+@task
+def leave_transaction_open() -> bool:
+    transaction.set_autocommit(False)
+    connection.ensure_connection()
+    return connection.in_atomic_block
+
+
+@task
+def connection_is_usable() -> bool:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT 1")
+    return connection.get_autocommit()
+
+
+@task(takes_context=True, max_attempts=2, backoff=0.01)
+def context(context) -> list:  # type: ignore[no-untyped-def, type-arg]
+    if context.attempt == 1:
+        raise ValueError("the first")
+    result = context.task_result
+    return [context.attempt, result.id, [e.exception_class_path for e in result.errors]]
+
+
+@task
+def unreadable_value() -> object:
+    trace("ran")
+    return object()

@@ -1,0 +1,26 @@
+"""The test project's settings with one more app: jobs that leave traces, and misbehave."""
+
+from __future__ import annotations
+
+import os
+
+from testproject.settings import *  # noqa: F403
+
+INSTALLED_APPS += ["tests.processes.app"]  # noqa: F405
+OPTIONS = TASKS["default"]["OPTIONS"]  # noqa: F405
+OPTIONS["WORKER"] = {
+    "concurrency": 4,
+    "lease": float(os.environ.get("TEST_LEASE", "5")),
+    "start_method": os.environ.get("TEST_START_METHOD") or None,
+}
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {"line": {"format": "%(levelname)s %(name)s %(message)s"}},
+    "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line"}},
+    "loggers": {
+        "django_taskq": {"handlers": ["console"], "level": "INFO"},
+        "django.tasks": {"level": "CRITICAL"},
+        "django_tasks": {"level": "CRITICAL"},
+    },
+}

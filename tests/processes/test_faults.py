@@ -1,0 +1,230 @@
+"""What dies under a worker's hands, and what becomes of its jobs."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from django_taskq import BrokerFull, TaskFailed
+from django_taskq.broker import embedded
+from django_taskq.compat import task_backends
+from django_taskq.job import State
+from tests.conftest import eventually
+from tests.processes.app import tasks
+from tests.processes.conftest import Station, make_station
+
+WAIT = 30.0
+
+
+@pytest.fixture
+def private(tmp_path: Path) -> Iterator[Station]:
+    """A station with a server of its own, which the test may restart or fill."""
+    home = Path(tempfile.mkdtemp(prefix="tqp-"))
+    yield from make_station(tmp_path, f"embedded://{home}", "taskq")
+    embedded.stop(home)
+    embedded.release(home)
+    shutil.rmtree(home, ignore_errors=True)
+
+
+class Tcp:
+    """A server on a port, which can go away and come back."""
+
+    def __init__(self, home: Path) -> None:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port = probe.getsockname()[1]
+        self.url = f"redis://127.0.0.1:{self.port}/0"
+        self._home = home
+        self.start()
+
+    def start(self) -> None:
+        options = f"--port {self.port} --bind 127.0.0.1 --appendonly yes --dir {self._home}"
+        self.process = subprocess.Popen(
+            [embedded.server_binary(), *options.split()], stdout=subprocess.DEVNULL
+        )
+        eventually(self._answers)
+
+    def _answers(self) -> bool:
+        with socket.socket() as probe:
+            return probe.connect_ex(("127.0.0.1", self.port)) == 0
+
+    def stop(self) -> None:
+        self.process.terminate()
+        self.process.wait()
+
+
+@pytest.fixture
+def tcp(tmp_path: Path) -> Iterator[Tcp]:
+    """A server on a loopback port."""
+    server = Tcp(tmp_path)
+    yield server
+    server.stop()
+
+
+def home_of(station: Station) -> Path:
+    return embedded.parse(station.url).path
+
+
+def test_a_dead_childs_jobs_run_again_at_once_and_uncounted(station: Station) -> None:
+    worker = station.worker()
+    result = tasks.hold.enqueue("a", "gate")
+    station.traced("start a")
+    (child,) = worker.children()
+    os.kill(child, signal.SIGKILL)
+    eventually(lambda: station.lines().count("start a") == 2, 5)
+    station.open("gate")
+    assert result.get(timeout=WAIT) == "a"
+    assert result.attempts == 1
+    assert "killed by signal 9" in worker.output
+
+
+def test_a_job_that_kills_its_process_three_times_alone_is_dead(station: Station) -> None:
+    worker = station.worker()
+    neighbour = tasks.hold.enqueue("n", "gate")
+    station.traced("start n")
+    result = tasks.kill_process.enqueue()
+    eventually(lambda: any(line.startswith("start kill") for line in station.lines()))
+    station.open("gate")
+    with pytest.raises(TaskFailed, match="signal 9"):
+        result.get(timeout=WAIT)
+    assert result.state is State.DEAD
+    assert result.attempts == 0
+    starts = [line for line in station.lines() if line.startswith("start kill")]
+    assert len(starts) in (3, 4)  # the first may have been beside its neighbour
+    assert neighbour.get(timeout=WAIT) == "n"
+    assert tasks.add.enqueue(1, 1).get(timeout=WAIT) == 2
+    assert worker.process.poll() is None
+
+
+def test_a_job_that_crashed_once_is_run_alone_and_succeeds(station: Station) -> None:
+    station.worker()
+    result = tasks.kill_once.enqueue("k")
+    assert result.get(timeout=WAIT) == "survived"
+    assert result.attempts == 1
+
+
+def test_another_worker_takes_over_when_the_lease_is_over(station: Station) -> None:
+    first = station.worker()
+    result = tasks.hold.enqueue("a", "gate")
+    station.traced("start a")
+    second = station.worker()
+    first.kill_all()
+    killed = time.monotonic()
+    station.open("gate")
+    assert result.get(timeout=WAIT) == "a"
+    assert time.monotonic() - killed < 5 + 2 + 1  # lease, allowance, a slow machine
+    assert result.attempts == 1
+    assert "go back" in second.output
+
+
+def test_children_do_not_survive_their_supervisor(station: Station) -> None:
+    worker = station.worker("--processes", "2")
+    tasks.endless.enqueue("x")
+    station.traced("start x")
+    children = worker.children()
+    worker.process.kill()
+    worker.process.wait()
+    for child in children:
+        eventually(lambda pid=child: is_gone(pid), 5)
+
+
+def is_gone(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(") ", 1)[1][0] == "Z"
+    except FileNotFoundError:
+        return True
+
+
+def test_a_job_that_ignores_its_timeout_takes_its_process_with_it(station: Station) -> None:
+    worker = station.worker()
+    tasks.deaf.using(max_attempts=1).enqueue()
+    station.traced("start deaf")
+    worker.says("ignores its timeout")
+    assert tasks.add.enqueue(1, 1).get(timeout=WAIT) == 2
+
+
+def test_a_worker_goes_on_when_its_server_was_restarted(private: Station) -> None:
+    worker = private.worker()
+    held = tasks.hold.enqueue("a", "gate")
+    private.traced("start a")
+    embedded.stop(home_of(private))
+    private.open("gate")  # the job ends while nobody can be told
+    private.traced("end a")
+    assert tasks.add.enqueue(1, 1).get(timeout=WAIT) == 2
+    assert held.get(timeout=WAIT) == "a"
+    assert private.lines().count("start a") == 1
+    assert worker.process.poll() is None
+
+
+def test_a_killed_connection_loses_no_outcome(private: Station) -> None:
+    worker = private.worker()
+    server = task_backends["default"].server
+    results = []
+    for n in range(300):
+        results.append(tasks.add.enqueue(n, 1))
+        if n % 50 == 0:
+            server.command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
+    assert [r.get(timeout=WAIT) for r in results] == [n + 1 for n in range(300)]
+    assert worker.process.poll() is None
+
+
+def test_an_outage_is_said_once_costs_no_cpu_and_ends_by_itself(tcp: Tcp, tmp_path: Path) -> None:
+    for station in make_station(tmp_path, tcp.url, "taskq"):
+        worker = station.worker(REDIS_URL="")
+        tasks.add.enqueue(1, 1).get(timeout=WAIT)
+        tcp.stop()
+        worker.says("goes on when it is back")
+        before = cpu_seconds(worker.process.pid, *worker.children())
+        time.sleep(2)  # what is measured is that nothing happens
+        assert cpu_seconds(worker.process.pid, *worker.children()) - before < 0.5
+        tcp.start()
+        assert tasks.add.enqueue(1, 1).get(timeout=WAIT) == 2
+        worker.says("is back")
+        assert worker.output.count("goes on when it is back") == 1
+
+
+def cpu_seconds(*pids: int) -> float:
+    ticks = 0
+    for pid in pids:
+        fields = Path(f"/proc/{pid}/stat").read_text().rsplit(") ", 1)[1].split()
+        ticks += int(fields[11]) + int(fields[12])
+    return ticks / os.sysconf("SC_CLK_TCK")
+
+
+def test_a_full_server_refuses_new_jobs_and_workers_drain_it(private: Station) -> None:
+    server = task_backends["default"].server
+    results = tasks.add.enqueue_many([(n, 1) for n in range(200)])
+    server.command("CONFIG", "SET", "maxmemory", "1mb")
+    with pytest.raises(BrokerFull) as caught:
+        tasks.add.enqueue(1, 1)
+    private.burst()
+    assert results[0].get(timeout=1) == 1
+    assert results[-1].get(timeout=1) == 200
+    server.command("CONFIG", "SET", "maxmemory", "0")
+    assert caught.value.result.id
+    assert tasks.add.using(id=caught.value.result.id).enqueue(1, 1).duplicate is False
+
+
+def test_a_frozen_worker_finds_its_lease_lost_and_records_nothing(station: Station) -> None:
+    first = station.worker("--concurrency", "1")
+    result = tasks.hold.enqueue("a", "gate")
+    station.traced("start a")
+    for pid in (first.process.pid, *first.children()):
+        os.kill(pid, signal.SIGSTOP)
+    station.worker("--concurrency", "1")
+    eventually(lambda: station.lines().count("start a") == 2, 15)
+    for pid in (*first.children(), first.process.pid):
+        os.kill(pid, signal.SIGCONT)
+    first.says("lease")
+    station.open("gate")
+    assert result.get(timeout=WAIT) == "a"
+    assert result.attempts == 1
