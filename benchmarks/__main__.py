@@ -14,7 +14,7 @@ from benchmarks.bench import Bench, Options
 from benchmarks.machine import describe
 from benchmarks.report import Row, table
 from benchmarks.rows import ROWS
-from benchmarks.server import serving
+from benchmarks.server import Server, serving
 from testproject.processes import Interrupted, signals
 
 DEFAULTS = Options()
@@ -23,7 +23,11 @@ SHARED_MEMORY = "/dev/shm"  # noqa: S108 - slots must not be written back to a d
 
 def main() -> None:
     """See the module."""
-    arguments = parser().parse_args()
+    command_line = parser()
+    arguments = command_line.parse_args()
+    unknown = [name for name in arguments.rows if name not in ROWS]
+    if unknown:
+        command_line.error(f"no row {unknown[0]!r}: there are {', '.join(ROWS)}")
     options = Options(
         jobs=arguments.jobs,
         backlog=arguments.backlog,
@@ -32,23 +36,26 @@ def main() -> None:
         idle_seconds=arguments.idle_seconds,
     )
     rows = arguments.rows or list(ROWS)
-    with tempfile.TemporaryDirectory(prefix="bench-") as data, signals():
-        with serving(arguments.server, Path(data), arguments.aof) as server:
-            about = describe(server)
-            for name, text in about.items():
-                print(f"{name:9} {text}")
-            found = measure(server, options, rows)
+    with (
+        signals(),
+        tempfile.TemporaryDirectory(prefix="bench-") as data,
+        serving(arguments.server, Path(data), arguments.aof) as server,
+    ):
+        about = describe(server)
+        for name, text in about.items():
+            print(f"{name:9} {text}", flush=True)
+        found = measure(server, options, rows)
     print(f"\n{table(found)}")
     if arguments.json:
         write(arguments.json, about, found)
 
 
-def measure(server: object, options: Options, rows: Sequence[str]) -> list[Row]:
+def measure(server: Server, options: Options, rows: Sequence[str]) -> list[Row]:
     """The rows of these names."""
     home = SHARED_MEMORY if os.path.isdir(SHARED_MEMORY) else None
     found: list[Row] = []
     with tempfile.TemporaryDirectory(prefix="bench-", dir=home) as folder:
-        bench = Bench(server, options, Path(folder))  # type: ignore[arg-type]
+        bench = Bench(server, options, Path(folder))
         try:
             for name in rows:
                 for row in ROWS[name](bench):

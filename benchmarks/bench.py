@@ -83,6 +83,7 @@ class Bench:
         self.server.client.delete(*keys)
         self.bare.clear()
         self.slots.clear(len(self.slots.times))
+        self.server.settle()
 
     def forget(self) -> None:
         """At the end: the keys that are no queue's, too."""

@@ -7,7 +7,21 @@ from dataclasses import asdict, dataclass, field
 from statistics import median
 from typing import Any
 
-FORMATS = {"/s": "{:,.0f}", "B": "{:,.0f}", "MB": "{:,.1f}", "µs": "{:,.1f}", "ms": "{:,.2f}"}
+FORMATS = {
+    "/s": "{:,.0f}",
+    "%": "{:,.0f}",
+    "B": "{:,.0f}",
+    "MB": "{:,.1f}",
+    "µs": "{:,.1f}",
+    "ms": "{:,.2f}",
+}
+    "/s": "{:,.0f}",
+    "B": "{:,.0f}",
+    "MB": "{:,.1f}",
+    "µs": "{:,.1f}",
+    "ms": "{:,.2f}",
+    "%": "{:,.0f}",
+}
 HEADINGS = ("what", "ours", "bare", "ours / bare", "range of ours", "target")
 
 

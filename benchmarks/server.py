@@ -39,6 +39,11 @@ class Server:
         """Bytes its data and buffers take."""
         return int(self.info("memory")["used_memory"])
 
+    def settle(self) -> None:
+        """Waits until what was deleted is freed; Valkey does that in the background."""
+        while self.info("memory")["lazyfree_pending_objects"]:
+            time.sleep(PAUSE)
+
     def commands(self) -> dict[str, int]:
         """How often each command ran so far, those inside scripts too."""
         stats = self.info("commandstats")
@@ -83,7 +88,7 @@ def serving(which: str, home: Path, aof: bool) -> Iterator[Server]:
 
 def _command(which: str) -> list[str]:
     if which == "valkey":
-        return [str(embedded._find_binary())]
+        return [str(embedded.server_binary())]
     found = shutil.which("redis-server")
     if found is None:
         raise SystemExit("--server redis needs redis-server on the PATH (Debian: redis-server)")

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from copy import deepcopy
 from dataclasses import replace
+from inspect import isasyncgenfunction, isgeneratorfunction
 from typing import Any
 
 from django.core.checks import CheckMessage, Error
@@ -26,19 +27,22 @@ from .compat import (
 from .conf import QUEUE_NAME, Options
 from .execution import Attempt, Runner
 from .job import Grant, Kind, Live, Outcome, State, new_id
-from .producer import Prepared, Producer
+from .producer import Producer
+from .recipe import Prepared
 from .result import STATUS, TaskResult
 from .signals import ENQUEUED
 from .task import Task, adopt, variation
 
 
 def check_function(func: Any) -> None:
-    """Raises InvalidTask for a function whose name would not lead back to it."""
+    """Raises InvalidTask for a function that Django lets pass and that cannot be a task."""
     name = getattr(func, "__qualname__", "")
     if "<lambda>" in name:
         raise InvalidTask("a lambda cannot be a task: declare a function at a module's level")
     if "." in name and "<locals>" not in name:  # Django says the rest
         raise InvalidTask(f"{name} is a method: a task is a function at a module's level")
+    if isgeneratorfunction(func) or isasyncgenfunction(func):
+        raise InvalidTask(f"{name} is a generator: nobody would take what it yields")
 
 
 class TaskqBackend(BaseTaskBackend):  # type: ignore[misc]
@@ -79,9 +83,10 @@ class TaskqBackend(BaseTaskBackend):  # type: ignore[misc]
         self.validate_task(task)
         return task if isinstance(task, Task) else adopt(task)
 
-    def _pushed(self, result: TaskResult) -> None:
+    def _pushed(self, results: Sequence[TaskResult]) -> None:
         if ENQUEUED.is_heard:
-            ENQUEUED.signal.send(sender=type(self), task_result=result)
+            for result in results:
+                ENQUEUED.signal.send(sender=type(self), task_result=result)
 
 
 class RedisBackend(TaskqBackend):

@@ -7,7 +7,7 @@ import copy
 import threading
 import time
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Any
 
@@ -20,8 +20,9 @@ from .codec import encode_failure
 from .compat import TaskResultDoesNotExist
 from .exceptions import BrokerError, JobCancelled, ResultTruncated, TaskCancelled, TaskFailed
 from .job import Failure, State
-from .producer import Prepared, Producer, commit_alias
+from .producer import Producer, commit_alias
 from .reader import failure_of, read_result
+from .recipe import Prepared
 from .result import TaskResult
 from .task import Task
 
@@ -41,7 +42,7 @@ class Client:
         endings: Endings,
         alias: str,
         max_payload: int,
-        pushed: Callable[[TaskResult], None],
+        pushed: Callable[[Sequence[TaskResult]], None],
     ) -> None:
         self.broker = broker
         self.endings = endings

@@ -214,7 +214,8 @@ class Attempt:
         if self.interrupted is not None and isinstance(error, STOPPED):
             error = self.interrupted.with_traceback(error.__traceback__)
         if isinstance(error, Snooze):
-            return self._outcome(Kind.SNOOZED, b"", round(as_seconds(error.seconds, "Snooze") * 1000))
+            delay_ms = round(as_seconds(error.seconds, "Snooze") * 1000)
+            return self._outcome(Kind.SNOOZED, b"", delay_ms)
         if isinstance(error, LeaseLost):
             return self.give_back()
         if isinstance(error, Cancel | CancelRequested):
@@ -233,7 +234,8 @@ class Attempt:
     def _dead(self, error: BaseException) -> Outcome:
         failure = self._failure(error)
         self._end(State.DEAD, failure)
-        self._log(logging.ERROR, "is dead after %d attempts: %s: %s", self.number, failure.c, failure.m)
+        what = f"{failure.c}: {failure.m}"
+        self._log(logging.ERROR, "is dead after %d attempts: %s", self.number, what)
         return self._outcome(Kind.DEAD, encode_failure(failure), self.runner.dead_retention)
 
     def _cancelled(self, error: BaseException) -> Outcome:
@@ -324,5 +326,3 @@ def log_fields(grant: Grant, task: Task) -> dict[str, Any]:
         "queue": grant.queue,
         "attempt": grant.live.attempt + 1,
     }
-
-

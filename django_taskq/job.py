@@ -6,7 +6,7 @@ Layer 0: imports nothing of ours.
 from __future__ import annotations
 
 import os
-from base64 import b64encode
+from binascii import b2a_base64
 from enum import StrEnum
 from struct import Struct as Layout
 from typing import Any, NamedTuple
@@ -75,19 +75,19 @@ TRANSITIONS: dict[str, frozenset[tuple[str, str]]] = {
     "release": frozenset({("waiting", "ready")}),
 }
 
-_ALPHABET = b"0z"  # instead of "+/": an id is one word when it is double-clicked
+_WORD = bytes.maketrans(b"+/", b"0z")  # an id is one word when it is double-clicked
 
 
 def new_id() -> str:
     """A random name of 22 characters (126 bits), for jobs and holders."""
-    return b64encode(os.urandom(16), _ALPHABET)[:ID_LENGTH].decode()
+    return b2a_base64(os.urandom(16), newline=False)[:ID_LENGTH].translate(_WORD).decode()
 
 
 def new_ids(count: int) -> list[str]:
     """``count`` random names for one system call."""
     noise = os.urandom(16 * count)
     return [
-        b64encode(noise[at : at + 16], _ALPHABET)[:ID_LENGTH].decode()
+        b2a_base64(noise[at : at + 16], newline=False)[:ID_LENGTH].translate(_WORD).decode()
         for at in range(0, 16 * count, 16)
     ]
 
@@ -139,7 +139,7 @@ class Live(NamedTuple):
         if not raw:
             return FRESH
         tail = raw[LIVE.size :].decode("utf-8", "replace")
-        return cls(*LIVE.unpack_from(raw), tail[:ID_LENGTH].rstrip(), tail[ID_LENGTH:])
+        return cls._make((*LIVE.unpack_from(raw), tail[:ID_LENGTH].rstrip(), tail[ID_LENGTH:]))
 
     def encode(self) -> bytes:
         """The bytes as ``common.lua`` packs them."""

@@ -20,7 +20,7 @@ from .client import running_job
 from .clock import monotonic
 from .exceptions import Interruption
 from .execution import Attempt, Runner
-from .hygiene import AsyncHygiene, close_all, tidy, tidy_before
+from .hygiene import AsyncHygiene, close_all, tidy
 from .job import Grant, Outcome
 from .pace import SAMPLE
 from .services.consumer import Consumer
@@ -198,7 +198,7 @@ class Pool:
         outcome = None
         sampled = self.taken % SAMPLE == 0 and len(self._active) == 1 and thread_time()
         try:
-            tidy_before()
+            tidy()
             outcome = attempt.run()
             tidy()
             interruption = slot.leave()

@@ -5,33 +5,24 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from copy import copy
 from itertools import groupby
-from typing import Any, NamedTuple
+from typing import Any
 
 from django.db import connections, transaction
 
-from .broker.broker import CHUNK, Broker, Draft, chunks
-from .clock import now_ms, to_datetime, to_ms
-from .codec import encode_envelope
-from .compat import InvalidTask, TaskResultStatus
+from .broker.broker import CHUNK, Broker, chunks
+from .clock import now_ms, to_datetime
+from .compat import InvalidTask
 from .exceptions import BrokerError, BrokerUnavailable, InvalidArgument
-from .job import Envelope, State, new_id, new_ids
+from .job import new_id, new_ids
+from .recipe import Prepared, Recipe
 from .result import TaskResult
 from .task import Task
-
-
-class Prepared(NamedTuple):
-    """A job that is ready to be pushed, and the result its caller holds."""
-
-    queue: str
-    draft: Draft
-    result: TaskResult
-    enqueued: int  # ms
 
 
 class Producer:
     """Makes and pushes the jobs of one backend.
 
-    ``pushed`` is called with each result once it is in Redis.
+    ``pushed`` is called with the results whose jobs are in Redis now.
     """
 
     def __init__(
@@ -39,7 +30,7 @@ class Producer:
         broker: Broker,
         alias: str,
         max_payload: int,
-        pushed: Callable[[TaskResult], None],
+        pushed: Callable[[Sequence[TaskResult]], None],
     ) -> None:
         self.broker = broker
         self.alias = alias
@@ -48,54 +39,15 @@ class Producer:
 
     # -- making ----------------------------------------------------------------------------------
 
-    def prepare(
-        self, task: Task, args: tuple[Any, ...], kwargs: dict[str, Any], id: str
-    ) -> Prepared:
-        """A job of ``task``; raises InvalidArgument or PayloadTooLarge, and sends nothing."""
-        plain_args, plain_kwargs = task.signature.dump(args, kwargs)
-        now = now_ms()
-        due = run_at = 0
-        if task.run_after is not None:
-            due = run_at = max(to_ms(task.run_after), 1)
-        elif task.delay is not None:
-            due = -round(task.delay * 1000)
-            run_at = now - due
-        envelope = Envelope(
-            t=task.module_path, e=now, a=plain_args, k=plain_kwargs, o=task.overrides, r=run_at
-        )
-        expires = task.options.expires_in
-        draft = Draft(
-            id,
-            encode_envelope(envelope, self.max_payload),
-            int(task.priority),
-            due,
-            round(expires * 1000) if expires else 0,
-        )
-        result = TaskResult(
-            task=task,
-            id=id,
-            status=TaskResultStatus.READY,
-            state=State.SCHEDULED if run_at > now else State.READY,
-            enqueued_at=None,
-            started_at=None,
-            finished_at=None,
-            last_attempted_at=None,
-            args=plain_args,
-            kwargs=plain_kwargs,
-            backend=self.alias,
-            errors=[],
-            worker_ids=[],
-        )
-        return Prepared(task.queue_name, draft, result, now)
-
     def prepare_one(self, task: Task, args: Any, kwargs: Any) -> Prepared:
         """The one job of an ``enqueue()``. Raises BrokerError with what can be sent later."""
         name = new_id() if task.job_id is None else task.job_id
         try:
             suffix = f".{self.broker.number(task.queue_name)}"
         except BrokerError as error:
-            raise unsent(error, [self.prepare(task, args, kwargs, name)]) from error
-        return self.prepare(task, args, kwargs, name if name.endswith(suffix) else name + suffix)
+            raise unsent(error, [self._recipe(task).make(name, args, kwargs)]) from error
+        id = name if name.endswith(suffix) else name + suffix
+        return self._recipe(task).make(id, args, kwargs)
 
     def prepare_many(self, task: Task, calls: Iterable[Any]) -> list[Prepared]:
         """The jobs of an ``enqueue_many()``."""
@@ -105,14 +57,17 @@ class Producer:
         names = new_ids(len(items))
 
         def prepared(suffix: str) -> list[Prepared]:
-            pairs = zip(items, names, strict=True)
-            return [self.prepare(task, *item, name + suffix) for item, name in pairs]
+            make = self._recipe(task).make
+            return [make(name + suffix, *item) for item, name in zip(items, names, strict=True)]
 
         try:
             number = self.broker.number(task.queue_name)
         except BrokerError as error:
             raise unsent(error, prepared("")) from error
         return prepared(f".{number}")
+
+    def _recipe(self, task: Task) -> Recipe:
+        return Recipe(task, self.alias, self.max_payload)
 
     # -- pushing ---------------------------------------------------------------------------------
 
@@ -123,8 +78,11 @@ class Producer:
         """
         try:
             for queue, run in groupby(jobs, key=queue_of):
-                for batch in chunks(list(run), CHUNK):
-                    letters = self.broker.enqueue(queue, [job.draft for job in batch])
+                batches = list(chunks(list(run), CHUNK))
+                drafts = ([job.draft for job in batch] for batch in batches)
+                for batch, letters in zip(
+                    batches, self.broker.enqueue_batches(queue, drafts), strict=True
+                ):
                     self.settle(batch, letters)
         except BrokerError as error:
             error.results = [job.result for job in jobs]
@@ -132,12 +90,16 @@ class Producer:
 
     def settle(self, jobs: Sequence[Prepared], letters: str) -> None:
         """Tells the results what became of their jobs."""
+        moment = to_datetime(now_ms())
+        pushed = []
         for job, letter in zip(jobs, letters, strict=True):
-            object.__setattr__(job.result, "enqueued_at", to_datetime(job.enqueued))
-            if letter == "E" and job.result.task.job_id is not None:
-                object.__setattr__(job.result, "duplicate", True)
+            result = job.result
+            object.__setattr__(result, "enqueued_at", moment)
+            if letter == "E" and result.task.job_id is not None:
+                object.__setattr__(result, "duplicate", True)
             else:  # a random id that exists is this very job: the reply to its push was lost
-                self.pushed(job.result)
+                pushed.append(result)
+        self.pushed(pushed)
 
     def hold(self, jobs: Sequence[Prepared], using: str) -> None:
         """Pushes the jobs when the transaction of ``using`` commits.

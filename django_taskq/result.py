@@ -87,3 +87,32 @@ class TaskResult(compat.TaskResult):  # type: ignore[misc]
     async def aretry(self) -> bool:
         """As ``retry()``."""
         return await self.task.get_backend().aretry(self)  # type: ignore[no-any-return]
+
+
+_set = {name: getattr(TaskResult, name).__set__ for name in TaskResult.__dataclass_fields__}
+_UNKNOWN = [
+    (_set[name], None)
+    for name in ("enqueued_at", "started_at", "finished_at", "last_attempted_at", "_return_value")
+]
+
+
+def fresh_result(
+    id: str, args: list[Any], kwargs: dict[str, Any], common: dict[str, Any]
+) -> TaskResult:
+    """The result of a job that was just made; ``common`` are the fields its call shares.
+
+    A frozen dataclass sets every field through ``object.__setattr__``, which is half of what
+    making a job costs; this sets the slots themselves.
+    """
+    result = object.__new__(TaskResult)
+    _set["id"](result, id)
+    _set["args"](result, args)
+    _set["kwargs"](result, kwargs)
+    _set["errors"](result, [])
+    _set["worker_ids"](result, [])
+    _set["duplicate"](result, False)
+    for assign, value in _UNKNOWN:
+        assign(result, value)
+    for name, value in common.items():
+        _set[name](result, value)
+    return result

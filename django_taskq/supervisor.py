@@ -333,5 +333,3 @@ def usable_method(wanted: str | None) -> str:
     if wanted:
         return wanted
     return "fork" if sys.platform == "linux" else "spawn"
-
-

@@ -11,11 +11,12 @@ project = "django_taskq"
 author = copyright = "django_taskq contributors"
 release = metadata["project"]["version"]
 
-extensions = ["myst_parser"]
+extensions = ["myst_parser", "sphinxcontrib.mermaid"]
 source_suffix = {".md": "markdown"}
 exclude_patterns = ["_build"]
 myst_enable_extensions = ["colon_fence", "deflist"]
 myst_heading_anchors = 3
+myst_fence_as_directive = ["mermaid"]  # a plain fence, so that code hosts draw it too
 nitpicky = True
 
 html_theme = "alabaster"

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from benchmarks import draining
 from benchmarks.bench import Bench
-from benchmarks.draining import Drain
-from benchmarks.draining import drain as once
-from benchmarks.draining import drain_bare
+from benchmarks.draining import Drain, drain_bare
 from benchmarks.report import Row, Target
 
 
@@ -22,9 +21,9 @@ def drain(bench: Bench) -> Iterator[Row]:
     count = bench.options.jobs
     for _ in bench.rounds(f"drain of {count:,} jobs"):
         bare.append(drain_bare(bench, count))
-        one.append(once(bench, count))
-        two.append(once(bench, count, "--processes", "2"))
-        echo.append(once(bench, count, task=run_echo))
+        one.append(draining.drain(bench, count))
+        two.append(draining.drain(bench, count, "--processes", "2"))
+        echo.append(draining.drain(bench, count, task=run_echo))
     rates = [each.rate for each in bare]
     yield Row("drain, 1 process", "/s", [d.rate for d in one], rates, Target(30_000))
     yield Row("drain, 2 processes", "/s", [d.rate for d in two], rates)

@@ -21,7 +21,7 @@ def enqueue(bench: Bench) -> Iterator[Row]:
     from benchmarks.tasks import run_noop
 
     count = min(bench.options.jobs, CALLS)
-    connection = bench.bare.client.connection_pool.make_connection()
+    connection: Any = bench.bare.client.connection_pool.make_connection()
     connection.connect()
 
     def by_hand(i: int) -> None:
@@ -78,7 +78,8 @@ async def _aenqueue(count: int) -> float:
 
 
 async def _aenqueue_bare(bench: Bench, count: int) -> float:
-    async with redis.asyncio.Redis.from_url(bench.server.url) as client:
+    client: Any = redis.asyncio.Redis.from_url(bench.server.url)
+    async with client:
         return await _arate(count, lambda i: client.execute_command(*bench.bare.command((i, TEXT))))
 
 

@@ -63,6 +63,7 @@ def _measure(bench: Bench, worker: Worker, text: str, enqueue: Callable[[], obje
     before, cpu, began = bench.server.commands(), cpu_seconds(pids), time.monotonic()
     time.sleep(seconds)
     after, took = bench.server.commands(), time.monotonic() - began
+    worker.check()
     cpu = cpu_seconds(pids) - cpu
     counts = {name: calls - before.get(name, 0) for name, calls in after.items() if name != "info"}
     return Idle(

@@ -101,7 +101,7 @@ class AsyncServer:
             options["retry"] = Retry(NoBackoff(), 0)
             url = await asyncio.to_thread(real_url, self.server.url)
             factory = self._factory = redis.asyncio.ConnectionPool.from_url(url, **options)
-        connection: Any = factory.make_connection()  # type: ignore[no-untyped-call]
+        connection: Any = factory.connection_class(**factory.connection_kwargs)
         await connection.connect()
         return connection
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from ..job import Grant, Live, Outcome, State
+from ..job import FRESH, Grant, Live, Outcome, State
 from .connection import Arg, Call, Sent, Server
 from .keys import GLOBAL_KEYS, QUEUE_KEYS, global_key, queue_key
 from .scripts import Script, load
@@ -115,6 +115,9 @@ class Limits(NamedTuple):
     dead_retention: int = 90 * 86_400_000
 
 
+DEFAULT_LIMITS = Limits()
+
+
 class Broker:
     """Owner of the keys and scripts of one prefix on one server. Safe to share between threads.
 
@@ -125,7 +128,7 @@ class Broker:
         self,
         server: Server,
         prefix: str = "taskq",
-        limits: Limits = Limits(),
+        limits: Limits = DEFAULT_LIMITS,
         now: Callable[[], int] | None = None,
     ) -> None:
         self.server = server
@@ -202,10 +205,15 @@ class Broker:
 
     def enqueue(self, queue: str, drafts: Sequence[Draft]) -> str:
         """Takes jobs in; a letter per job: N new, E its id existed and nothing was done."""
-        return "".join(
-            letters(self.server.call(self.enqueue_call(queue, chunk)))
-            for chunk in chunks(drafts, CHUNK)
-        )
+        return "".join(self.enqueue_batches(queue, chunks(drafts, CHUNK)))
+
+    def enqueue_batches(self, queue: str, batches: Iterable[Sequence[Draft]]) -> Iterator[str]:
+        """Takes batches of up to CHUNK jobs in, in order; the letters of each.
+
+        The next batch is made while the server works on the last.
+        """
+        calls = (self.enqueue_call(queue, batch) for batch in batches)
+        return map(letters, self.server.stream(calls))
 
     def fetch_call(self, queue: str, ids: Sequence[str]) -> Call:
         """The call that reads up to HOUSEKEEPING jobs."""
@@ -292,10 +300,16 @@ class Broker:
 
     def park(self, queue: str, outcomes: Sequence[Outcome]) -> str:
         """Sets jobs aside under their task's name; a letter each: O, C cancelled, D, S stale."""
+        return "".join(
+            letter(self.server.call(self._park_call(queue, chunk)))
+            for chunk in chunks(outcomes, CHUNK)
+        )
+
+    def _park_call(self, queue: str, outcomes: Sequence[Outcome]) -> Call:
         args: list[Arg] = [self._time(), self.limits.dead_retention]
         for outcome in outcomes:
             args += (outcome.grant.id, outcome.grant.live.fence, outcome.task, outcome.blob)
-        return letter(self.server.call(self._call("park", queue, args)))
+        return self._call("park", queue, args)
 
     def release(self, queue: str, task: str) -> int:
         """Lets the parked jobs of a task back in line whose wait is over; how many."""
@@ -399,10 +413,13 @@ def cancelled_jobs(reply: list[Any]) -> list[Cancelled]:
 
 
 def _exchanged(queue: str, reply: list[Any]) -> Exchanged:
-    grants = [
-        Grant(queue, reply[at].decode(), reply[at + 1], Live.decode(reply[at + 2]), reply[at + 3])
-        for at in range(4, len(reply), 4)
-    ]
+    grants = []
+    raw, live = None, FRESH
+    for at in range(4, len(reply), 4):
+        if reply[at + 2] != raw:  # all fresh jobs of a claim have the same record
+            raw = reply[at + 2]
+            live = Live.decode(raw)
+        grants.append(Grant(queue, reply[at].decode(), reply[at + 1], live, reply[at + 3]))
     return Exchanged(reply[0], reply[1] == b"O", reply[2], reply[3].decode(), grants)
 
 

@@ -10,9 +10,10 @@ from __future__ import annotations
 import os
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NoReturn
+from weakref import WeakSet
 
 import hiredis
 import redis
@@ -40,10 +41,10 @@ class Call:
         self.keys = keys
         self.args = args
 
-    def by_sha(self) -> tuple[Arg, ...]:
+    def by_sha(self) -> tuple[Any, ...]:
         return ("EVALSHA", self.script.sha, len(self.keys), *self.keys, *self.args)
 
-    def by_source(self) -> tuple[Arg, ...]:
+    def by_source(self) -> tuple[Any, ...]:
         return ("EVAL", self.script.source, len(self.keys), *self.keys, *self.args)
 
 
@@ -91,19 +92,21 @@ class Server:
         self.socket_timeout = socket_timeout
         self._idle: deque[Any] = deque()
         self._factory: redis.ConnectionPool | None = None
+        _all.add(self)
 
     # -- connections -----------------------------------------------------------------------------
 
     def connect(self, socket_timeout: float | None = None) -> Any:
-        """A connection of the caller's own, not opened yet; ``socket_timeout`` None: the server's."""
+        """A connection of the caller's own, not opened yet; None: the server's timeout."""
         if self._factory is None:
             self._factory = redis.ConnectionPool.from_url(
                 real_url(self.url), **pool_options(self.connect_timeout, self.socket_timeout)
             )
-        connection = self._factory.make_connection()
+        # Not make_connection(), which counts what it ever made and refuses the hundredth.
+        options = dict(self._factory.connection_kwargs)
         if socket_timeout is not None:
-            connection.socket_timeout = socket_timeout
-        return connection
+            options["socket_timeout"] = socket_timeout
+        return self._factory.connection_class(**options)
 
     @contextmanager
     def borrowed(self) -> Iterator[Any]:
@@ -155,6 +158,43 @@ class Server:
                 raise
             self._idle.append(connection)
             return replies
+
+    def stream(self, calls: Iterable[Call]) -> Iterator[Any]:
+        """The replies of many calls, in order; each is sent before the one before it is read.
+
+        Raises BrokerUnavailable or BrokerFull at the first call that fails.
+        """
+        ahead: tuple[Call, Sent | None] | None = None
+        try:
+            for call in calls:
+                behind, ahead = ahead, (call, self._begin_if_possible(call))
+                if behind is not None:
+                    yield self._finish(*behind)
+            if ahead is not None:
+                last, ahead = ahead, None
+                yield self._finish(*last)
+        finally:
+            if ahead is not None and ahead[1] is not None:
+                ahead[1].abandon()
+
+    def _begin_if_possible(self, call: Call) -> Sent | None:
+        try:
+            return self.begin((call,))
+        except BrokerUnavailable:
+            return None
+
+    def _finish(self, call: Call, sent: Sent | None) -> Any:
+        """The reply to a call; one that was lost is asked for again, as ``call`` would."""
+        try:
+            if sent is not None:
+                return sent.replies()[0]
+        except BrokerUnavailable:
+            self.mend()
+        try:
+            return self.call(call)
+        except BrokerUnavailable as error:
+            error.maybe_sent = error.maybe_sent or sent is not None
+            raise
 
     def begin(self, calls: Sequence[Call]) -> Sent:
         """Sends the calls and leaves their replies to be read later. Raises BrokerUnavailable."""
@@ -240,6 +280,10 @@ class Sent:
     def replies(self) -> list[Any]:
         """The replies, in order. Raises BrokerUnavailable or BrokerFull."""
         return self._server.finish(self._connection, self._calls)
+
+    def abandon(self) -> None:
+        """Closes the connection; nobody will read the replies."""
+        self._connection.disconnect()
 
 
 def describe(error: BaseException) -> str:
@@ -332,20 +376,19 @@ def get_server(url: str, connect_timeout: float = 2.0, socket_timeout: float = 5
 
 
 def close_servers() -> None:
-    """Closes every idle connection and forgets the pools; the next call makes them anew.
-
-    A forked child calls this first: sockets shared with its parent would mix up their replies.
-    (redis-py only closes the descriptor then; the parent's connection stays open.)
-    """
-    for server in _servers.values():
+    """Closes every idle connection of this process; the next call opens anew."""
+    for server in _all:
         server.close()
-    _servers.clear()
 
 
 def _after_fork() -> None:
-    for server in _servers.values():
-        server.close()
-        server._factory = None
+    """Sockets shared with the parent would mix up their replies.
+
+    redis-py only closes the descriptor in a process that did not open it; the parent's connection
+    stays open.
+    """
+    close_servers()
 
 
+_all: WeakSet[Server] = WeakSet()
 os.register_at_fork(after_in_child=_after_fork)

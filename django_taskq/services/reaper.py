@@ -1,4 +1,4 @@
-"""Takes back what the dead held: a child of ours at once, another worker's when its lease is over."""
+"""Takes back what the dead held: our child's at once, another worker's when its lease is over."""
 
 from __future__ import annotations
 
@@ -56,7 +56,5 @@ class Reaper(Service):
                     "queue %s: %d jobs of %s go back (%s)", queue, len(taken), holder, cause
                 )
             for id in hopeless:
-                logger.error(
-                    "job %s is dead: %s, again and again", id, cause, extra={"job_id": id}
-                )
+                logger.error("job %s is dead: %s, again and again", id, cause, extra={"job_id": id})
         return FOREVER

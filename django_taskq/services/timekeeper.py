@@ -1,4 +1,4 @@
-"""Scheduled and retrying jobs become ready when they are due: milliseconds late, without polling."""
+"""Jobs become ready when they are due: milliseconds late, and without polling."""
 
 from __future__ import annotations
 

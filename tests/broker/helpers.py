@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from django_taskq.broker.broker import Broker, Draft, Exchange, Exchanged
+from django_taskq.broker.broker import CHUNK, Broker, Draft, Exchange, Exchanged, chunks
 from django_taskq.broker.connection import Server
 from django_taskq.broker.keys import QUEUE_KEYS
 from django_taskq.job import Grant, Kind, Live, Outcome, State
@@ -80,7 +80,8 @@ def draft(id: str, priority: int = 0, due: int = 0, expires_in: int = 0) -> Draf
 
 def put(broker: Broker, ids: Iterable[str], queue: str = QUEUE, **options: int) -> str:
     """Enqueues a job per id; ``options``: priority, due, expires_in."""
-    return broker.enqueue(queue, [draft(id, **options) for id in ids])
+    drafts = [draft(id, **options) for id in ids]
+    return "".join(broker.enqueue(queue, chunk) for chunk in chunks(drafts, CHUNK))
 
 
 def outcome(grant: Grant, kind: str, blob: bytes = b"", delay: int = 0, **more: Any) -> Outcome:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from django_taskq.broker.broker import Broker, Draft
+from django_taskq.broker.broker import CHUNK, Broker, Draft
 from django_taskq.broker.connection import Server
 from django_taskq.job import FRESH, State
 from tests.broker.helpers import (
@@ -82,9 +82,9 @@ def test_every_priority_has_a_place_of_its_own(broker: Broker) -> None:
 
 
 def test_more_jobs_than_a_call_takes_go_in_several_and_stay_in_order(broker: Broker) -> None:
-    ids = [f"job-{number}" for number in range(1201)]
+    ids = [f"job-{number}" for number in range(5 * CHUNK + 1)]
 
-    assert put(broker, ids) == "N" * 1201
+    assert broker.enqueue(QUEUE, [draft(id) for id in ids]) == "N" * len(ids)
 
     assert ready(broker) == ids
 

@@ -68,9 +68,7 @@ def test_an_async_job_and_a_sync_job_run_at_once(station: Station) -> None:
 
 def test_sync_and_async_jobs_together_never_exceed_the_concurrency(station: Station) -> None:
     station.worker("--concurrency", "3")
-    jobs = [
-        (tasks.hold if n % 2 else tasks.ahold).enqueue(f"job {n}", "gate") for n in range(8)
-    ]
+    jobs = [(tasks.hold if n % 2 else tasks.ahold).enqueue(f"job {n}", "gate") for n in range(8)]
     eventually(lambda: len(station.lines()) >= 3)
     time.sleep(0.3)  # nothing else may start: there is no event to wait for
     assert len(station.lines()) == 3

@@ -1,32 +1,42 @@
 #!lua flags=allow-oom
 -- release | keys: live ready waiting parked wake meta | edges: waiting->ready
 --
--- Lets the parked jobs of one task back in line whose wait is over.
+-- Lets the parked jobs of one task back in line whose wait is over. Those that still wait stand
+-- among them, so more names are looked at than jobs are moved.
 -- ARGV: now, task, most
 -- Reply: how many
 
 local now = clock(ARGV[1])
-local task = ARGV[2]
-local names = redis.call('ZRANGE', parked, '[' .. task .. ' ', '(' .. task .. '!', 'BYLEX', 'LIMIT', 0, ARGV[3])
-if #names == 0 then return 0 end
-local ids = {}
-for i, name in ipairs(names) do ids[i] = string.sub(name, #task + 2) end
-local waits = redis.call('ZMSCORE', waiting, unpack(ids))
-local lives = redis.call('HMGET', live, unpack(ids))
-local sequence = tail_of(meta, #ids)
-local places, gone, done = {}, {}, {}
-for i, id in ipairs(ids) do
-  if not waits[i] then
-    done[#done + 1] = names[i] -- it left in another way: it must not stand before the others
-  elseif tonumber(waits[i]) <= now then
-    places[#places + 1] = ready_score(read_live(lives[i]).priority, sequence + i)
-    places[#places + 1] = id
-    gone[#gone + 1] = id
-    done[#done + 1] = names[i]
+local task, most = ARGV[2], tonumber(ARGV[3])
+local PAGES = 10 -- of `most` names
+local first, behind = '[' .. task .. ' ', '(' .. task .. '!'
+local gone, done = {}, {}
+for page = 0, PAGES - 1 do
+  local names = redis.call('ZRANGE', parked, first, behind, 'BYLEX', 'LIMIT', page * most, most)
+  if #names == 0 then break end
+  local ids = {}
+  for i, name in ipairs(names) do ids[i] = string.sub(name, #task + 2) end
+  local waits = redis.call('ZMSCORE', waiting, unpack(ids))
+  for i, id in ipairs(ids) do
+    if not waits[i] then
+      done[#done + 1] = names[i] -- it left in another way: it must not stand before the others
+    elseif tonumber(waits[i]) <= now and #gone < most then
+      gone[#gone + 1] = id
+      done[#done + 1] = names[i]
+    end
   end
+  if #gone == most then break end
 end
 send('ZREM', parked, done)
 if #gone == 0 then return 0 end
+
+local lives = redis.call('HMGET', live, unpack(gone))
+local sequence = tail_of(meta, #gone)
+local places = {}
+for i, id in ipairs(gone) do
+  places[#places + 1] = ready_score(read_live(lives[i]).priority, sequence + i)
+  places[#places + 1] = id
+end
 redis.call('ZREM', waiting, unpack(gone))
 redis.call('ZADD', ready, unpack(places))
 set_wake(wake, ready)

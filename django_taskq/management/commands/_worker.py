@@ -107,7 +107,8 @@ def run(options: dict[str, Any]) -> int:
     try:
         server.command("PING")
     except BrokerUnavailable as error:
-        raise CommandError(f"{error}\nIs TASKS[{backend.alias!r}]['OPTIONS']['URL'] right?") from error
+        hint = f"Is TASKS[{backend.alias!r}]['OPTIONS']['URL'] right?"
+        raise CommandError(f"{error}\n{hint}") from error
     return supervisor.run()
 
 
@@ -152,6 +153,8 @@ def queues_of(text: str | None, conf: Options) -> dict[str, int]:
                 f"--queues: {name!r} is not in QUEUES; {nearest(name, list(conf.queues))}"
             )
         if weight and not (weight.isdigit() and int(weight)):
-            raise CommandError(f"--queues: the weight of {name!r} is {weight!r}, not a whole number")
+            raise CommandError(
+                f"--queues: the weight of {name!r} is {weight!r}, not a whole number above 0"
+            )
         queues[name] = int(weight) if weight else conf.queues.get(name, 1)
     return queues

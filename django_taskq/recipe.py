@@ -1,0 +1,59 @@
+"""Making jobs: what all jobs of one call have in common is worked out once."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from .broker.broker import Draft
+from .clock import now_ms, to_datetime, to_ms
+from .codec import encode_envelope
+from .compat import TaskResultStatus
+from .job import Envelope, State
+from .result import TaskResult, fresh_result
+from .task import Task
+
+
+class Prepared(NamedTuple):
+    """A job that is ready to be pushed, and the result its caller holds."""
+
+    queue: str
+    draft: Draft
+    result: TaskResult
+
+
+class Recipe:
+    """Makes the jobs of one ``enqueue()`` or ``enqueue_many()``."""
+
+    def __init__(self, task: Task, alias: str, max_payload: int) -> None:
+        now = now_ms()
+        self.enqueued_at = to_datetime(now)
+        self._task = task
+        self._name = task.module_path
+        self._now = now
+        self._max_payload = max_payload
+        self._due = self._run_at = 0
+        if task.run_after is not None:
+            self._due = self._run_at = max(to_ms(task.run_after), 1)
+        elif task.delay is not None:
+            self._due = -round(task.delay * 1000)
+            self._run_at = now - self._due
+        expires = task.options.expires_in
+        self._expires_in = round(expires * 1000) if expires else 0
+        self._common = {
+            "task": task,
+            "status": TaskResultStatus.READY,
+            "state": State.SCHEDULED if self._run_at > now else State.READY,
+            "backend": alias,
+        }
+
+    def make(self, id: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Prepared:
+        """A job; raises InvalidArgument or PayloadTooLarge, and sends nothing."""
+        task = self._task
+        plain_args, plain_kwargs = task.signature.dump(args, kwargs)
+        envelope = Envelope(
+            self._name, self._now, plain_args, plain_kwargs, task.overrides, self._run_at
+        )
+        raw = encode_envelope(envelope, self._max_payload)
+        draft = Draft(id, raw, task.priority, self._due, self._expires_in)
+        result = fresh_result(id, plain_args, plain_kwargs, self._common)
+        return Prepared(task.queue_name, draft, result)

@@ -1,0 +1,228 @@
+"""At ``maxmemory``: new work is refused whole, and everything that makes room goes on.
+
+On a server of its own, so that no other test meets the limit.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from django.core.exceptions import ImproperlyConfigured
+
+from django_taskq.broker import embedded
+from django_taskq.broker.broker import Broker
+from django_taskq.broker.connection import Server
+from django_taskq.exceptions import BrokerFull
+from tests.broker.helpers import (
+    DAY,
+    FAILURE,
+    LEASE,
+    QUEUE,
+    TASK,
+    WINDOW,
+    Child,
+    draft,
+    dump,
+    holder_id,
+    outcome,
+    parked,
+    put,
+    ready,
+    seed,
+    seed_all,
+    state_of,
+    states,
+)
+
+
+@pytest.fixture(scope="module")
+def private() -> Iterator[Server]:
+    home = Path(tempfile.mkdtemp(prefix="tq-"))
+    server = Server(f"embedded://{home}?persist=no")
+    try:
+        embedded.ensure(home, persist=False)
+    except ImproperlyConfigured as error:
+        pytest.skip(f"there is no server of our own to fill: {error}")
+    server.command("CONFIG", "SET", "maxmemory-policy", "noeviction")
+    yield server
+    server.close()
+    embedded.stop(home)
+    embedded.release(home)
+    shutil.rmtree(home, ignore_errors=True)
+
+
+@pytest.fixture
+def broker(private: Server, clock: Any) -> Iterator[Broker]:
+    """A broker whose server has room until ``fill`` is called."""
+    yield Broker(private, f"t{uuid4().hex[:12]}", now=clock)
+    private.command("CONFIG", "SET", "maxmemory", 0)
+    private.command("FLUSHALL")
+
+
+@pytest.fixture
+def fill(private: Server) -> Callable[[], None]:
+    """Sets the limit below what is used now."""
+
+    def set_limit() -> None:
+        private.command("CONFIG", "SET", "maxmemory", 1_000_000)
+
+    return set_limit
+
+
+def test_enqueue_is_refused_before_anything_is_written(
+    broker: Broker, fill: Callable[[], None]
+) -> None:
+    seed_all(broker)
+    fill()
+    before = dump(broker)
+
+    with pytest.raises(BrokerFull, match="full"):
+        broker.enqueue(QUEUE, [draft("new"), draft("later", 5, -DAY), draft("expiring", 0, 0, 9)])
+
+    assert dump(broker) == before
+
+
+def test_a_queue_that_is_new_to_a_full_server_is_refused(
+    broker: Broker, fill: Callable[[], None]
+) -> None:
+    broker.number("old")
+    fill()
+
+    with pytest.raises(BrokerFull):
+        broker.number("new")
+
+    assert broker.queues() == ["old"]
+
+
+def test_retry_is_refused_before_anything_is_written(
+    broker: Broker, fill: Callable[[], None]
+) -> None:
+    seed_all(broker)
+    fill()
+    before = dump(broker)
+
+    with pytest.raises(BrokerFull):
+        broker.retry(QUEUE, ["dead", "succeeded", "cancelled", "retrying"])
+
+    assert dump(broker) == before
+
+
+def test_workers_drain_a_full_server(broker: Broker, fill: Callable[[], None]) -> None:
+    kinds = "SRDCZG"
+    put(broker, [*kinds, "next"])
+    fill()
+    child = Child(broker)
+
+    grants = child.claim(6)
+    answer = child.exchange(
+        2, [outcome(grant, grant.id, b"x" * 1000, DAY) for grant in grants], lean=True
+    )
+
+    assert answer.verdicts == "OOOOOO"
+    assert [grant.id for grant in answer.grants] == ["G", "next"]
+    assert states(broker) == {
+        "succeeded": ["S"],
+        "retrying": ["R"],
+        "dead": ["D"],
+        "cancelled": ["C"],
+        "scheduled": ["Z"],
+        "running": ["G", "next"],
+    }
+
+
+def test_what_is_due_becomes_ready(broker: Broker, clock: Any, fill: Callable[[], None]) -> None:
+    seed(broker, scheduled="a", retrying="b")
+    fill()
+    clock.forward(DAY)
+
+    assert broker.promote(QUEUE, "keeper").moved == 2
+
+
+def test_leases_are_renewed_and_the_memory_is_told(
+    broker: Broker, clock: Any, fill: Callable[[], None]
+) -> None:
+    seed(broker, running="a")
+    fill()
+    clock.forward(LEASE - 1)
+
+    answer = broker.renew([QUEUE], [holder_id("seeder")], LEASE)[QUEUE]
+
+    assert answer.holders == {holder_id("seeder"): "O"}
+    assert answer.memory > 100
+
+
+def test_how_full_it_is_comes_in_percent(broker: Broker, private: Server) -> None:
+    info = private.command("INFO", "memory").decode()
+    used = int(info.partition("used_memory:")[2].split()[0])
+    private.command("CONFIG", "SET", "maxmemory", used * 2)
+
+    assert 45 <= broker.renew([QUEUE], [], LEASE)[QUEUE].memory <= 60
+
+
+def test_the_jobs_of_the_dead_go_back(broker: Broker, fill: Callable[[], None]) -> None:
+    seed(broker, running="a b")
+    for _ in range(2):
+        broker.reclaim(QUEUE, holder_id("seeder"), FAILURE, died=True, started={"a": True})
+        Child(broker, "seeder").claim(2)
+    fill()
+
+    taken, hopeless = broker.reclaim(
+        QUEUE, holder_id("seeder"), FAILURE, died=True, started={"a": True}
+    )
+
+    assert (sorted(taken), hopeless) == (["a", "b"], ["a"])
+
+
+def test_jobs_are_cancelled(broker: Broker, fill: Callable[[], None]) -> None:
+    seed_all(broker)
+    fill()
+
+    answers = broker.cancel(QUEUE, [("ready", TASK), ("running", TASK)], FAILURE, DAY)
+
+    assert [answer.verdict for answer in answers] == ["C", "R"]
+
+
+def test_jobs_are_parked_and_released(broker: Broker, clock: Any, fill: Callable[[], None]) -> None:
+    grants = seed(broker, running="a")
+    fill()
+
+    assert broker.park(QUEUE, [parked(grants["a"])]) == "O"
+    clock.forward(DAY)
+    assert broker.release(QUEUE, TASK) == 1
+
+    assert ready(broker) == ["a"]
+
+
+def test_what_is_over_its_time_is_deleted(
+    broker: Broker, clock: Any, fill: Callable[[], None]
+) -> None:
+    seed(broker, dead="a", succeeded="b", cancelled="c")
+    fill()
+    clock.forward(DAY + WINDOW)
+
+    assert broker.trim(QUEUE) == 3
+
+
+def test_jobs_can_be_read(broker: Broker, fill: Callable[[], None]) -> None:
+    seed_all(broker)
+    fill()
+
+    assert broker.fetch(QUEUE, ["ready"])[0].state == "ready"
+
+
+def test_new_work_is_taken_again_when_there_is_room(
+    broker: Broker, private: Server, fill: Callable[[], None]
+) -> None:
+    fill()
+    with pytest.raises(BrokerFull):
+        put(broker, "a")
+    private.command("CONFIG", "SET", "maxmemory", 0)
+
+    assert put(broker, "a") == "N"
+    assert state_of(broker, "a") == "ready"

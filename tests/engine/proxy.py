@@ -1,0 +1,72 @@
+"""A TCP proxy before a server, which can lose a reply."""
+
+from __future__ import annotations
+
+import select
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from urllib.parse import urlsplit
+
+from django_taskq.broker.connection import real_url
+
+
+class Proxy:
+    """Passes bytes on. ``losing``: scripts reach the server, their replies are lost."""
+
+    def __init__(self, url: str) -> None:
+        self.losing = False
+        self.lost = 0
+        self._target = urlsplit(real_url(url))
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.url = f"redis://127.0.0.1:{self._listener.getsockname()[1]}/0"
+        self._sockets: set[socket.socket] = {self._listener}
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def close(self) -> None:
+        """Nothing listens any more, and every connection is broken."""
+        for each in list(self._sockets):
+            with suppress(OSError):
+                each.shutdown(socket.SHUT_RDWR)
+            each.close()
+
+    def _connect(self) -> socket.socket:
+        if self._target.scheme == "unix":
+            server = socket.socket(socket.AF_UNIX)
+            server.connect(self._target.path)
+            return server
+        return socket.create_connection((self._target.hostname, self._target.port or 6379))
+
+    def _accept(self) -> None:
+        with suppress(OSError):
+            while True:
+                client, _ = self._listener.accept()
+                threading.Thread(target=self._relay, args=(client,), daemon=True).start()
+
+    def _relay(self, client: socket.socket) -> None:
+        server = self._connect()
+        self._sockets |= {client, server}
+        asked = False
+        with suppress(OSError, ValueError), client, server:
+            while True:
+                readable, _, _ = select.select([client, server], [], [])
+                for source in readable:
+                    data = source.recv(65536)
+                    if not data:
+                        return
+                    asked = asked or b"EVAL" in data
+                    if source is server and asked and self.losing:
+                        self.lost += 1
+                        return
+                    (server if source is client else client).sendall(data)
+
+
+@contextmanager
+def proxied(url: str) -> Iterator[Proxy]:
+    """A proxy before the server of ``url``."""
+    proxy = Proxy(url)
+    try:
+        yield proxy
+    finally:
+        proxy.close()

@@ -1,0 +1,139 @@
+"""The tasks that the tests of this folder declare, enqueue and run."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from dataclasses import dataclass
+from datetime import date, timedelta
+from decimal import Decimal
+from typing import Any
+from uuid import UUID
+
+from django_taskq import Cancel, Fail, Retry, Snooze, task
+from django_taskq.compat import NATIVE
+
+if NATIVE:
+    from django.tasks import task as django_task
+else:
+    from django_tasks import task as django_task
+
+RAN: list[Any] = []  # what ran in this process, for tests that look
+
+
+@task
+def add(a: int, b: int = 0) -> int:
+    RAN.append(("add", a, b))
+    return a + b
+
+
+@task
+def nothing() -> None:
+    pass
+
+
+@task(priority=5, queue_name="critical", max_attempts=2, tags=["mail"], backoff=0)
+def urgent(name: str) -> str:
+    return name
+
+
+@task
+async def aadd(a: int, b: int) -> int:
+    await asyncio.sleep(0)
+    return a + b
+
+
+@dataclass
+class Point:
+    x: int
+    y: int
+
+
+@task
+def typed(day: date, span: timedelta, price: Decimal, key: UUID, point: Point) -> date:
+    RAN.append((day, span, price, key, point))
+    return day
+
+
+@task(takes_context=True, max_attempts=3, backoff=0)
+def contextual(context: Any, fail_first: bool = False) -> list[Any]:
+    if fail_first and context.attempt == 1:
+        raise ValueError("the first attempt")
+    result = context.task_result
+    return [context.attempt, result.id, [error.exception_class_path for error in result.errors]]
+
+
+@task(max_attempts=3, backoff=7, give_up_on=(KeyError,), retry_on=(LookupError, OSError))
+def choosy(name: str) -> None:
+    raise {"key": KeyError, "index": IndexError, "os": OSError, "value": ValueError}[name](name)
+
+
+@task(max_attempts=2, backoff=0)
+def fail(message: str = "no") -> None:
+    raise ValueError(message)
+
+
+@task
+async def afail() -> None:
+    raise ValueError("no")
+
+
+@task(max_attempts=5)
+def control(kind: str) -> None:
+    raise {
+        "retry": Retry("again", after=timedelta(seconds=90)),
+        "fail": Fail("no use"),
+        "cancel": Cancel("no need"),
+        "snooze": Snooze(30),
+    }[kind]
+
+
+@task
+def interrupt() -> None:
+    raise KeyboardInterrupt
+
+
+@task
+def leave() -> None:
+    raise SystemExit(3)
+
+
+@task
+def opaque() -> object:
+    RAN.append("opaque")
+    return threading.Lock()
+
+
+@task
+def large() -> str:
+    return "x" * 5000
+
+
+@task(aliases=["tests.engine.tasks.renamed_long_ago"])
+def renamed(a: int) -> int:
+    return a
+
+
+@task(on_commit=False)
+def hasty(n: int) -> int:
+    return n
+
+
+@task(on_commit="second")
+def bound_to_second(n: int) -> int:
+    return n
+
+
+@django_task
+def plain(a: int) -> int:
+    return a * 2
+
+
+@django_task
+async def aplain(a: int) -> int:
+    return a * 2
+
+
+def undeclared(a: int) -> int:
+    """For tests that declare it as a task of a backend of theirs."""
+    return a * 3
