@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import sys
 import threading
 from collections import deque
 from collections.abc import Callable
@@ -78,6 +79,7 @@ class Pool:
         self.slots = [Slot(number, table) for number in range(table.slots)]
         self.free = deque(self.slots)
         self.closed = False
+        self.limit = sys.maxsize  # jobs to take in all
         self.taken = 0  # jobs ever taken: a watcher sees by it whether there is progress
         self.alone = False  # a suspect runs: nothing beside it
         self.consumer: Consumer
@@ -137,6 +139,8 @@ class Pool:
     def turn(self) -> bool:
         """Does what is to be done next; False when there is nothing for this hand."""
         consumer = self.consumer
+        if self.taken >= self.limit:
+            return self._hand_in()
         try:
             slot = self.free.pop()
         except IndexError:

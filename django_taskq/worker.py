@@ -88,6 +88,7 @@ class Child:
             registered=self._registered,
         )
         self.pool.consumer = self.consumer
+        self.pool.limit = plan.max_jobs or self.pool.limit
         self.pool.places = {name: at for at, name in enumerate(plan.names)}
         self._watcher = Watcher(self.pool, self.consumer, restless=plan.burst)
         self._watching = False
@@ -117,7 +118,7 @@ class Child:
         """Free slots, with the one that the asking hand has taken for itself."""
         if self._stop_at is not None:
             return 0
-        return len(self.pool.free) + 1 if len(self.pool.free) < len(self.pool.slots) else 0
+        return len(self.pool.free) + 1
 
     def _registered(self, since: float) -> None:
         if not self.table.lease_until:
@@ -206,7 +207,7 @@ class Child:
 
     def _is_worn_out(self) -> bool:
         plan = self.plan
-        if plan.max_jobs is not None and self.pool.taken >= plan.max_jobs:
+        if self.pool.taken >= self.pool.limit:
             return True
         return plan.max_memory is not None and memory_used() > plan.max_memory << 20
 

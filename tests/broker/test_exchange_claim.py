@@ -235,6 +235,22 @@ def test_what_was_settled_since_is_not_found_again(broker: Broker) -> None:
     assert b.id == "b"
 
 
+@pytest.mark.parametrize("how", ["over this ms", "marked dead", "never registered"])
+def test_who_lost_the_lease_does_not_find_what_the_first_sending_claimed(
+    broker: Broker, clock: Any, how: str
+) -> None:
+    put(broker, "ab")
+    child = Child(broker)
+    child.claim(1)
+    assert child.last
+    child.last = child.last._replace(first=False)
+    LOST[how](broker, clock, child)
+
+    answer = child.again(LEASE)
+
+    assert (answer.alive, answer.grants) == (False, [])
+
+
 def test_settling_and_claiming_in_one_call_can_both_be_sent_again(broker: Broker) -> None:
     put(broker, "abcd")
     child = Child(broker)

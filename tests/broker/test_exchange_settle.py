@@ -425,14 +425,14 @@ def test_what_is_given_back_stands_in_front_in_its_old_order(broker: Broker, chi
 def test_what_is_given_back_in_several_calls_stands_in_front_each_time(
     broker: Broker, child: Child
 ) -> None:
-    put(broker, "abcdef")
-    a, b, c, d = child.claim(4)
+    put(broker, "zyxwvu")
+    z, y, x, w = child.claim(4)
 
-    child.settle(outcome(c, "G"), outcome(d, "G"))
-    put(broker, "g")
-    child.settle(outcome(a, "G"), outcome(b, "G"))
+    child.settle(outcome(x, "G"), outcome(w, "G"))
+    put(broker, "t")
+    child.settle(outcome(z, "G"), outcome(y, "G"))
 
-    assert "".join(ready(broker)) == "abcdefg"
+    assert "".join(ready(broker)) == "zyxwvut"
 
 
 def test_what_is_given_back_stands_in_front_of_its_own_priority_only(

@@ -156,6 +156,20 @@ def test_who_was_reclaimed_claims_nothing_more(broker: Broker) -> None:
     assert ready(broker) == ["a"]
 
 
+def test_the_new_fence_is_nobodys(broker: Broker) -> None:
+    """Not even who reads it from the record can settle with it."""
+    put(broker, "a")
+    (grant,) = Child(broker, "dead").claim()
+    died(broker, "dead")
+    before = dump(broker)
+    forged = grant._replace(live=live(broker, "a"))
+
+    verdicts = Child(broker, "dead").settle(outcome(forged, "S", b"1", DAY), first=False)
+
+    assert verdicts in ("D", "S")
+    assert dump(broker) == before
+
+
 # -- order -----------------------------------------------------------------------------------------
 
 
@@ -197,6 +211,29 @@ def test_many_jobs_go_back_in_chunks_and_in_order(broker: Broker, clock: Any, co
     taken, _ = died(broker, "dead")
 
     assert len(taken) == len(set(taken)) == count
+    assert ready(broker) == ids
+    assert scores(broker, "holders") == {}
+
+
+def test_a_holder_is_dead_from_the_first_chunk_to_the_last(broker: Broker, clock: Any) -> None:
+    ids = [f"job-{number}" for number in range(150)]
+    put(broker, ids)
+    child = Child(broker, "dead")
+    child.claim(150)
+    only_one = broker._call(
+        "reclaim", QUEUE, (clock.now, child.holder, "died", 0, 3, 20, DAY, CAUSE)
+    )
+
+    taken, cursor, _ = broker.server.call(only_one)
+
+    assert (len(taken.split()), cursor > 0) == (100, True)
+    assert scores(broker, "holders") == {child.holder: 0}
+    answer = child.exchange(1)
+    assert (answer.alive, answer.grants) == (False, [])
+    assert broker.renew([QUEUE], [child.holder], LEASE)[QUEUE].holders == {child.holder: "L"}
+    # Whoever did it died half way: it is told as lapsed, and another finishes.
+    assert broker.renew([QUEUE], [], LEASE)[QUEUE].lapsed == [child.holder]
+    assert len(lapsed(broker, "dead")[0]) == 50
     assert ready(broker) == ids
     assert scores(broker, "holders") == {}
 

@@ -19,8 +19,6 @@ from tests.engine.tasks import add, hasty, urgent
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
-Ids = Callable[..., list[str]]
-
 
 class Rollback(Exception):
     pass

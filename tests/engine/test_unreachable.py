@@ -18,6 +18,7 @@ from django_taskq.broker.connection import get_server
 from django_taskq.compat import task_backends
 from django_taskq.exceptions import BrokerFull, BrokerUnavailable
 from django_taskq.job import State
+from django_taskq.result import TaskResult
 from tests.engine.proxy import Proxy, proxied
 from tests.engine.support import Hand, configured
 from tests.engine.tasks import add, hasty
@@ -76,9 +77,9 @@ def test_a_closed_port_is_reported_within_the_timeout(
 def test_what_never_reached_the_server_was_not_sent(
     closed_port: int, prefix: str, send: Any, backend: RedisBackend, enqueued: Any
 ) -> None:
-    with at(f"redis://127.0.0.1:{closed_port}/0", prefix):
-        with pytest.raises(BrokerUnavailable) as caught:
-            send(add, 1)
+    nowhere = f"redis://127.0.0.1:{closed_port}/0"
+    with at(nowhere, prefix), pytest.raises(BrokerUnavailable) as caught:
+        send(add, 1)
     assert not caught.value.maybe_sent
     result = caught.value.result
     assert (result.args, result.enqueued_at) == ([1], None)
@@ -99,9 +100,9 @@ def test_a_server_that_goes_away_is_reported_too(proxy: Proxy, prefix: str, send
 def test_many_jobs_come_back_with_the_error(
     closed_port: int, prefix: str, backend: RedisBackend, enqueued: Any
 ) -> None:
-    with at(f"redis://127.0.0.1:{closed_port}/0", prefix):
-        with pytest.raises(BrokerUnavailable) as caught:
-            add.enqueue_many([(1,), (2,), (3,)])
+    nowhere = f"redis://127.0.0.1:{closed_port}/0"
+    with at(nowhere, prefix), pytest.raises(BrokerUnavailable) as caught:
+        add.enqueue_many([(1,), (2,), (3,)])
     assert [result.args for result in caught.value.results] == [[1], [2], [3]]
     for result in caught.value.results:
         add.using(id=result.id).enqueue(*result.args)
@@ -112,11 +113,16 @@ def test_many_jobs_come_back_with_the_error(
 def test_a_commit_without_redis_raises_with_the_results(
     proxy: Proxy, prefix: str, backend: RedisBackend, enqueued: Any
 ) -> None:
+    def enqueue_two() -> None:
+        with transaction.atomic():
+            results.extend([add.enqueue(1), add.enqueue(2)])
+            proxy.close()
+
+    results: list[TaskResult] = []
     with at(proxy.url, prefix):
         hasty.enqueue(0)
-        with pytest.raises(BrokerUnavailable) as caught, transaction.atomic():
-            results = [add.enqueue(1), add.enqueue(2)]
-            proxy.close()
+        with pytest.raises(BrokerUnavailable) as caught:
+            enqueue_two()
     assert list(caught.value.results) == results
     add.using(id=results[1].id).enqueue(2)
     assert enqueued() == [0, 2]
