@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from importlib.metadata import packages_distributions
+from importlib.metadata import PackageNotFoundError, distribution
 from typing import Any
 
 from django.core.checks import CheckMessage, Warning, register
 from django.core.management import get_commands
 
 OURS = "django_taskq"
+UNRELATED = "django-taskq"  # a distribution; ours is django-taskq-redis
 
 
 @register
@@ -25,13 +26,21 @@ def check_names(**kwargs: Any) -> list[CheckMessage]:
                 id="taskq.W001",
             )
         )
-    others = set(packages_distributions().get(OURS, ())) - {"django-taskq-redis"}
-    if others:
+    if is_installed(UNRELATED):
         found.append(
             Warning(
-                f"{', '.join(sorted(others))} installs a package named django_taskq too.",
+                f"{UNRELATED} installs a package named django_taskq too.",
                 hint="One of the two hides the other: uninstall it.",
                 id="taskq.W002",
             )
         )
     return found
+
+
+def is_installed(name: str) -> bool:
+    """Whether there is a distribution of that name; a look at all of them takes half a second."""
+    try:
+        distribution(name)
+    except PackageNotFoundError:
+        return False
+    return True

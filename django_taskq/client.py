@@ -8,6 +8,7 @@ import threading
 import time
 import warnings
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -159,10 +160,9 @@ class Client:
                     self._gone(result)
                 if result.is_ended:
                     return value_of(result)
-                try:
-                    await asyncio.wait_for(ended.wait(), rest(deadline, result))
-                except TimeoutError:
-                    continue
+                left = rest(deadline, result)
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(ended.wait(), left)
 
     def _refresh_if_there(self, result: TaskResult) -> None:
         try:

@@ -29,7 +29,6 @@ from .exceptions import (
     JobCancelled,
     JobExpired,
     LeaseLost,
-    MalformedJob,
     Snooze,
 )
 from .job import Envelope, Failure, Grant, Kind, Outcome, State
@@ -72,9 +71,12 @@ class Runner:
     def prepare(self, grant: Grant, now: int) -> Attempt | Outcome:
         """The attempt that a grant asks for, or its end where it cannot be run. ``now``: ms."""
         try:
-            envelope = decode_envelope(grant.envelope)
-        except MalformedJob as error:
+            return self._prepare(grant, now)
+        except Exception as error:
             return self._quarantine(grant, error)
+
+    def _prepare(self, grant: Grant, now: int) -> Attempt | Outcome:
+        envelope = decode_envelope(grant.envelope)
         declared = registry.find(envelope.t)
         if declared is None:
             return parked(grant, envelope.t, "no task of this name is known here")
@@ -87,7 +89,7 @@ class Runner:
             return parked(grant, envelope.t, str(error))
         return Attempt(self, grant, envelope, task, args, kwargs)
 
-    def _quarantine(self, grant: Grant, error: MalformedJob) -> Outcome:
+    def _quarantine(self, grant: Grant, error: Exception) -> Outcome:
         logger.error(
             "job %s of queue %s cannot be read and is quarantined as dead: %s",
             grant.id,
@@ -153,8 +155,8 @@ class Attempt:
 
     def run(self) -> Outcome:
         """Runs a sync task on this thread."""
-        self.begin()
         try:
+            self.begin()
             value = self.task.func(*self._arguments(), **self.kwargs)
             return self.succeed(value)
         except BaseException as error:
@@ -162,8 +164,8 @@ class Attempt:
 
     async def run_async(self) -> Outcome:
         """Runs an async task on this loop."""
-        self.begin()
         try:
+            self.begin()
             value = await self.task.func(*self._arguments(), **self.kwargs)
             return self.succeed(value)
         except BaseException as error:
@@ -173,7 +175,7 @@ class Attempt:
         """Marks the start, and says so where somebody listens."""
         self.began = now_ms()
         if STARTED.is_heard:
-            STARTED.signal.send(sender=self.runner.sender, task_result=self.result)
+            STARTED.signal.send_robust(sender=self.runner.sender, task_result=self.result)
 
     @property
     def result(self) -> TaskResult:
@@ -213,6 +215,13 @@ class Attempt:
         """The outcome of what was raised. Called inside the except block, for the receivers."""
         if self.interrupted is not None and isinstance(error, STOPPED):
             error = self.interrupted.with_traceback(error.__traceback__)
+        try:
+            return self._judge(error)
+        except Exception as problem:
+            logger.exception("%s failed in a way that has no answer", self.task.module_path)
+            return self._dead(problem)
+
+    def _judge(self, error: BaseException) -> Outcome:
         if isinstance(error, Snooze):
             delay_ms = round(as_seconds(error.seconds, "Snooze") * 1000)
             return self._outcome(Kind.SNOOZED, b"", delay_ms)
@@ -235,7 +244,7 @@ class Attempt:
         failure = self._failure(error)
         self._end(State.DEAD, failure)
         what = f"{failure.c}: {failure.m}"
-        self._log(logging.ERROR, "is dead after %d attempts: %s", self.number, what)
+        self._log(logging.ERROR, "is dead after attempt %d: %s", self.number, what)
         return self._outcome(Kind.DEAD, encode_failure(failure), self.runner.dead_retention)
 
     def _cancelled(self, error: BaseException) -> Outcome:
@@ -284,7 +293,7 @@ class Attempt:
             ("finished_at", to_datetime(now_ms())),
         ):
             object.__setattr__(result, name, change)
-        announcement.signal.send(sender=self.runner.sender, task_result=result)
+        announcement.signal.send_robust(sender=self.runner.sender, task_result=result)
 
     def _arguments(self) -> Any:
         if self.task.takes_context:

@@ -66,7 +66,11 @@ class Replaced(Exception):
 
 
 class Pool:
-    """Slots and hands. ``busy`` is called when there is something to watch over."""
+    """Slots and hands.
+
+    ``busy`` is called when there is something to watch over; ``is_over`` says whether the lease
+    has ended and nothing may be started any more.
+    """
 
     def __init__(
         self,
@@ -74,6 +78,7 @@ class Pool:
         table: Table,
         loop: asyncio.AbstractEventLoop,
         busy: Callable[[], None],
+        is_over: Callable[[], bool],
     ) -> None:
         self.runner = runner
         self.slots = [Slot(number, table) for number in range(table.slots)]
@@ -86,6 +91,7 @@ class Pool:
         self.places: dict[str, int] = {}  # queue -> its number in the table
         self._loop = loop
         self._busy = busy
+        self._is_over = is_over
         self._parked: deque[Hand] = deque()
         self._hands: set[Hand] = set()
         self._active: set[Hand] = set()  # those that are not parked
@@ -151,6 +157,10 @@ class Pool:
             if consumer.listen():
                 return True
             return self._hand_in()
+        if self._is_over():  # what was claimed may be somebody else's by now
+            self.free.append(slot)
+            self._busy()
+            return False
         self.taken += 1
         self._start(slot, grant)
         return not (len(self._active) > 1 and consumer.pace.one_thread_is_best)
@@ -206,7 +216,7 @@ class Pool:
             outcome = attempt.run()
             tidy()
             interruption = slot.leave()
-        except Interruption as error:  # delivered between two lines of ours
+        except BaseException as error:  # an interruption between two lines of ours, a database
             outcome = outcome or attempt.fail(error)
             interruption = slot.leave()
         took = monotonic() - began
@@ -226,8 +236,12 @@ class Pool:
         unknown = self.consumer.pace.begins(attempt.task.module_path)
         own = asyncio.current_task()
         began = slot.enter(attempt, self.places[attempt.grant.queue], self.alone, own)
-        async with AsyncHygiene():
-            outcome = await attempt.run_async()
+        outcome = None
+        try:
+            async with AsyncHygiene():
+                outcome = await attempt.run_async()
+        except BaseException as error:
+            outcome = outcome or attempt.fail(error)
         slot.leave()
         self.consumer.pace.ran(attempt.task.module_path, monotonic() - began, unknown)
         self._finish(slot, outcome)

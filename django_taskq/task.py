@@ -57,6 +57,13 @@ class Task(compat.Task):  # type: ignore[misc]
     at import and at ``using()`` when one of them cannot work.
     """
 
+    # Django's own, again: 6.0 gives them no defaults.
+    priority: int = DEFAULT_TASK_PRIORITY
+    backend: str = DEFAULT_TASK_BACKEND_ALIAS
+    queue_name: str = DEFAULT_TASK_QUEUE_NAME
+    run_after: datetime | None = None
+    takes_context: bool = False
+
     max_attempts: int | None = INHERIT
     backoff: Any = INHERIT
     retry_on: tuple[Any, ...] = INHERIT
@@ -320,9 +327,6 @@ def task(function: Callable[..., Any] | None = None, /, **options: Any) -> Any:
             raise TypeError("run_after belongs to one enqueue: use .using(run_after=...)")
         if name not in valid:
             raise TypeError(f"@task knows no option {name!r}: {nearest(name, valid)}")
-    options.setdefault("priority", DEFAULT_TASK_PRIORITY)
-    options.setdefault("queue_name", DEFAULT_TASK_QUEUE_NAME)
-    options.setdefault("backend", DEFAULT_TASK_BACKEND_ALIAS)
 
     def declare(func: Callable[..., Any]) -> Task:
         return Task(func=func, **options)

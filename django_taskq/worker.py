@@ -35,6 +35,8 @@ from .watcher import Watcher
 
 logger = logging.getLogger("django_taskq.worker")
 
+FAREWELL = 4.0  # seconds to settle what is left when Redis is away; then it runs again elsewhere
+
 DONE = 0  # exit codes: stopped as told, or nothing left to do (burst)
 RECYCLE = 3  # another child should take its place
 LEASE_OVER = 4
@@ -55,6 +57,7 @@ class Plan:
     max_jobs: int | None = None
     max_memory: int | None = None  # MB
     shutdown_timeout: float = 30.0
+    max_payload: int = 1 << 20  # bytes of a return value
     names: list[str] = field(default_factory=list)  # queues by their place in the table
 
 
@@ -76,8 +79,10 @@ class Child:
         self._orders = orders
         self._loop = asyncio.new_event_loop()
         limits = broker.limits
-        runner = Runner(plan.alias, holder, sender, limits.dead_retention)
-        self.pool = Pool(runner, table, self._loop, self._busy)
+        runner = Runner(
+            plan.alias, holder, sender, limits.dead_retention, result_limit=plan.max_payload
+        )
+        self.pool = Pool(runner, table, self._loop, self._busy, self._is_over)
         self.consumer = Consumer(
             broker,
             Shares(plan.queues, strict=plan.strict),
@@ -119,6 +124,9 @@ class Child:
         if self._stop_at is not None:
             return 0
         return len(self.pool.free) + 1
+
+    def _is_over(self) -> bool:
+        return 0 < self.table.lease_until < monotonic()
 
     def _registered(self, since: float) -> None:
         if not self.table.lease_until:
@@ -190,7 +198,7 @@ class Child:
     # -- leaving ---------------------------------------------------------------------------------
 
     def _must_leave(self, now: float) -> bool:
-        if self.consumer.lost or 0 < self.table.lease_until < now:
+        if self.consumer.lost or self._is_over():
             self._lease_is_over()
             return True
         idle = self.pool.running == 0
@@ -223,7 +231,7 @@ class Child:
 
     def _farewell(self) -> None:
         try:
-            self.consumer.farewell()
+            self.consumer.farewell(FAREWELL)
         finally:
             self._loop.call_soon_threadsafe(self._leave, DONE)
 

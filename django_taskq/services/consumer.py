@@ -168,16 +168,19 @@ class Consumer:
         self._wire.hurry.set()
         self._bell.close()
 
-    def farewell(self) -> None:
+    def farewell(self, patience: float) -> None:
         """Settles everything and returns the rest, then looks at each queue once more.
 
         The last look puts back a wake token that this child may have taken without using it.
+        ``patience``: seconds to wait for a server that is away.
         """
+        until = monotonic() + patience
         with self._leading:
+            self._wire.hurry.clear()
             self._collect()
             self._return(self.buffer)
             self._return(self.suspects)
-            while (self.outcomes or self._wire.is_owed) and not self._wire.is_down:
+            while (self.outcomes or self._wire.is_owed) and monotonic() < until:
                 self._send(0)
                 self._collect()
             if not self._wire.is_down:

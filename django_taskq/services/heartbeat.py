@@ -17,6 +17,9 @@ from .timekeeper import Timekeeper
 logger = logging.getLogger("django_taskq.worker")
 
 
+MOST = 50  # parked task names in one reply, see renew.lua
+
+
 class Leased(Protocol):
     """A child, as far as its lease goes."""
 
@@ -51,10 +54,17 @@ class Heartbeat(Service):
         children = list(self._children())
         before = monotonic()  # a lease counts from before it was asked for
         answers = self._broker.renew(
-            self._queues, [c.holder for c in children], round(self._lease * 1000), self._cursor
+            self._queues,
+            [c.holder for c in children],
+            round(self._lease * 1000),
+            self._cursor and self._cursor + "!",  # the first string behind all of "name id"
         )
         for child in children:
             self._extend(child, [a.holders[child.holder] for a in answers.values()], before)
+        # Names beyond a reply's fifty are asked for with the next renewal.
+        self._cursor = max(
+            (a.parked[-1] for a in answers.values() if len(a.parked) >= MOST), default=""
+        )
         rest = self._lease / 3
         for queue, answer in answers.items():
             self._obey(queue, answer, children)

@@ -157,7 +157,7 @@ class Project:
         file.write_text(code, "utf-8")
 
     def _start(self, *command: str) -> subprocess.Popen[str]:
-        path = os.pathsep.join([str(self.folder), str(ROOT)])
+        path = os.pathsep.join([str(self.folder), str(ROOT), os.environ.get("PYTHONPATH", "")])
         return subprocess.Popen(
             [sys.executable, "-W", "ignore", *command],
             cwd=self.folder,

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import time
 
 import pytest
@@ -13,7 +15,7 @@ from django_taskq.compat import TaskResultStatus, task_backends
 from django_taskq.job import Envelope, State
 from tests.conftest import eventually
 from tests.processes.app import tasks
-from tests.processes.conftest import Station
+from tests.processes.conftest import ROOT, Station
 
 WAIT = 20.0
 
@@ -332,3 +334,16 @@ def test_jobs_are_logged_with_their_fields(station: Station) -> None:
     worker = station.burst()
     assert "INFO django_taskq.job tests.processes.app.tasks.add succeeded" in worker.output
     assert os.path.exists(station.ledger)
+
+
+def test_the_worker_has_a_second_name_that_nobody_else_uses(station: Station) -> None:
+    tasks.note.enqueue("seen")
+    done = subprocess.run(
+        [sys.executable, "-m", "django", "taskq", "worker", "--burst"],
+        env=station.env(),
+        cwd=ROOT,
+        capture_output=True,
+        timeout=60,
+        check=False,
+    )
+    assert (done.returncode, station.lines()) == (0, ["seen"]), done.stderr

@@ -20,6 +20,13 @@ from ...task import discover
 from ...worker import Plan
 
 
+HELP = (
+    "Runs background jobs until it is stopped. TERM and INT finish running jobs and give the rest "
+    "back, a second INT at once; TSTP takes no more jobs, TTIN dumps all stacks, HUP starts anew "
+    "with new code."
+)
+
+
 def add_arguments(parser: ArgumentParser) -> None:
     """The worker's options."""
     parser.add_argument(
@@ -89,6 +96,7 @@ def run(options: dict[str, Any]) -> int:
         burst=options["burst"],
         max_jobs=options["max_jobs"],
         max_memory=options["max_memory"],
+        max_payload=conf.max_payload,
         shutdown_timeout=worker.shutdown_timeout if timeout is None else timeout,
     )
     # The supervisor makes no blocking call longer than a tenth of the lease.

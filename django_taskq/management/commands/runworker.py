@@ -14,11 +14,7 @@ from . import _worker
 class Command(BaseCommand):
     """The worker."""
 
-    help = (
-        "Runs background jobs until it is stopped. TERM and INT finish running jobs and give the "
-        "rest back, a second INT at once; TSTP takes no more jobs, TTIN dumps all stacks, HUP "
-        "starts anew with new code."
-    )
+    help = _worker.HELP
     requires_system_checks = "__all__"
 
     def add_arguments(self, parser: ArgumentParser) -> None:

@@ -1,0 +1,96 @@
+"""System checks: what is wrong in the settings, said before anything runs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from django.core.checks import run_checks
+from django.core.management import call_command
+from django.test import override_settings
+
+from django_taskq import checks
+from django_taskq.checks import check_names
+from django_taskq.compat import task_backends
+from tests.engine.support import DUMMY, IMMEDIATE, REDIS, configured
+
+NOWHERE = "redis://user:secret@127.0.0.1:1/0"
+
+
+def problems(entry: dict[str, Any]) -> list[str]:
+    with override_settings(TASKS={"default": entry}):
+        return [f"{each.id} {each.msg} {each.hint}" for each in task_backends["default"].check()]
+
+
+def test_good_settings_have_no_problem(url: str, prefix: str) -> None:
+    assert problems(configured(url, prefix)) == []
+
+
+@pytest.mark.parametrize("backend", [REDIS, IMMEDIATE, DUMMY])
+def test_an_unknown_option_is_named_with_the_nearest_one(backend: str, prefix: str) -> None:
+    (problem,) = problems(configured(NOWHERE, prefix, backend, TASK_DEFAULT={}))
+    assert "taskq.E001" in problem
+    assert "'TASK_DEFAULT'" in problem
+    assert "'TASK_DEFAULTS'" in problem
+
+
+def test_every_problem_is_said_at_once(prefix: str) -> None:
+    wrong = {"TASK_DEFAULTS": {"timeuot": 3, "max_attempts": 0}, "WORKER": {"lease": "long"}}
+    found = "\n".join(problems(configured(NOWHERE, prefix, **wrong)))
+    for part in ("'timeuot'", "'timeout'", "max_attempts=0", "lease='long'"):
+        assert part in found
+
+
+def test_a_password_is_never_shown(prefix: str) -> None:
+    found = problems(configured("nonsense://user:secret@host", prefix))
+    assert len(found) == 1
+    assert "secret" not in found[0]
+
+
+def test_a_wrong_setting_does_not_keep_the_site_from_starting(prefix: str) -> None:
+    with override_settings(TASKS={"default": {"BACKEND": REDIS, "OPTIONS": {"URL": 7}}}):
+        assert task_backends["default"].check()
+
+
+def test_djangos_own_check_runs_ours(prefix: str) -> None:
+    with override_settings(TASKS={"default": configured(NOWHERE, prefix, PREFXI="x")}):
+        assert "taskq.E001" in [message.id for message in run_checks()]
+
+
+def test_checks_open_no_connection(prefix: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*args: Any) -> None:
+        raise AssertionError("a check opened a connection")
+
+    monkeypatch.setattr("socket.socket.connect", refuse)
+    with override_settings(TASKS={"default": configured(NOWHERE, prefix)}):
+        call_command("check")
+
+
+# --- names that others have too -------------------------------------------------------------------
+
+
+def found() -> list[str]:
+    return [message.id for message in check_names()]
+
+
+def test_our_names_are_ours() -> None:
+    assert found() == []
+
+
+def test_a_runworker_of_another_app_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(checks, "get_commands", lambda: {"runworker": "channels"})
+    (message,) = check_names()
+    assert message.id == "taskq.W001"
+    assert "channels" in message.msg
+
+
+def test_a_site_without_the_app_has_no_command_to_shadow(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(checks, "get_commands", dict)
+    assert found() == []
+
+
+def test_the_unrelated_package_of_this_name_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(checks, "is_installed", lambda name: name == "django-taskq")
+    (message,) = check_names()
+    assert message.id == "taskq.W002"
+    assert "django-taskq" in message.msg
