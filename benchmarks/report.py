@@ -15,13 +15,6 @@ FORMATS = {
     "µs": "{:,.1f}",
     "ms": "{:,.2f}",
 }
-    "/s": "{:,.0f}",
-    "B": "{:,.0f}",
-    "MB": "{:,.1f}",
-    "µs": "{:,.1f}",
-    "ms": "{:,.2f}",
-    "%": "{:,.0f}",
-}
 HEADINGS = ("what", "ours", "bare", "ours / bare", "range of ours", "target")
 
 

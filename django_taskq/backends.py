@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from copy import deepcopy
 from dataclasses import replace
+from functools import lru_cache
 from inspect import isasyncgenfunction, isgeneratorfunction
 from typing import Any
 
@@ -34,6 +35,7 @@ from .signals import ENQUEUED
 from .task import Task, adopt, variation
 
 
+@lru_cache(maxsize=4096)  # asked at every enqueue
 def check_function(func: Any) -> None:
     """Raises InvalidTask for a function that Django lets pass and that cannot be a task."""
     name = getattr(func, "__qualname__", "")
@@ -73,7 +75,7 @@ class TaskqBackend(BaseTaskBackend):  # type: ignore[misc]
         if not isinstance(task.priority, int | float):
             raise InvalidTask(f"priority={task.priority!r}: must be a whole number")
         super().validate_task(task)
-        if not QUEUE_NAME.fullmatch(str(task.queue_name)):
+        if not self.queues and not QUEUE_NAME.fullmatch(str(task.queue_name)):
             raise InvalidTask(
                 f"queue_name={task.queue_name!r}: use 1 to 64 letters, digits, '_', '.' and '-'"
             )

@@ -5,10 +5,29 @@ from __future__ import annotations
 from importlib.metadata import PackageNotFoundError, distribution
 from typing import Any
 
-from django.core.checks import CheckMessage, Warning, register
+from django.core.checks import CheckMessage, Error, Warning, register
 from django.core.management import get_commands
 
+from .task import discover
+
 OURS = "django_taskq"
+
+
+@register
+def check_task_modules(**kwargs: Any) -> list[CheckMessage]:
+    """Whether every app's ``tasks`` module can be imported, as a worker will."""
+    try:
+        discover()
+    except Exception as error:
+        return [
+            Error(
+                f"A tasks module cannot be imported: {type(error).__name__}: {error}",
+                hint="A worker would not start: mend it, or run `python -c 'import ...'` to see "
+                "the whole traceback.",
+                id="taskq.E002",
+            )
+        ]
+    return []
 UNRELATED = "django-taskq"  # a distribution; ours is django-taskq-redis
 
 

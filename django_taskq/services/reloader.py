@@ -25,6 +25,7 @@ class Reloader(Service):
         self._reload = reload
         self._seen: dict[Path, float] = {}
         self._check: subprocess.Popen[bytes] | None = None
+        self._changed()  # remembers how things are before anybody is told that we watch
 
     def tick(self) -> float:
         if self._check is not None:
@@ -32,7 +33,7 @@ class Reloader(Service):
         changed = self._changed()
         if changed:
             logger.info("%s changed, checking the project", changed)
-            self._check = subprocess.Popen([sys.executable, sys.argv[0], "check"])
+            self._check = subprocess.Popen(check_command(sys.orig_argv))
             return 0.1
         return INTERVAL
 
@@ -58,3 +59,9 @@ class Reloader(Service):
                 self._seen[path] = modified
                 changed = path
         return changed
+
+
+def check_command(argv: list[str]) -> list[str]:
+    """``manage.py check``, started the way this worker was (``python -m django``, ``manage.py``)."""
+    verb = next(at for at, word in enumerate(argv) if word in ("runworker", "taskq"))
+    return [sys.executable, *argv[1:verb], "check"]

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
 from django.core.checks import run_checks
-from django.core.management import call_command
-from django.test import override_settings
+from django.core.management import call_command, get_commands
+from django.test import modify_settings, override_settings
 
 from django_taskq import checks
 from django_taskq.checks import check_names
@@ -77,16 +79,26 @@ def test_our_names_are_ours() -> None:
     assert found() == []
 
 
-def test_a_runworker_of_another_app_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(checks, "get_commands", lambda: {"runworker": "channels"})
-    (message,) = check_names()
+@contextmanager
+def another_app(place: str) -> Iterator[None]:
+    """A block in which an app with a ``runworker`` of its own stands before or behind ours."""
+    get_commands.cache_clear()
+    with modify_settings(INSTALLED_APPS={place: "tests.edges.shadow"}):
+        yield
+    get_commands.cache_clear()
+
+
+def test_a_runworker_of_another_app_is_reported() -> None:
+    with another_app("prepend"):
+        (message,) = check_names()
     assert message.id == "taskq.W001"
-    assert "channels" in message.msg
+    assert "`manage.py runworker` is the command of tests.edges.shadow" in message.msg
+    assert "taskq worker" in str(message.hint)
 
 
-def test_a_site_without_the_app_has_no_command_to_shadow(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(checks, "get_commands", dict)
-    assert found() == []
+def test_a_runworker_that_stands_behind_ours_is_no_problem() -> None:
+    with another_app("append"):
+        assert found() == []
 
 
 def test_the_unrelated_package_of_this_name_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:

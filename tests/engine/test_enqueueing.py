@@ -212,6 +212,12 @@ def test_enqueue_many_takes_one_round_trip_per_500(backend: RedisBackend, jobs: 
     assert all(result.enqueued_at for result in results)
 
 
+@pytest.mark.parametrize("time", range(8))
+def test_many_jobs_stay_in_order(time: int, backend: RedisBackend, jobs: Ids) -> None:
+    results = add.enqueue_many((n,) for n in range(2000))
+    assert jobs(State.READY) == [result.id for result in results]
+
+
 @pytest.mark.parametrize("bad", [3, "ab", None, {1, 2}])
 def test_a_bad_item_is_refused_before_anything_is_sent(
     bad: Any, backend: RedisBackend, jobs: Ids

@@ -11,8 +11,10 @@ import time
 import pytest
 
 from django_taskq import TaskCancelled, TaskFailed
+from django_taskq.broker.broker import Draft, Exchange
+from django_taskq.codec import encode
 from django_taskq.compat import TaskResultStatus, task_backends
-from django_taskq.job import Envelope, State
+from django_taskq.job import Envelope, Kind, Outcome, State, new_id
 from tests.conftest import eventually
 from tests.processes.app import tasks
 from tests.processes.conftest import ROOT, Station
@@ -178,9 +180,6 @@ def test_garbage_is_quarantined_and_the_rest_of_the_batch_runs(station: Station)
 
 
 def test_an_unknown_task_is_parked_and_never_imported(station: Station) -> None:
-    from django_taskq.broker.broker import Draft
-    from django_taskq.codec import encode
-
     broker = task_backends["default"].broker
     number = broker.number("default")
     id = f"unknown.{number}"
@@ -193,20 +192,13 @@ def test_an_unknown_task_is_parked_and_never_imported(station: Station) -> None:
 
 
 def test_a_parked_job_runs_when_a_worker_knows_its_task(station: Station) -> None:
-    from django_taskq.broker.broker import Draft
-    from django_taskq.codec import encode
-    from django_taskq.job import Kind, Outcome
-
     broker = task_backends["default"].broker
     result = tasks.note.enqueue("known")
-    from django_taskq.broker.broker import Exchange
-
     (answer,) = broker.exchange([Exchange("default", "H" * 22, 30000, True, 1, 1)])
     outcome = Outcome(answer.grants[0], Kind.PARKED, b"old code", task=tasks.note.module_path)
     assert broker.park("default", [outcome]) == "O"
     station.worker()
     assert result.get(timeout=WAIT) is None
-    assert (encode, Draft) is not None
 
 
 def test_term_finishes_what_runs_and_gives_back_the_rest(station: Station) -> None:
@@ -347,3 +339,54 @@ def test_the_worker_has_a_second_name_that_nobody_else_uses(station: Station) ->
         check=False,
     )
     assert (done.returncode, station.lines()) == (0, ["seen"]), done.stderr
+
+
+def test_short_jobs_are_not_stranded_behind_a_long_one(station: Station) -> None:
+    first = station.worker("--concurrency", "1")
+    for result in tasks.add.enqueue_many([(n, 1) for n in range(300)]):
+        result.get(timeout=WAIT)  # by now the worker claims ahead
+    broker = task_backends["default"].broker
+    first.signal(signal.SIGSTOP)
+    long = tasks.hold.enqueue("long", "gate")
+    short = tasks.note.enqueue_many([(f"short {n}",) for n in range(20)])
+    first.signal(signal.SIGCONT)
+    station.traced("start long")
+    station.worker("--concurrency", "1")
+    for result in short:
+        result.get(timeout=WAIT)
+    assert broker.fetch("default", [long.id])[0].state is State.RUNNING
+    station.open("gate")
+    assert long.get(timeout=WAIT) == "long"
+
+
+def test_reload_runs_new_code_and_keeps_the_old_while_the_new_does_not_load(
+    station: Station,
+) -> None:
+    app = station.home / "extra"
+    app.mkdir()
+    (app / "__init__.py").touch()
+
+    def write(body: str) -> None:
+        (app / "tasks.py").write_text(
+            f"from django_taskq import task\n\n\n@task\ndef value():\n    {body}\n"
+        )
+        os.utime(app / "tasks.py", (next(moments), next(moments)))
+
+    def value() -> object:
+        broker = task_backends["default"].broker
+        id = f"{new_id()}.{broker.number('default')}"
+        broker.enqueue("default", [Draft(id, encode(Envelope(t="extra.tasks.value", e=1)))])
+        return eventually(lambda: broker.fetch("default", [id])[0].value)
+
+    moments = iter(range(1_700_000_000, 1_800_000_000, 100))
+    write("return 1")
+    path = f"{ROOT}{os.pathsep}{station.home}"
+    worker = station.worker("--reload", TEST_APP="extra", PYTHONPATH=path)
+    assert value() == b"1"
+    write("return 1 +")
+    worker.says("the old code goes on")
+    assert value() == b"1"
+    write("return 2")
+    eventually(lambda: worker.output.count("worker ready") == 2, 30)
+    assert value() == b"2"
+    assert worker.stop() == 0

@@ -4,7 +4,7 @@
 local PRIORITY = 35184372088832 -- 2^45: room for a sequence beside each priority in a double
 local RESEND_WINDOW = 10000     -- ms for which a caller may send a call again
 local MOST_ERRORS = 65536       -- bytes of failures kept per job
-local TICKS = 1024              -- steps of a ms that keep the jobs of one claim in order in `running`
+local TICKS = 1000              -- `running` is in order of ms * TICKS + place in the claim
 
 -- Redis' own clock in ms; tests hand a time in.
 local function clock(given)
@@ -41,7 +41,6 @@ end
 
 -- The place of a ready job: higher priorities first, then first in first out.
 local function ready_score(priority, sequence) return -priority * PRIORITY + sequence end
-local function priority_of(score) return -math.floor((score + PRIORITY / 2) / PRIORITY) end
 
 -- The last of `count` places at the tail of the queue, and the first of as many at its front.
 local function tail_of(meta, count) return redis.call('HINCRBY', meta, 'seq', count) - count end

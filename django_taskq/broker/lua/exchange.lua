@@ -13,7 +13,6 @@
 -- the request that `live` holds.
 
 local now = clock(ARGV[1])
-local stamp = string.format('%.0f', now) -- numbers are turned into text once, not per command
 local holder, lease = ARGV[2], tonumber(ARGV[3])
 local request, resent, want = tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[7])
 local HEAD, PER = 12, 6
@@ -173,7 +172,8 @@ end
 
 -- what the first sending of this call claimed ----------------------------------------------------
 if resent > 0 and want > 0 and state == 'O' then
-  local recent = redis.call('ZRANGE', running, now - resent - 1000, '+inf', 'BYSCORE', 'LIMIT', 0, 5000)
+  local recent = redis.call('ZRANGE', running, (now - resent - 1000) * TICKS, '+inf', 'BYSCORE',
+    'LIMIT', 0, 5000)
   for from = 1, #recent, 500 do
     local ids = { unpack(recent, from, math.min(from + 499, #recent)) }
     local lives = redis.call('HMGET', live, unpack(ids))
@@ -209,7 +209,7 @@ if want > 0 and state == 'O' then
       records[i * 2 - 1], records[i * 2] = id, record
       if envelopes[i] then
         n = n + 2
-        claimed[n - 1], claimed[n] = now + i / TICKS, id
+        claimed[n - 1], claimed[n] = now * TICKS + i, id
         grant(id, envelopes[i], record, '')
         if tries > 0 then again[#again + 1] = { r, id } end
       else -- nothing to run: put where a person sees it

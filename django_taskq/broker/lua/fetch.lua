@@ -12,6 +12,7 @@ local states, scores = {}, {}
 for state, set in pairs(sets) do
   for i, score in ipairs(redis.call('ZMSCORE', set, unpack(ids))) do
     if score then states[i], scores[i] = state, score end
+    if score and set == running then scores[i] = math.floor(score / TICKS) end
   end
 end
 local parts = {}

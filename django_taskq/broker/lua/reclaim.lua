@@ -26,12 +26,12 @@ if holder ~= '' then
   redis.call('ZADD', holders, 0, holder)
 end
 
-local from = cursor > 0 and cursor / TICKS or '+inf'
+local from = cursor > 0 and cursor or '+inf'
 local found = redis.call('ZRANGE', running, from, '-inf', 'BYSCORE', 'REV', 'LIMIT', 0, SCAN, 'WITHSCORES')
 local ids, scores = {}, {}
 for i = 1, #found, 2 do
   ids[#ids + 1] = found[i]
-  scores[#scores + 1] = tonumber(found[i + 1]) * TICKS
+  scores[#scores + 1] = tonumber(found[i + 1])
 end
 if #ids == 0 then
   if holder ~= '' then redis.call('ZREM', holders, holder) end

@@ -1,0 +1,1 @@
+"""Another app with a command of our name, as Channels once had one."""
