@@ -24,6 +24,7 @@ if holder ~= '' then
   if not until_ms then return { '', -1, '' } end
   if how == 'reap' and tonumber(until_ms) > now then return { '', -1, '' } end
   redis.call('ZADD', holders, 0, holder)
+  set_wake(wake, ready) -- the dead may have taken a token without using it
 end
 
 local from = cursor > 0 and cursor or '+inf'

@@ -1,5 +1,5 @@
 #!lua flags=allow-oom
--- renew | keys: live scheduled retrying parked cancels holders meta | edges: none
+-- renew | keys: live ready scheduled retrying parked cancels holders wake meta | edges: none
 --
 -- Renews the leases of a supervisor's children, however much they hold, and tells it what it
 -- should know. A lease that ended is never revived.
@@ -41,6 +41,8 @@ if now >= reap_after then
 end
 local head = redis.call('ZRANGE', holders, '(' .. now, '+inf', 'BYSCORE', 'LIMIT', 0, 1, 'WITHSCORES')
 if head[2] then first_end = math.max(tonumber(head[2]), reap_after) - now end
+
+set_wake(wake, ready) -- makes good a token that died with the worker that took it
 
 local next_due = -1
 for _, set in ipairs({ scheduled, retrying }) do

@@ -1,0 +1,105 @@
+"""What a supervisor sees of a child without asking it."""
+
+from __future__ import annotations
+
+import mmap
+import os
+
+import pytest
+
+from django_taskq.job import MAX_ID_LENGTH, new_id
+from django_taskq.table import Row, Table
+
+SLOTS = 3
+
+
+@pytest.fixture
+def table() -> Table:
+    return Table(bytearray(Table.size(SLOTS)), SLOTS)
+
+
+def test_a_new_table_is_empty(table: Table) -> None:
+    assert table.rows() == []
+    assert (table.lease_until, table.alive_at, table.memory) == (0.0, 0.0, 0)
+
+
+def test_a_row_stands_there_while_its_job_runs(table: Table) -> None:
+    table.start(1, 7, "some-job", 2, True, 100.25, 160.5)
+    assert table.rows() == [Row(1, 7, "some-job", 2, True, 100.25, 160.5)]
+
+    table.stop(1)
+    assert table.rows() == []
+
+
+def test_every_slot_has_a_row_of_its_own(table: Table) -> None:
+    ids = [new_id() for _ in range(SLOTS)]
+    for slot, id in enumerate(ids):
+        table.start(slot, slot + 1, id, 0, False, 1.0, 0.0)
+
+    assert [(row.slot, row.fence, row.id) for row in table.rows()] == [
+        (slot, slot + 1, id) for slot, id in enumerate(ids)
+    ]
+
+    table.stop(1)
+    assert [row.id for row in table.rows()] == [ids[0], ids[2]]
+
+
+def test_a_shorter_id_leaves_nothing_of_the_longer_one_before_it(table: Table) -> None:
+    table.start(0, 1, "x" * MAX_ID_LENGTH, 0, False, 1.0, 0.0)
+    table.start(0, 2, "y", 0, False, 1.0, 0.0)
+
+    assert [row.id for row in table.rows()] == ["y"]
+
+
+def test_the_largest_values_fit(table: Table) -> None:
+    row = Row(2, 2**32 - 1, "z" * MAX_ID_LENGTH, 2**16 - 1, True, 1e12, 2e12)
+    table.start(*row)
+
+    assert table.rows() == [row]
+
+
+def test_the_fields_of_the_head_do_not_touch_each_other_or_the_rows(table: Table) -> None:
+    table.start(0, 1, "a", 0, False, 1.0, 2.0)
+    before = table.rows()
+
+    table.lease_until = 1234.5
+    table.alive_at = 678.25
+    table.memory = 91
+
+    assert (table.lease_until, table.alive_at, table.memory) == (1234.5, 678.25, 91)
+    assert table.rows() == before
+
+
+def test_memory_beyond_its_maximum_is_shown_as_much_as_fits(table: Table) -> None:
+    """maxmemory may be lowered below what is used."""
+    table.memory = 1000
+
+    assert table.memory == 255
+
+
+def test_a_cleared_table_is_as_new(table: Table) -> None:
+    table.start(0, 1, "a", 0, False, 1.0, 2.0)
+    table.lease_until = 5.0
+
+    table.clear()
+
+    assert table.rows() == []
+    assert table.lease_until == 0.0
+
+
+def test_the_rows_of_a_child_that_died_are_what_was_running_in_it() -> None:
+    with mmap.mmap(-1, Table.size(SLOTS)) as memory:
+        child = os.fork()
+        if child == 0:
+            own = Table(memory, SLOTS)
+            own.start(0, 1, "ended", 0, False, 1.0, 0.0)
+            own.start(2, 9, "running", 1, False, 2.0, 0.0)
+            own.stop(0)
+            own.lease_until = 77.0
+            os._exit(9)
+        os.waitpid(child, 0)
+        table = Table(memory, SLOTS)
+
+        assert [(row.slot, row.fence, row.id) for row in table.rows()] == [(2, 9, "running")]
+        assert table.lease_until == 77.0
+        table._memory.release()
