@@ -11,7 +11,7 @@ from typing import Any
 
 from django.core.checks import CheckMessage, Error
 
-from . import compat
+from . import compat, registry
 from .broker.broker import Broker, Limits
 from .broker.connection import Server, get_server
 from .broker.endings import Endings
@@ -61,6 +61,7 @@ class TaskqBackend(BaseTaskBackend):  # type: ignore[misc]
         self.conf = Options.parse(alias, params)
         self.queues = set(self.conf.queues)
         self.task_defaults = self.conf.task_defaults
+        self._valid: dict[int, Task] = {}  # declared tasks that were validated here
 
     def check(self, **kwargs: Any) -> list[CheckMessage]:
         """What is wrong in this alias's settings. Opens no connection."""
@@ -81,8 +82,15 @@ class TaskqBackend(BaseTaskBackend):  # type: ignore[misc]
             )
 
     def _mine(self, task: compat.Task) -> Task:
-        """The task as ours, if this backend may run it. Raises InvalidTask."""
-        self.validate_task(task)
+        """The task as ours, if this backend may run it. Raises InvalidTask.
+
+        A Task of ours was validated when it was made; only the settings may have changed since,
+        and then this is another backend object.
+        """
+        if self._valid.get(id(task)) is not task:
+            self.validate_task(task)
+            if isinstance(task, Task) and registry.find(task.module_path) is task:
+                self._valid[id(task)] = task
         return task if isinstance(task, Task) else adopt(task)
 
     def _pushed(self, results: Sequence[TaskResult]) -> None:

@@ -80,7 +80,13 @@ class Runner:
         declared = registry.find(envelope.t)
         if declared is None:
             return parked(grant, envelope.t, "no task of this name is known here")
-        task = variation(declared, envelope.o, queue_name=grant.queue, backend=self.alias)
+        task = variation(
+            declared,
+            envelope.o,
+            queue_name=grant.queue,
+            backend=self.alias,
+            priority=grant.live.priority,
+        )
         if grant.live.expires and now >= grant.live.expires:
             return self._expired(grant, task, now)
         try:

@@ -10,7 +10,6 @@ from typing import Any
 from django.db import connections, transaction
 
 from .broker.broker import CHUNK, Broker, chunks
-from .clock import now_ms, to_datetime
 from .compat import InvalidTask
 from .exceptions import BrokerError, BrokerUnavailable, InvalidArgument
 from .job import new_id, new_ids
@@ -77,6 +76,10 @@ class Producer:
         Raises BrokerUnavailable or BrokerFull with the results in ``error.results``.
         """
         try:
+            if len(jobs) == 1:
+                (job,) = jobs
+                self.settle(jobs, self.broker.enqueue_one(job.queue, job.draft))
+                return
             for queue, run in groupby(jobs, key=queue_of):
                 batches = list(chunks(list(run), CHUNK))
                 drafts = ([job.draft for job in batch] for batch in batches)
@@ -90,11 +93,10 @@ class Producer:
 
     def settle(self, jobs: Sequence[Prepared], letters: str) -> None:
         """Tells the results what became of their jobs."""
-        moment = to_datetime(now_ms())
         pushed = []
         for job, letter in zip(jobs, letters, strict=True):
             result = job.result
-            object.__setattr__(result, "enqueued_at", moment)
+            object.__setattr__(result, "enqueued_at", job.moment)
             if letter == "E" and result.task.job_id is not None:
                 object.__setattr__(result, "duplicate", True)
             else:  # a random id that exists is this very job: the reply to its push was lost

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any, NamedTuple
 
 from .broker.broker import Draft
@@ -19,6 +20,7 @@ class Prepared(NamedTuple):
     queue: str
     draft: Draft
     result: TaskResult
+    moment: datetime | None  # when it was made, which is when it counts as enqueued
 
 
 class Recipe:
@@ -26,7 +28,7 @@ class Recipe:
 
     def __init__(self, task: Task, alias: str, max_payload: int) -> None:
         now = now_ms()
-        self.enqueued_at = to_datetime(now)
+        self._moment = to_datetime(now)
         self._task = task
         self._name = task.module_path
         self._now = now
@@ -56,4 +58,4 @@ class Recipe:
         raw = encode_envelope(envelope, self._max_payload)
         draft = Draft(id, raw, task.priority, self._due, self._expires_in)
         result = fresh_result(id, plain_args, plain_kwargs, self._common)
-        return Prepared(task.queue_name, draft, result)
+        return Prepared(task.queue_name, draft, result, self._moment)

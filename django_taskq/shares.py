@@ -23,18 +23,20 @@ class Shares:
         """How many jobs to ask each queue for. ``dry``: queues whose last answer left nothing.
 
         A dry queue is asked for one beyond the room, so that new work in it is noticed; it rarely
-        brings one. Where all are dry, or the rule is strict, nothing goes beyond the room.
+        brings one. Where all are dry they are asked as if none were. Strictly, only the queues
+        above the one that is served are asked for one.
         """
         if room <= 0:
             return {}
         rich = [name for name in self.queues if name not in dry]
         if self.strict:
             return self._strictly(rich[0] if rich else self.queues[-1], room)
+        rich = rich or self.queues
         asks = {} if len(rich) == len(self.queues) else dict.fromkeys(dry, 1)
         total = sum(self._weights[name] for name in rich)
         for name in rich:
             asks[name] = room // total * self._weights[name]
-        for _ in range(room % total if total else 0):
+        for _ in range(room % total):
             asks[self._next(rich)] += 1
         return {name: ask for name, ask in asks.items() if ask}
 

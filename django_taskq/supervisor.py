@@ -14,6 +14,7 @@ import selectors
 import signal
 import socket
 import sys
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -40,6 +41,7 @@ logger = logging.getLogger("django_taskq.worker")
 GRACE = 5.0  # seconds after its deadline that a job which ignores it keeps its process alive
 KILL_AFTER = 5.0  # seconds beyond the shutdown timeout that a child may take to leave
 QUICK_DEATH = 2.0  # seconds; a child that lives shorter is replaced after a pause
+EPOLL_STEP = 0.001  # seconds: what it is told to wait is rounded up to that
 CHUNK = 0.5  # seconds the loop sleeps at most while it has somebody to watch
 
 Make = Callable[[str], tuple[Broker, type]]
@@ -246,8 +248,10 @@ class Supervisor:
                 selector.register(self._timekeeper.bell, selectors.EVENT_READ, self._ring)
             if self._ear.is_open:
                 selector.register(self._ear, selectors.EVENT_READ, self._hear)
-            rest = next_due(self._services) - monotonic()
-            for key, _ in selector.select(max(min(rest, CHUNK), 0)):
+            rest = min(next_due(self._services) - monotonic(), CHUNK)
+            if 0 < rest <= EPOLL_STEP:
+                time.sleep(rest)
+            for key, _ in selector.select(max(rest - EPOLL_STEP, 0)):
                 if key.data is not None:
                     key.data()
 

@@ -15,8 +15,8 @@ LAYERS = [
     "exceptions clock compat job signals",
     "conf codec retry",
     "broker",
-    "task result registry reader recipe producer client execution hygiene pace shares slot table "
-    "pool wire service watcher worker supervisor services",
+    """task result registry reader recipe producer client execution hygiene pace shares slot table
+    pool wire service watcher worker supervisor services""",
     "backends apps checks management testing",
 ]
 LAYER = {name: number for number, names in enumerate(LAYERS) for name in names.split()}

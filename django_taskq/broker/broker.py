@@ -207,6 +207,10 @@ class Broker:
         """Takes jobs in; a letter per job: N new, E its id existed and nothing was done."""
         return "".join(self.enqueue_batches(queue, chunks(drafts, CHUNK)))
 
+    def enqueue_one(self, queue: str, draft: Draft) -> str:
+        """Takes one job in; its letter."""
+        return letters(self.server.call(self.enqueue_call(queue, (draft,))))
+
     def enqueue_batches(self, queue: str, batches: Iterable[Sequence[Draft]]) -> Iterator[str]:
         """Takes batches of up to CHUNK jobs in, in order; the letters of each.
 

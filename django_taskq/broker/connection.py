@@ -162,39 +162,26 @@ class Server:
     def stream(self, calls: Iterable[Call]) -> Iterator[Any]:
         """The replies of many calls, in order; each is sent before the one before it is read.
 
-        Raises BrokerUnavailable or BrokerFull at the first call that fails.
+        All but the first, which loads the script, go through one connection: only so does the
+        server take them in order. Raises BrokerUnavailable or BrokerFull at the first call that
+        fails.
         """
-        ahead: tuple[Call, Sent | None] | None = None
+        waiting = iter(calls)
+        for first in waiting:
+            yield self.call(first)
+            yield from self._in_a_row(waiting)
+
+    def _in_a_row(self, calls: Iterator[Call]) -> Iterator[Any]:
+        row = Row(self)
         try:
             for call in calls:
-                behind, ahead = ahead, (call, self._begin_if_possible(call))
-                if behind is not None:
-                    yield self._finish(*behind)
-            if ahead is not None:
-                last, ahead = ahead, None
-                yield self._finish(*last)
+                row.send(call)
+                if len(row.unread) > 1:
+                    yield row.read()
+            while row.unread:
+                yield row.read()
         finally:
-            if ahead is not None and ahead[1] is not None:
-                ahead[1].abandon()
-
-    def _begin_if_possible(self, call: Call) -> Sent | None:
-        try:
-            return self.begin((call,))
-        except BrokerUnavailable:
-            return None
-
-    def _finish(self, call: Call, sent: Sent | None) -> Any:
-        """The reply to a call; one that was lost is asked for again, as ``call`` would."""
-        try:
-            if sent is not None:
-                return sent.replies()[0]
-        except BrokerUnavailable:
-            self.mend()
-        try:
-            return self.call(call)
-        except BrokerUnavailable as error:
-            error.maybe_sent = error.maybe_sent or sent is not None
-            raise
+            row.close()
 
     def begin(self, calls: Sequence[Call]) -> Sent:
         """Sends the calls and leaves their replies to be read later. Raises BrokerUnavailable."""
@@ -284,6 +271,49 @@ class Sent:
     def abandon(self) -> None:
         """Closes the connection; nobody will read the replies."""
         self._connection.disconnect()
+
+
+class Row:
+    """Calls sent one behind the other on one connection; once that is lost, each by itself."""
+
+    def __init__(self, server: Server) -> None:
+        self.unread: deque[Call] = deque()
+        self._server = server
+        self._connection: Any = server._borrow()
+
+    def send(self, call: Call) -> None:
+        self.unread.append(call)
+        if self._connection is not None:
+            with self._losable():
+                send(self._connection, (call,))
+
+    def read(self) -> Any:
+        """The reply to the oldest call. Raises BrokerUnavailable or BrokerFull."""
+        call = self.unread.popleft()
+        if self._connection is not None:
+            with self._losable():
+                return self._connection.read_response()
+        try:
+            return self._server.call(call)
+        except BrokerUnavailable as error:
+            error.maybe_sent = True  # on the connection that was lost
+            raise
+
+    def close(self) -> None:
+        if self._connection is not None and not self.unread:
+            self._server._idle.append(self._connection)
+        elif self._connection is not None:
+            self._connection.disconnect()
+        self._connection = None
+
+    @contextmanager
+    def _losable(self) -> Iterator[None]:
+        try:
+            yield
+        except (redis.ConnectionError, redis.TimeoutError, OSError, redis.ResponseError):
+            # Also for an error reply: asked again by itself it is raised as what it means.
+            self._connection.disconnect()
+            self._connection = None
 
 
 def describe(error: BaseException) -> str:

@@ -1,4 +1,4 @@
-"""A TCP proxy before a server, which can lose a reply."""
+"""A TCP proxy before a server, which can lose a reply, or be away."""
 
 from __future__ import annotations
 
@@ -13,16 +13,27 @@ from django_taskq.broker.connection import real_url
 
 
 class Proxy:
-    """Passes bytes on. ``losing``: scripts reach the server, their replies are lost."""
+    """Passes bytes on. ``losing``: scripts reach the server, their replies are lost.
+
+    ``away``: whoever connects is turned off at once.
+    """
 
     def __init__(self, url: str) -> None:
         self.losing = False
+        self.away = False
         self.lost = 0
         self._target = urlsplit(real_url(url))
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.url = f"redis://127.0.0.1:{self._listener.getsockname()[1]}/0"
         self._sockets: set[socket.socket] = {self._listener}
         threading.Thread(target=self._accept, daemon=True).start()
+
+    def go_away(self) -> None:
+        """Breaks every connection and takes no new one until ``away`` is False again."""
+        self.away = True
+        for each in list(self._sockets - {self._listener}):
+            with suppress(OSError):
+                each.shutdown(socket.SHUT_RDWR)
 
     def close(self) -> None:
         """Nothing listens any more, and every connection is broken."""
@@ -42,6 +53,9 @@ class Proxy:
         with suppress(OSError):
             while True:
                 client, _ = self._listener.accept()
+                if self.away:
+                    client.close()
+                    continue
                 threading.Thread(target=self._relay, args=(client,), daemon=True).start()
 
     def _relay(self, client: socket.socket) -> None:
