@@ -28,6 +28,8 @@ def check_task_modules(**kwargs: Any) -> list[CheckMessage]:
             )
         ]
     return []
+
+
 UNRELATED = "django-taskq"  # a distribution; ours is django-taskq-redis
 
 

@@ -62,6 +62,6 @@ class Reloader(Service):
 
 
 def check_command(argv: list[str]) -> list[str]:
-    """``manage.py check``, started the way this worker was (``python -m django``, ``manage.py``)."""
+    """``manage.py check``, started the way this worker was."""
     verb = next(at for at, word in enumerate(argv) if word in ("runworker", "taskq"))
     return [sys.executable, *argv[1:verb], "check"]

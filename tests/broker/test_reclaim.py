@@ -66,8 +66,9 @@ def test_the_jobs_of_a_dead_child_are_ready_again(broker: Broker) -> None:
 
 def test_the_jobs_of_others_stay(broker: Broker) -> None:
     put(broker, "abcd")
-    for name in ("dead", "alive", "dead", "alive"):
-        Child(broker, name).claim(1)
+    dead, alive = Child(broker, "dead"), Child(broker, "alive")
+    for child in (dead, alive, dead, alive):
+        child.claim(1)
 
     died(broker, "dead")
 
@@ -188,15 +189,15 @@ def test_they_stand_in_front_of_their_priority_in_their_old_order(broker: Broker
 
 
 def test_claims_of_several_moments_keep_their_order(broker: Broker, clock: Any) -> None:
-    put(broker, "zyxwvu")
+    put(broker, "zyxwvuts")
     child = Child(broker, "dead")
-    for want in (1, 2, 2):
+    for want, pause in [(1, 0), (1, 0), (2, 1), (2, 0), (1, 5)]:
         child.claim(want)
-        clock.forward(1)
+        clock.forward(pause)
 
     died(broker, "dead")
 
-    assert "".join(ready(broker)) == "zyxwvu"
+    assert "".join(ready(broker)) == "zyxwvuts"
 
 
 @pytest.mark.parametrize("count", [100, 101, 250, 500, 730])

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from django_taskq.backends import RedisBackend
 from django_taskq.broker.connection import Server
 from django_taskq.clock import monotonic
 from django_taskq.codec import decode_failures
@@ -64,7 +65,7 @@ def listening(rig: Rig) -> tuple[threading.Thread, list[bool]]:
     told: list[bool] = []
     thread = threading.Thread(target=lambda: told.append(rig.consumer.listen()), daemon=True)
     thread.start()
-    eventually(lambda: rig.consumer.listening)
+    eventually(lambda: rig.consumer._bell.asked)
     return thread, told
 
 
@@ -555,6 +556,7 @@ def test_what_was_given_back_can_be_claimed_again(rig: Rig) -> None:
     rig.take(1)
     rig.consumer.give_back_buffer()
     rig.consumer.flush()
+    assert rig.consumer.listen(), "a token tells of them"
 
     again = rig.take()
 
@@ -577,6 +579,25 @@ def test_closing_wakes_who_listens_and_claims_no_more(rig: Rig) -> None:
     assert rig.consumer.next() is None
     assert not rig.consumer.listen()
     assert ready(rig.broker) == ["a"]
+
+
+def test_a_hand_that_begins_to_listen_while_it_closes_does_not_wait(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would take a token with it that nobody puts back."""
+    rig.take()
+    ask = rig.consumer._bell.ask
+
+    def closing(patience: float) -> None:
+        rig.consumer.close()
+        ask(patience)
+
+    monkeypatch.setattr(rig.consumer._bell, "ask", closing)
+    before = monotonic()
+    rig.consumer.listen()
+
+    assert monotonic() - before < consumer_module.WAKE_PATIENCE / 2
+    assert not rig.consumer._bell.asked
 
 
 def test_farewell_settles_everything_and_gives_back_the_rest(make: Make) -> None:
@@ -653,8 +674,6 @@ def test_farewell_puts_back_a_token_that_was_taken_and_not_used(rig: Rig) -> Non
 
 def run(rig: Rig) -> None:
     """Runs the jobs of this project's tasks as a child does."""
-    from django_taskq.backends import RedisBackend
-
     runner = Runner("default", rig.holder, RedisBackend)
     for grant in rig.take():
         prepared = runner.prepare(grant, 1)

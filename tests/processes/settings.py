@@ -7,7 +7,7 @@ import os
 from testproject.settings import *  # noqa: F403
 
 INSTALLED_APPS += ["tests.processes.app"]  # noqa: F405
-INSTALLED_APPS += filter(None, [os.environ.get("TEST_APP")])  # noqa: F405
+INSTALLED_APPS += filter(None, [os.environ.get("TEST_APP")])
 OPTIONS = TASKS["default"]["OPTIONS"]  # noqa: F405
 OPTIONS["WORKER"] = {
     "concurrency": 4,

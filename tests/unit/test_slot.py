@@ -68,16 +68,17 @@ class Hand(threading.Thread):
         self.left = self.slot.leave()
 
     def work(self) -> None:
-        """Code that is interrupted between two of its steps."""
-        until = time.monotonic() + LONG
         try:
-            self.inside.set()
-            while not self.go_on.is_set() and time.monotonic() < until:
-                pass
+            self.spin()  # a call: a jump back in a loop is not always inside its ``try``
         except Interruption as error:
             self.raised.append(error)
-            if not self.swallow:
-                return
+
+    def spin(self) -> None:
+        """Code that can be interrupted between any two of its steps."""
+        until = time.monotonic() + LONG
+        self.inside.set()
+        while not self.go_on.is_set() and time.monotonic() < until:
+            pass
 
     def ends(self) -> list[type[BaseException]]:
         """Waits for the end; what was raised in the thread."""

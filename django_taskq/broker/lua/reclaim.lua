@@ -71,7 +71,7 @@ for i, id in ipairs(ids) do
       hopeless[#hopeless + 1] = id
       l.ended = now
     else
-      back[#back + 1] = { id, l.priority }
+      back[#back + 1] = { id, l.priority, math.floor(scores[i] / TICKS), l.request, scores[i] }
     end
     records[#records + 1] = id
     records[#records + 1] = pack_live(l)
@@ -85,8 +85,13 @@ end
 if #back > 0 then
   local front = front_of(meta, #back)
   local places = {}
-  for i, job in ipairs(back) do -- the latest claim comes first here
-    places[#places + 1] = ready_score(job[2], front + #back + 1 - i)
+  table.sort(back, function(a, b) -- the ms of the claim, which claim of that ms, the place in it
+    if a[3] ~= b[3] then return a[3] < b[3] end
+    if a[4] ~= b[4] then return a[4] < b[4] end
+    return a[5] < b[5]
+  end)
+  for i, job in ipairs(back) do
+    places[#places + 1] = ready_score(job[2], front + i)
     places[#places + 1] = job[1]
   end
   redis.call('ZADD', ready, unpack(places))

@@ -19,7 +19,6 @@ from ...supervisor import Supervisor, usable_method
 from ...task import discover
 from ...worker import Plan
 
-
 HELP = (
     "Runs background jobs until it is stopped. TERM and INT finish running jobs and give the rest "
     "back, a second INT at once; TSTP takes no more jobs, TTIN dumps all stacks, HUP starts anew "
