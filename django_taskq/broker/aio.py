@@ -14,7 +14,8 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
 from .broker import CHUNK, Broker, Draft, letters
-from .connection import NO_SCRIPT, Call, Server, pool_options, real_url
+from .calls import NO_SCRIPT, Call
+from .connection import Server, pool_options, real_url
 
 Pending = tuple[Draft, "asyncio.Future[str]"]
 

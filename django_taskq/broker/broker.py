@@ -6,9 +6,11 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from ..job import FRESH, Grant, Live, Outcome, State
-from .connection import Arg, Call, Sent, Server
+from .calls import Arg, Call
+from .connection import Server
 from .keys import GLOBAL_KEYS, QUEUE_KEYS, global_key, queue_key
 from .scripts import Script, load
+from .trips import Sent
 
 CHUNK = 500  # jobs per call of the hot scripts
 HOUSEKEEPING = 100  # jobs per call of all others

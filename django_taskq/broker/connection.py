@@ -1,21 +1,18 @@
 """Connections to one server: how they are made, shared, and what is done when they break.
 
-Calls go through ``Connection.send_packed_command`` and ``read_response`` of redis-py, past its
-command layer, which costs more than the round trip. Everything sent here may be sent twice (all
-scripts are idempotent), so one reply that does not come is asked for again.
+Everything sent here may be sent twice (all scripts are idempotent), so one reply that does not
+come is asked for again.
 """
 
 from __future__ import annotations
 
 import os
-import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NoReturn
 from weakref import WeakSet
 
-import hiredis
 import redis
 from django.core.exceptions import ImproperlyConfigured
 from redis.backoff import NoBackoff
@@ -23,29 +20,12 @@ from redis.maint_notifications import MaintNotificationsConfig
 from redis.retry import Retry
 
 from ..exceptions import BrokerFull, BrokerUnavailable
+from . import calls as wire
 from . import embedded
-from .scripts import Script
+from .calls import Arg, Call
+from .trips import Attempt, Row, Sent
 
 SCHEMES = ("redis", "rediss", "unix", "embedded")
-
-Arg = str | bytes | int | float
-
-
-class Call:
-    """One script with its keys and arguments, ready to be sent."""
-
-    __slots__ = ("args", "keys", "script")
-
-    def __init__(self, script: Script, keys: tuple[str, ...], args: Sequence[Arg]) -> None:
-        self.script = script
-        self.keys = keys
-        self.args = args
-
-    def by_sha(self) -> tuple[Any, ...]:
-        return ("EVALSHA", self.script.sha, len(self.keys), *self.keys, *self.args)
-
-    def by_source(self) -> tuple[Any, ...]:
-        return ("EVAL", self.script.source, len(self.keys), *self.keys, *self.args)
 
 
 def address_of(url: str) -> str:
@@ -187,7 +167,7 @@ class Server:
         """Sends the calls and leaves their replies to be read later. Raises BrokerUnavailable."""
         connection = self._borrow()
         try:
-            send(connection, calls)
+            wire.send(connection, calls)
         except BaseException as error:
             connection.disconnect()
             if isinstance(error, redis.ConnectionError | redis.TimeoutError | OSError):
@@ -198,7 +178,7 @@ class Server:
     def finish(self, connection: Any, calls: Sequence[Call]) -> list[Any]:
         """The replies to what ``begin`` sent."""
         try:
-            replies = receive(connection, calls)
+            replies = wire.receive(connection, calls)
         except (redis.ConnectionError, redis.TimeoutError, OSError) as error:
             connection.disconnect()
             raise self.unavailable(error, maybe_sent=True) from error
@@ -256,142 +236,10 @@ class Server:
         raise error
 
 
-class Sent:
-    """Calls whose replies were not read yet; the connection is theirs until then."""
-
-    def __init__(self, server: Server, connection: Any, calls: Sequence[Call]) -> None:
-        self._server = server
-        self._connection = connection
-        self._calls = calls
-
-    def replies(self) -> list[Any]:
-        """The replies, in order. Raises BrokerUnavailable or BrokerFull."""
-        return self._server.finish(self._connection, self._calls)
-
-    def abandon(self) -> None:
-        """Closes the connection; nobody will read the replies."""
-        self._connection.disconnect()
-
-
-class Row:
-    """Calls sent one behind the other on one connection; once that is lost, each by itself."""
-
-    def __init__(self, server: Server) -> None:
-        self.unread: deque[Call] = deque()
-        self._server = server
-        self._connection: Any = server._borrow()
-
-    def send(self, call: Call) -> None:
-        self.unread.append(call)
-        if self._connection is not None:
-            with self._losable():
-                send(self._connection, (call,))
-
-    def read(self) -> Any:
-        """The reply to the oldest call. Raises BrokerUnavailable or BrokerFull."""
-        call = self.unread.popleft()
-        if self._connection is not None:
-            with self._losable():
-                return self._connection.read_response()
-        try:
-            return self._server.call(call)
-        except BrokerUnavailable as error:
-            error.maybe_sent = True  # on the connection that was lost
-            raise
-
-    def close(self) -> None:
-        if self._connection is not None and not self.unread:
-            self._server._idle.append(self._connection)
-        elif self._connection is not None:
-            self._connection.disconnect()
-        self._connection = None
-
-    @contextmanager
-    def _losable(self) -> Iterator[None]:
-        try:
-            yield
-        except (redis.ConnectionError, redis.TimeoutError, OSError, redis.ResponseError):
-            # Also for an error reply: asked again by itself it is raised as what it means.
-            self._connection.disconnect()
-            self._connection = None
-
-
 def describe(error: BaseException) -> str:
     """An error's message in one line, without what a URL may carry."""
     return str(error).split("\n", 1)[0] or type(error).__name__
 
-
-class Attempt:
-    """One call on its way: how often it was sent, and whether it may be sent again.
-
-    A pooled connection may have been closed by the server long ago, so the first failure is
-    followed by a try on a fresh one at once; then it is tried until the connect timeout is over.
-    """
-
-    def __init__(self, server: Server) -> None:
-        self.server = server
-        self.begun = time.monotonic()
-        self.sent = False
-        self.failures = 0
-
-    def run(self, connection: Any, calls: Sequence[Call]) -> list[Any]:
-        if not connection.is_connected:
-            connection.connect()
-        self.sent = True
-        return exchange(connection, calls)
-
-    def failed(self, error: BaseException) -> None:
-        """Returns when it is worth another try; raises BrokerUnavailable when it is not."""
-        self.failures += 1
-        left = self.server.connect_timeout - (time.monotonic() - self.begun)
-        rejected = isinstance(error, redis.AuthenticationError | redis.exceptions.BusyLoadingError)
-        if rejected and self.failures == 1:
-            self.sent = False
-        if rejected or left <= 0:
-            raise self.server.unavailable(error, maybe_sent=self.sent) from error
-        if self.failures > 1:
-            time.sleep(min(0.01 * 2**self.failures, 0.25, left))
-        self.server.mend()
-
-
-def exchange(connection: Any, calls: Sequence[Call]) -> list[Any]:
-    """Sends the calls at once and reads all replies; an error reply is raised after the last."""
-    send(connection, calls)
-    return receive(connection, calls)
-
-
-def send(connection: Any, calls: Sequence[Call]) -> None:
-    """Sends the calls; ``receive`` must follow on the same connection.
-
-    hiredis packs text, bytes and numbers by itself; redis-py's packer looks at each argument
-    first, which costs more than the packing.
-    """
-    packed = [hiredis.pack_command(call.by_sha()) for call in calls]
-    connection.send_packed_command([b"".join(packed)])
-
-
-def receive(connection: Any, calls: Sequence[Call]) -> list[Any]:
-    """The replies to what ``send`` sent; loads a script that the server does not know."""
-    replies: list[Any] = []
-    failure: redis.ResponseError | None = None
-    for _ in calls:
-        try:
-            replies.append(connection.read_response())
-        except redis.exceptions.NoScriptError:
-            replies.append(NO_SCRIPT)
-        except redis.ResponseError as error:
-            replies.append(None)
-            failure = failure or error
-    for at, reply in enumerate(replies):
-        if reply is NO_SCRIPT:
-            connection.send_command(*calls[at].by_source())
-            replies[at] = connection.read_response()
-    if failure is not None:
-        raise failure
-    return replies
-
-
-NO_SCRIPT = object()
 
 _servers: dict[tuple[str, float, float], Server] = {}
 

@@ -12,7 +12,7 @@ QUEUE_KEYS: dict[str, str] = {
     "errors": "HASH",  # id -> failures, one JSON line each
     "results": "HASH",  # id -> value, JSON; none stored means null
     "ready": "ZSET",  # id by -priority * 2**45 + sequence
-    "running": "ZSET",  # id by claim time, ms
+    "running": "ZSET",  # id by claim time, ms * 1000, plus its place in the claim
     "scheduled": "ZSET",  # id by due time, ms
     "retrying": "ZSET",  # id by due time, ms
     "waiting": "ZSET",  # id by the time it may be released, ms

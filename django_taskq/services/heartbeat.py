@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from .. import registry
-from ..broker.broker import Broker, Renewed
+from ..broker.broker import HOUSEKEEPING, Broker, Renewed
 from ..clock import monotonic
 from ..service import Service
 from ..table import Table
@@ -89,4 +89,5 @@ class Heartbeat(Service):
             self._reaper.lapsed(queue, holder)
         for name in answer.parked:
             if registry.find(name) is not None:
-                self._broker.release(queue, name)
+                while self._broker.release(queue, name) >= HOUSEKEEPING:
+                    pass

@@ -16,7 +16,7 @@ import pytest
 from django.test import override_settings
 
 from django_taskq.backends import RedisBackend
-from django_taskq.broker import connection, embedded
+from django_taskq.broker import calls, embedded
 from django_taskq.broker.broker import Broker, Exchange, Stored
 from django_taskq.broker.connection import get_server
 from django_taskq.compat import task_backends
@@ -94,14 +94,14 @@ class Hand:
 def round_trips() -> Iterator[list[list[str]]]:
     """The names of the scripts of each round trip that is made in the block."""
     trips: list[list[str]] = []
-    original = connection.send
+    original = calls.send
 
-    def counting(to: Any, calls: Sequence[Any]) -> None:
-        trips.append([call.script.name for call in calls])
-        original(to, calls)
+    def counting(to: Any, batch: Sequence[Any]) -> None:
+        trips.append([call.script.name for call in batch])
+        original(to, batch)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(connection, "send", counting)
+        patch.setattr(calls, "send", counting)
         yield trips
 
 

@@ -13,7 +13,7 @@ import pytest
 
 from django_taskq.backends import RedisBackend
 from django_taskq.broker import aio
-from django_taskq.broker.connection import Call
+from django_taskq.broker.calls import Call
 from django_taskq.exceptions import InvalidArgument
 from django_taskq.job import State
 from tests.conftest import eventually
