@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from benchmarks.bench import Bench, Options
-from benchmarks.machine import describe
+from benchmarks.machine import describe, load
 from benchmarks.report import Row, table
 from benchmarks.rows import ROWS
 from benchmarks.server import Server, serving
@@ -43,8 +43,10 @@ def main() -> None:
     ):
         about = describe(server)
         for name, text in about.items():
-            print(f"{name:9} {text}", flush=True)
+            print(f"{name:10} {text}", flush=True)
         found = measure(server, options, rows)
+        about["afterwards"] = f"load {load()}"
+        print(f"afterwards {about['afterwards']}")
     print(f"\n{table(found)}")
     if arguments.json:
         write(arguments.json, about, found)

@@ -15,15 +15,19 @@ from benchmarks.server import Server
 
 def describe(server: Server) -> dict[str, str]:
     """A line for each thing that moves the figures."""
-    load = ", ".join(f"{average:.1f}" for average in os.getloadavg())
     return {
-        "machine": f"{len(os.sched_getaffinity(0))} cores, {_cpu()}, load {load}",
+        "machine": f"{len(os.sched_getaffinity(0))} cores, {_cpu()}, load {load()}",
         "system": f"{platform.system()} {platform.release()}",
         "python": f"{platform.python_implementation()} {platform.python_version()}",
         "django": django.get_version(),
         "redis-py": f"{redis.__version__}, hiredis {hiredis.__version__}",
         "server": server.describe(),
     }
+
+
+def load() -> str:
+    """The load averages: above 1 before a run, somebody else is at work here too."""
+    return ", ".join(f"{average:.1f}" for average in os.getloadavg())
 
 
 def _cpu() -> str:
