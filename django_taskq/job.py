@@ -92,12 +92,13 @@ def new_ids(count: int) -> list[str]:
     ]
 
 
-class Envelope(msgspec.Struct, omit_defaults=True):
+class Envelope(msgspec.Struct, array_like=True):
     """What was asked for: written once at enqueue, opaque to every script.
 
-    The keys are one letter each because a million of them wait in memory. A field that is
-    missing has its default and an unknown one is skipped, so neighbouring releases read each
-    other's jobs.
+    A JSON list without names, because a million of them wait in memory, and without the defaults
+    at its end. One that is shorter has the defaults and what is behind the last known field is
+    skipped, so neighbouring releases read each other's jobs: fields are added at the end, and
+    none is ever taken away.
     """
 
     t: str  # task name

@@ -36,13 +36,24 @@ def decode(raw: bytes) -> Any:
 
 def encode_envelope(envelope: Envelope, limit: int) -> bytes:
     """The bytes that wait in Redis. Raises PayloadTooLarge for more than ``limit`` bytes."""
-    raw = encode(envelope)
+    raw = encode(plain_list(envelope))
     if len(raw) > limit:
         raise PayloadTooLarge(
             f"{envelope.t}: the job takes {len(raw):,} bytes once encoded, and MAX_PAYLOAD allows "
             f"{limit:,}. Store the data and pass its key, or raise OPTIONS['MAX_PAYLOAD']."
         )
     return raw
+
+
+def plain_list(envelope: Envelope) -> list[Any]:
+    """The envelope's fields without the defaults at its end."""
+    if envelope.r:
+        return [envelope.t, envelope.e, envelope.a, envelope.k, envelope.o, envelope.r]
+    if envelope.o:
+        return [envelope.t, envelope.e, envelope.a, envelope.k, envelope.o]
+    if envelope.k:
+        return [envelope.t, envelope.e, envelope.a, envelope.k]
+    return [envelope.t, envelope.e, envelope.a] if envelope.a else [envelope.t, envelope.e]
 
 
 def decode_envelope(raw: bytes) -> Envelope:

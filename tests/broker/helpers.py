@@ -13,7 +13,7 @@ from django_taskq.job import Grant, Kind, Live, Outcome, State
 
 QUEUE = "q"
 TASK = "tests.noop"
-ENVELOPE = b'{"t":"tests.noop","e":1}'
+ENVELOPE = b'["tests.noop",1]'
 FAILURE = b'{"c":"tests.Boom"}'
 LEASE = 30_000  # ms
 WINDOW = 10_000  # ms in which a call may be sent again

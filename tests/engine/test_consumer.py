@@ -296,6 +296,23 @@ def test_the_next_batch_is_on_its_way_before_the_buffer_is_empty(rig: Rig) -> No
     assert rig.consumer.has_work
 
 
+def test_an_answer_that_nobody_reads_is_due(rig: Rig) -> None:
+    """What it brings would lie behind a long job while another worker idles."""
+    rig.room = 1
+    rig.measure(0.004)
+    put(rig.broker, names("a", 10))
+    rig.take(3)  # the last one left with a claim on its way, and runs for hours
+    eventually(lambda: len(members(rig.broker, "running")) > 3)
+    assert not rig.consumer.buffer
+    assert not rig.consumer.outcomes
+
+    eventually(lambda: rig.consumer.is_due, timeout=2)
+    rig.consumer.flush()
+
+    assert rig.consumer.buffer, "from where it is given back after a while"
+    assert not rig.consumer.is_due
+
+
 # -- dry queues ------------------------------------------------------------------------------------
 
 
@@ -353,17 +370,16 @@ def test_only_one_hand_listens(rig: Rig) -> None:
     thread.join(10)
 
 
-def test_a_token_that_was_lost_with_its_worker_is_made_good(
-    rig: Rig, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A blocked client waits five seconds at most, and then looks."""
-    monkeypatch.setattr(consumer_module, "WAKE_PATIENCE", 0.1)
+def test_a_token_that_was_lost_with_its_worker_is_made_good_by_the_next_renewal(rig: Rig) -> None:
     rig.take()
     put(rig.broker, ["a"])
     assert take_token(rig.broker), "another worker took it and was killed"
+    thread, told = listening(rig)
 
-    assert rig.consumer.listen()
+    rig.broker.renew([QUEUE], [rig.holder], 30_000)
+    thread.join(10)
 
+    assert told == [True]
     assert [grant.id for grant in rig.take()] == ["a"]
 
 

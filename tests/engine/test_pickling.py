@@ -92,7 +92,7 @@ def test_only_a_registered_task_comes_out_of_a_pickle(monkeypatch: pytest.Monkey
 
 def test_a_result_of_an_unknown_task_can_be_copied(backend: RedisBackend) -> None:
     backend.broker.number("default")
-    backend.broker.enqueue("default", [Draft("x.1", b'{"t":"gone.tasks.send","e":1}')])
+    backend.broker.enqueue("default", [Draft("x.1", b'["gone.tasks.send",1]')])
     again = copy.deepcopy(backend.get_result("x.1"))
     assert again.task.module_path == "gone.tasks.send"
     assert again.state is State.READY

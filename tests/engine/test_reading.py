@@ -246,7 +246,7 @@ def test_a_variation_reads_the_results_of_its_task(backend: RedisBackend) -> Non
 
 
 def test_a_job_of_an_unknown_task_can_be_read(backend: RedisBackend, read: Read) -> None:
-    envelope = b'{"t":"gone.tasks.send","e":1,"a":[1],"o":{"timeout":3}}'
+    envelope = b'["gone.tasks.send",1,[1],{},{"timeout":3}]'
     backend.broker.number("default")
     backend.broker.enqueue("default", [Draft("lost.1", envelope)])
     seen = read("lost.1")
@@ -260,7 +260,7 @@ def test_a_job_of_an_unknown_task_can_be_read(backend: RedisBackend, read: Read)
 def test_a_job_under_an_old_name_belongs_to_the_renamed_task(
     hand: Hand, backend: RedisBackend, read: Read
 ) -> None:
-    envelope = b'{"t":"tests.engine.tasks.renamed_long_ago","e":1,"a":[7]}'
+    envelope = b'["tests.engine.tasks.renamed_long_ago",1,[7]]'
     backend.broker.number("default")
     backend.broker.enqueue("default", [Draft("old.1", envelope)])
     hand.run()

@@ -54,7 +54,7 @@ def stored(backend: RedisBackend) -> Iterator[Any]:
     backend.broker.number("default")
 
     def store(name: str) -> str:
-        raw = f'{{"t":"{name}","e":1}}'.encode()
+        raw = f'["{name}",1]'.encode()
         backend.broker.enqueue("default", [Draft("x.1", raw)])
         return "x.1"
 
@@ -67,9 +67,7 @@ def test_reading_a_job_never_imports_what_it_names(
 ) -> None:
     backend.get_result(stored("gone.first"))  # imports the apps' task modules, once
     before = set(sys.modules)
-    backend.server.command(
-        "HSET", backend.broker.key("default", "jobs"), "x.1", f'{{"t":"{name}","e":1}}'
-    )
+    backend.server.command("HSET", backend.broker.key("default", "jobs"), "x.1", f'["{name}",1]')
     seen = backend.get_result("x.1")
     assert set(sys.modules) == before
     with pytest.raises(Exception, match="not known here"):
