@@ -9,6 +9,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
+from contextvars import ContextVar
 from functools import partial
 from typing import Any
 
@@ -30,8 +31,8 @@ from .task import Task
 LOOK_AGAIN = 5.0  # seconds after which a waiting get() reads again although nothing woke it
 CANCELLED_BY = f"{JobCancelled.__module__}.{JobCancelled.__qualname__}"
 
-# True on a thread (or in a context) that is running a job.
-running_job = threading.local()
+# Whether this thread or coroutine is running a job.
+running_job: ContextVar[bool] = ContextVar("running_job", default=False)
 
 
 class Client:
@@ -125,13 +126,7 @@ class Client:
 
     def wait(self, result: TaskResult, timeout: float | None) -> Any:
         """The job's value once it ended; see TaskResult.get."""
-        if getattr(running_job, "yes", False):
-            warnings.warn(
-                "result.get() inside a job keeps a slot busy while it waits, and can starve the "
-                "job it waits for; let the other task enqueue what comes next instead",
-                RuntimeWarning,
-                stacklevel=4,
-            )
+        warn_inside_a_job()
         deadline = None if timeout is None else time.monotonic() + timeout
         ended = threading.Event()
         with self.endings.waiting(self._channel(result), result.id, ended.set):
@@ -144,6 +139,7 @@ class Client:
 
     async def await_(self, result: TaskResult, timeout: float | None) -> Any:
         """As ``wait()``, without blocking the event loop."""
+        warn_inside_a_job()
         deadline = None if timeout is None else time.monotonic() + timeout
         loop = asyncio.get_running_loop()
         ended = asyncio.Event()
@@ -215,6 +211,17 @@ class Client:
     @property
     def _async(self) -> AsyncServer:
         return async_server(self.broker.server)
+
+
+def warn_inside_a_job() -> None:
+    """A job that waits for another keeps a slot from it."""
+    if running_job.get():
+        warnings.warn(
+            "result.get() inside a job keeps a slot busy while it waits, and can starve the job "
+            "it waits for; let the other task enqueue what comes next instead",
+            RuntimeWarning,
+            stacklevel=5,
+        )
 
 
 def number_in(id: str) -> int | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from threading import get_ident
 
 from asgiref.sync import SyncToAsync, ThreadSensitiveContext, sync_to_async
@@ -29,6 +30,9 @@ def tidy() -> None:
     for connection in connections.all(initialized_only=True):
         if connection.in_atomic_block:
             connection.close()
+            del connections[
+                connection.alias
+            ]  # it would stay "in atomic"; the next use is a new one
         else:
             connection.close_if_unusable_or_obsolete()
 
@@ -36,7 +40,8 @@ def tidy() -> None:
 def close_all() -> None:
     """Closes this thread's connections, whatever their state."""
     for connection in connections.all(initialized_only=True):
-        connection.close()
+        with suppress(Exception):  # a broken one must not keep the others open
+            connection.close()
     _opened.discard(get_ident())
 
 

@@ -14,6 +14,7 @@ import sys
 import threading
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from time import thread_time
 from typing import Any
 
@@ -40,7 +41,7 @@ class Hand(threading.Thread):
         self._signal = threading.Semaphore(0)
 
     def run(self) -> None:
-        running_job.yes = True
+        running_job.set(True)
         try:
             while not self._pool.closed:
                 if self._pool.turn():
@@ -51,7 +52,8 @@ class Hand(threading.Thread):
         except BaseException:
             logger.exception("a hand of the worker failed; another takes its place")
         finally:
-            close_all()
+            with suppress(Exception):
+                close_all()
             self._pool.gone(self)
 
     def wait(self) -> None:
@@ -108,7 +110,12 @@ class Pool:
                 hand = Hand(self, len(self._hands))
                 self._hands.add(hand)
                 self._active.add(hand)
-                hand.start()
+                try:
+                    hand.start()
+                except RuntimeError:  # no more threads are to be had
+                    self._hands.discard(hand)
+                    self._active.discard(hand)
+                    raise
 
     def park(self, hand: Hand) -> None:
         """The calling hand rests until it is summoned."""
@@ -136,22 +143,20 @@ class Pool:
     def running(self) -> int:
         return len(self.slots) - len(self.free)
 
-    @property
-    def has_parked(self) -> bool:
-        return bool(self._parked) or len(self._hands) < len(self.slots) + 2
-
     # -- a turn ----------------------------------------------------------------------------------
 
     def turn(self) -> bool:
         """Does what is to be done next; False when there is nothing for this hand."""
         consumer = self.consumer
-        if self.taken >= self.limit:
-            return self._hand_in()
         try:
             slot = self.free.pop()
         except IndexError:
             return self._hand_in()
-        grant = self._next()
+        try:
+            grant = self._next() if self.taken < self.limit else None
+        except BaseException:
+            self.free.append(slot)
+            raise
         if grant is None:
             self.free.append(slot)
             if consumer.listen():
@@ -207,11 +212,12 @@ class Pool:
 
     def _run(self, slot: Slot, attempt: Attempt) -> None:
         unknown = self.consumer.pace.begins(attempt.task.module_path)
-        began = slot.enter(attempt, self.places[attempt.grant.queue], self.alone)
-        self._busy()
+        began = monotonic()
         outcome = None
         sampled = self.taken % SAMPLE == 0 and len(self._active) == 1 and thread_time()
         try:
+            slot.enter(attempt, self.places[attempt.grant.queue], self.alone)
+            self._busy()
             tidy()
             outcome = attempt.run()
             tidy()
@@ -233,6 +239,7 @@ class Pool:
         task.add_done_callback(self._tasks.discard)
 
     async def _run_async(self, slot: Slot, attempt: Attempt) -> None:
+        running_job.set(True)
         unknown = self.consumer.pace.begins(attempt.task.module_path)
         own = asyncio.current_task()
         began = slot.enter(attempt, self.places[attempt.grant.queue], self.alone, own)
@@ -245,8 +252,8 @@ class Pool:
         slot.leave()
         self.consumer.pace.ran(attempt.task.module_path, monotonic() - began, unknown)
         self._finish(slot, outcome)
-        if self.consumer.buffer or self.consumer.suspects:
-            self.summon()
+        if not self.consumer.leading:
+            self.summon()  # no thread comes by here that would hand the outcome in
 
     def _finish(self, slot: Slot, outcome: Outcome) -> None:
         self.consumer.done(outcome)

@@ -55,7 +55,7 @@ class Service:
 
     def _after_failure(self) -> float:
         self._failures += 1
-        return float(min(self.error_delay * 2 ** (self._failures - 1), self.longest_delay))
+        return float(min(self.error_delay * 2 ** min(self._failures - 1, 10), self.longest_delay))
 
 
 def next_due(services: Iterable[Service]) -> float:

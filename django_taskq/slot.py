@@ -52,14 +52,16 @@ class Slot:
         self._table.stop(self.number)
         return self.interrupted
 
-    def interrupt(self, fence: int, reason: type[Interruption]) -> bool:
-        """Asks the job with this fence to stop, once; whether it runs here.
+    def interrupt(self, id: str, fence: int, reason: type[Interruption]) -> bool:
+        """Asks this attempt to stop, once; whether it runs here.
+
+        A fence is its job's own: most jobs have 1, and the next one here may just have begun.
 
         The exception is raised in the thread at its next bytecode: what blocks in C goes on.
         """
         with self._lock:
             attempt = self.attempt
-            if attempt is None or attempt.grant.live.fence != fence:
+            if attempt is None or (attempt.grant.id, attempt.grant.live.fence) != (id, fence):
                 return False
             if self.interrupted is None:
                 self.interrupted = attempt.interrupted = reason(MESSAGES[reason])

@@ -34,7 +34,7 @@ from .services.reaper import Reaper
 from .services.reloader import Reloader
 from .services.timekeeper import Timekeeper
 from .table import Table
-from .worker import DONE, Plan, run_child
+from .worker import DONE, ORDERLY, Plan, run_child
 
 logger = logging.getLogger("django_taskq.worker")
 
@@ -111,7 +111,6 @@ class Supervisor:
         self._workers: list[Worker] = []
         self._stopping = False
         self._restart = False
-        self._failed = False
         self._born = 0.0  # when the next replacement may start
         queues = list(plan.queues)
         self._ear = Ear(broker.server, broker.control)
@@ -160,7 +159,7 @@ class Supervisor:
             self._end()
         if self._restart:
             self._re_exec()
-        return 1 if self._failed else 0
+        return 0
 
     def __str__(self) -> str:
         plan = self.plan
@@ -176,7 +175,8 @@ class Supervisor:
     def _end(self) -> None:
         for worker in self._workers:
             worker.kill("the supervisor ends")
-            worker.close()
+            worker.process.join()
+        self._bury()
         self._reaper.run(FOREVER)
         self._ear.close()
         self._timekeeper.bell.close()
@@ -279,8 +279,9 @@ class Supervisor:
             self._workers.remove(worker)
             code = worker.close()
             started: dict[str, dict[str, bool]] = {}
-            for row in worker.table.rows():
-                started.setdefault(self.plan.names[row.queue], {})[row.id] = row.alone
+            if code not in ORDERLY:  # what it had stopped by itself is no crash
+                for row in worker.table.rows():
+                    started.setdefault(self.plan.names[row.queue], {})[row.id] = row.alone
             self._reaper.died(worker.holder, started, cause_of(code))
             if code < 0 or code == 1:
                 logger.error("child %s is gone: %s", worker.process.pid, cause_of(code))
@@ -295,7 +296,12 @@ class Supervisor:
         while len(self._workers) < self._processes:
             self._timekeeper.bell.close()  # its answer must not be read by two processes
             self._ear.close()
-            self._start()
+            try:
+                self._start()
+            except OSError as error:
+                logger.error("no child can be started: %s; trying again", error)
+                self._born = monotonic() + 1.0
+                return
 
     def _watch(self) -> None:
         """Kills what ignores its deadline, or the order to leave."""
@@ -327,7 +333,8 @@ def cause_of(code: int) -> str:
     """What an exit code says, in words."""
     if code >= 0:
         return f"its process left with exit code {code}"
-    name = signal.Signals(-code).name
+    known = {number.value: number.name for number in signal.Signals}
+    name = known.get(-code, "a real-time signal")
     hint = ", probably out of memory" if -code == signal.SIGKILL else ""
     return f"its process was killed by signal {-code} ({name}{hint})"
 

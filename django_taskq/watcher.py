@@ -44,7 +44,7 @@ class Watcher:
         for slot in self._pool.slots:
             attempt = slot.attempt
             if attempt is not None and slot.is_late(now):
-                slot.interrupt(attempt.grant.live.fence, TaskTimeout)
+                slot.interrupt(attempt.grant.id, attempt.grant.live.fence, TaskTimeout)
 
     def _stillness(self, now: float) -> float:
         """Seconds for which nobody took a job."""
@@ -56,7 +56,7 @@ class Watcher:
     def _needs_a_hand(self, still: float) -> bool:
         """Whether work lies untouched in spite of a free slot, or nobody listens for new work."""
         consumer = self._consumer
-        if self._pool.alone or consumer.leading:
+        if self._pool.alone or (consumer.leading and not consumer.buffer):
             return False
         if consumer.has_work:
             return still >= TICK or not consumer.pace.one_thread_is_best

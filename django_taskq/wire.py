@@ -16,6 +16,7 @@ from .exceptions import BrokerUnavailable
 
 logger = logging.getLogger("django_taskq.worker")
 
+AT_ONCE = 0.0002  # seconds between sending and waiting that still measure a round trip
 LONGEST_PAUSE = 5.0  # seconds between tries to reach Redis
 
 Answers = list[tuple[Exchange, Exchanged]]
@@ -31,7 +32,7 @@ class Wire:
         self._first_sent = self._sent = 0.0
         self._failures = 0
         self.hurry = threading.Event()  # set to cut a rest between tries short
-        self.trip = 0.0  # seconds the last round trip took
+        self.trip = 0.001  # seconds the last round trip took that was waited for
 
     @property
     def is_waiting(self) -> bool:
@@ -47,6 +48,11 @@ class Wire:
     def is_down(self) -> bool:
         """Whether the last try failed."""
         return self._failures > 0
+
+    @property
+    def sent(self) -> float:
+        """When the last exchange was sent, for the first time or again (monotonic)."""
+        return self._sent
 
     @property
     def since(self) -> float:
@@ -75,13 +81,15 @@ class Wire:
         if self._inflight is None:
             return []
         inflight, self._inflight = self._inflight, None
+        began = monotonic()
         try:
             answers = inflight.finish()
         except BrokerUnavailable as error:
             self.trouble(error)
             return []
         self._unanswered = []
-        self.trip = monotonic() - self._sent
+        if began - self._sent < AT_ONCE:  # else it was on its way while nobody waited
+            self.trip = monotonic() - self._sent
         if self._failures:
             logger.warning("%s is back", self._broker.server.address)
             self._failures = 0
@@ -92,7 +100,8 @@ class Wire:
         self._failures += 1
         if self._failures == 1:
             logger.error("%s; the worker goes on when it is back", error)
-        longest = min(0.05 * 2**self._failures, LONGEST_PAUSE)
+        longest = min(0.05 * 2 ** min(self._failures, 10), LONGEST_PAUSE)
         self.hurry.wait(random.uniform(longest / 2, longest))
+        self.hurry.clear()  # one rest, not all that follow: a worker that stops must not spin
         with suppress(BrokerUnavailable):
             self._broker.server.mend()

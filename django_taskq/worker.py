@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import ctypes
 import faulthandler
-import gc
 import logging
 import os
 import resource
@@ -31,7 +30,7 @@ from .pool import Pool
 from .services.consumer import Consumer
 from .shares import Shares
 from .table import Table
-from .watcher import Watcher
+from .watcher import LAZY_TICK, Watcher
 
 logger = logging.getLogger("django_taskq.worker")
 
@@ -40,6 +39,7 @@ FAREWELL = 4.0  # seconds to settle what is left when Redis is away; then it run
 DONE = 0  # exit codes: stopped as told, or nothing left to do (burst)
 RECYCLE = 3  # another child should take its place
 LEASE_OVER = 4
+ORDERLY = (DONE, RECYCLE, LEASE_OVER)
 
 PR_SET_PDEATHSIG = 1
 
@@ -98,6 +98,7 @@ class Child:
         self._watcher = Watcher(self.pool, self.consumer, restless=plan.burst)
         self._watching = False
         self._timer: asyncio.TimerHandle | None = None
+        self._leaving = False
         self._stop_at: float | None = None
         self._exit: int | None = None
         self._read = b""
@@ -148,7 +149,9 @@ class Child:
 
     def _order_stop(self, timeout: float) -> None:
         """Finish within ``timeout`` seconds, then give back."""
-        self._stop_at = monotonic() + timeout
+        by = monotonic() + timeout
+        self._stop_at = by if self._stop_at is None else min(self._stop_at, by)
+        self.pool.limit = 0
         self._watcher.restless = True
         self.consumer.close()
         self.pool.summon()
@@ -168,7 +171,7 @@ class Child:
     def _interrupt(self, id: str, fence: int, reason: type[Interruption]) -> None:
         slot = self.pool.find(id, fence)
         if slot is not None:
-            slot.interrupt(fence, reason)
+            slot.interrupt(id, fence, reason)
 
     # -- the watch -------------------------------------------------------------------------------
 
@@ -186,18 +189,27 @@ class Child:
         self.table.alive_at = now
         if self._must_leave(now):
             return
-        rest = self._watcher.look(now)
+        rest = self._look(now)
         if rest is None:
             self._watching = False
             # A hand may have become busy since we looked; it saw us watching and did not call.
-            rest = self._watcher.look(now)
+            rest = self._look(now)
         self._watching = rest is not None
         if rest is not None:
             self._timer = self._loop.call_later(rest, self._watch)
 
+    def _look(self, now: float) -> float | None:
+        try:
+            return self._watcher.look(now)
+        except Exception:
+            logger.exception("the watch failed; looking again")
+            return LAZY_TICK
+
     # -- leaving ---------------------------------------------------------------------------------
 
     def _must_leave(self, now: float) -> bool:
+        if self._leaving:
+            return True
         if self.consumer.lost or self._is_over():
             self._lease_is_over()
             return True
@@ -220,20 +232,14 @@ class Child:
         return plan.max_memory is not None and memory_used() > plan.max_memory << 20
 
     def _finish(self) -> None:
-        """Settles everything and gives the rest back, running jobs too, then leaves."""
-        for slot in self.pool.slots:
-            attempt = slot.attempt
-            if attempt is not None:
-                logger.warning("job %s did not finish in time and is given back", attempt.grant.id)
-                slot.interrupt(attempt.grant.live.fence, LeaseLost)
-                self.consumer.done(attempt.give_back())
-        threading.Thread(target=self._farewell, name="taskq-farewell", daemon=True).start()
+        """Settles everything and gives back the rest, then leaves.
 
-    def _farewell(self) -> None:
-        try:
-            self.consumer.farewell(FAREWELL)
-        finally:
-            self._loop.call_soon_threadsafe(self._leave, DONE)
+        What still runs is told to stop. If it does not, it is not settled: until this process is
+        dead its code may go on, and then the supervisor takes the job back, uncounted.
+        """
+        for id in self._stop_jobs():
+            logger.warning("job %s did not finish in time and goes back", id)
+        self._depart()
 
     def _lease_is_over(self) -> None:
         """What runs here may run elsewhere now: stop it, hand in what is done, and go."""
@@ -242,11 +248,29 @@ class Child:
         self.consumer.close()
         self.consumer.buffer.clear()
         self.consumer.suspects.clear()
+        self._stop_jobs()
+        self._depart()
+
+    def _stop_jobs(self) -> list[str]:
+        """Interrupts what runs; the ids."""
+        ids = []
         for slot in self.pool.slots:
             attempt = slot.attempt
             if attempt is not None:
-                slot.interrupt(attempt.grant.live.fence, LeaseLost)
+                grant = attempt.grant
+                ids.append(grant.id)
+                slot.interrupt(grant.id, grant.live.fence, LeaseLost)
+        return ids
+
+    def _depart(self) -> None:
+        self._leaving = True
         threading.Thread(target=self._farewell, name="taskq-farewell", daemon=True).start()
+
+    def _farewell(self) -> None:
+        try:
+            self.consumer.farewell(FAREWELL)
+        finally:
+            self._loop.call_soon_threadsafe(self._leave, DONE)
 
 
 def memory_used() -> int:
@@ -271,18 +295,16 @@ def run_child(
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGTSTP, signal.SIGTTIN):
         signal.signal(number, signal.SIG_IGN)  # the supervisor tells us what they mean
     signal.set_wakeup_fd(-1)
-    gc.enable()
     # A 10 ms timer beside ten busy threads was 67 ms late at the default of 5 ms, 5 ms with this.
     sys.setswitchinterval(0.0005)
     orders.setblocking(False)
-    broker, sender = make(plan.alias)
-    child = Child(plan, broker, sender, holder, Table(memory, plan.concurrency), orders)
-    code = LEASE_OVER
+    code = 1
     try:
+        broker, sender = make(plan.alias)
+        child = Child(plan, broker, sender, holder, Table(memory, plan.concurrency), orders)
         code = child.run()
     except BaseException:
         logger.exception("the worker's child failed")
-        code = 1
     finally:
         logging.shutdown()
         sys.stdout.flush()

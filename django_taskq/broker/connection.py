@@ -25,8 +25,6 @@ from . import embedded
 from .calls import Arg, Call
 from .trips import Attempt, Row, Sent
 
-SCHEMES = ("redis", "rediss", "unix", "embedded")
-
 
 def address_of(url: str) -> str:
     """The URL without its password, for messages."""
@@ -78,15 +76,16 @@ class Server:
 
     def connect(self, socket_timeout: float | None = None) -> Any:
         """A connection of the caller's own, not opened yet; None: the server's timeout."""
-        if self._factory is None:
-            self._factory = redis.ConnectionPool.from_url(
+        factory = self._factory  # another thread may forget it meanwhile, see mend()
+        if factory is None:
+            factory = self._factory = redis.ConnectionPool.from_url(
                 real_url(self.url), **pool_options(self.connect_timeout, self.socket_timeout)
             )
         # Not make_connection(), which counts what it ever made and refuses the hundredth.
-        options = dict(self._factory.connection_kwargs)
+        options = dict(factory.connection_kwargs)
         if socket_timeout is not None:
             options["socket_timeout"] = socket_timeout
-        return self._factory.connection_class(**options)
+        return factory.connection_class(**options)
 
     @contextmanager
     def borrowed(self) -> Iterator[Any]:

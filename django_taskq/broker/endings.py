@@ -85,7 +85,7 @@ class Endings:
                 self._close()
                 if not self._waiters and self._retire():
                     return
-                time.sleep(min(0.05 * 2**failures, 2.0))
+                time.sleep(min(0.05 * 2 ** min(failures, 10), 2.0))
                 with suppress(BrokerUnavailable):
                     self._server.mend()
 

@@ -22,6 +22,7 @@ QUEUE_KEYS: dict[str, str] = {
     "parked": "ZSET",  # "task id", all at score 0: a queue per task name
     "cancels": "SET",  # ids of running jobs whose cancellation is asked for
     "holders": "ZSET",  # holder by the end of its lease, ms; 0: dead, being reclaimed
+    "claims": "HASH",  # holder -> its last request that claimed
     "wake": "LIST",  # at most one token: there are ready jobs
     "timer": "LIST",  # at most one token: something is due earlier than before
     "meta": "HASH",  # seq, front, keeper, keeper_until, renewed, reap_after, trimmed, quarantined

@@ -114,7 +114,11 @@ class Consumer:
         if not self._listening.acquire(blocking=False):
             return False
         try:
-            key = self._bell.wait(WAKE_PATIENCE)
+            self._bell.ask(WAKE_PATIENCE)
+            if self.closing:  # close() came before there was a connection that it could close
+                self._bell.close()
+                return False
+            key = self._bell.answer()
         except BrokerUnavailable as error:
             if not self.closing:
                 self._wire.trouble(error)
@@ -144,8 +148,11 @@ class Consumer:
 
     @property
     def is_due(self) -> bool:
-        """Whether outcomes have waited long enough to be sent on their own."""
-        return bool(self.outcomes) and monotonic() - self.oldest >= FLUSH_AFTER
+        """Whether outcomes, or an answer that no hand has read, have waited long enough."""
+        if self.outcomes and monotonic() - self.oldest >= FLUSH_AFTER:
+            return True
+        wire = self._wire  # what it brings would lie behind jobs that run long
+        return wire.is_waiting and not self.buffer and monotonic() - wire.sent >= FLUSH_AFTER
 
     @property
     def is_empty(self) -> bool:
@@ -175,6 +182,7 @@ class Consumer:
         ``patience``: seconds to wait for a server that is away.
         """
         until = monotonic() + patience
+        self._wire.hurry.set()  # a hand that rests between two tries makes room
         with self._leading:
             self._wire.hurry.clear()
             self._collect()
@@ -258,6 +266,9 @@ class Consumer:
         except BrokerUnavailable as error:
             self.outcomes.extend(outcomes)
             self._wire.trouble(error)
+        except Exception:
+            self.outcomes.extend(outcomes)
+            logger.exception("jobs of unknown tasks could not be set aside; trying again")
 
     def _take(self, request: Exchange, answer: Exchanged) -> None:
         if request.first and answer.alive:

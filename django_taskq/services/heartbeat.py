@@ -17,6 +17,7 @@ from .timekeeper import Timekeeper
 logger = logging.getLogger("django_taskq.worker")
 
 
+ROUNDS = 20  # chunks of one name let go at a time; this thread has leases to renew
 MOST = 50  # parked task names in one reply, see renew.lua
 
 
@@ -62,7 +63,7 @@ class Heartbeat(Service):
         for child in children:
             self._extend(child, [a.holders[child.holder] for a in answers.values()], before)
         # Names beyond a reply's fifty are asked for with the next renewal.
-        self._cursor = max(
+        self._cursor = min(  # of several queues the one that is behind
             (a.parked[-1] for a in answers.values() if len(a.parked) >= MOST), default=""
         )
         rest = self._lease / 3
@@ -89,5 +90,6 @@ class Heartbeat(Service):
             self._reaper.lapsed(queue, holder)
         for name in answer.parked:
             if registry.find(name) is not None:
-                while self._broker.release(queue, name) >= HOUSEKEEPING:
-                    pass
+                for _ in range(ROUNDS):
+                    if self._broker.release(queue, name) < HOUSEKEEPING:
+                        break

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -32,6 +33,9 @@ def holder_id(name: str) -> str:
     return name.ljust(22, "-")
 
 
+_requests = itertools.count(1)  # a holder's numbers rise, whichever Child speaks for it
+
+
 class Child:
     """A holder, as the scripts see one."""
 
@@ -39,18 +43,15 @@ class Child:
         self.broker = broker
         self.holder = holder_id(name)
         self.queue = queue
-        self.request = 0
         self.last: Exchange | None = None
 
     def exchange(
         self, want: int = 0, outcomes: Sequence[Outcome] = (), *, first: bool = True, **more: Any
     ) -> Exchanged:
         """Settles and claims; ``more``: resent, lean."""
-        self.request += 1
+        number, told = next(_requests), tuple(outcomes)
         return self._send(
-            Exchange(
-                self.queue, self.holder, LEASE, first, self.request, want, tuple(outcomes), **more
-            )
+            Exchange(self.queue, self.holder, LEASE, first, number, want, told, **more)
         )
 
     def again(self, age: int = 1) -> Exchanged:

@@ -77,6 +77,7 @@ class Model:
     ready: dict[int, list[str]] = field(default_factory=lambda: {p: [] for p in PRIORITIES})
     running: list[str] = field(default_factory=list)  # in the order of their claims
     leases: dict[str, int] = field(default_factory=dict)
+    claims: dict[str, int] = field(default_factory=dict)
 
     # -- moves -------------------------------------------------------------------------------------
 
@@ -150,9 +151,14 @@ class Model:
         return self.leases.get(holder, 0) > self.now
 
     def claim(self, holder: str, request: int, want: int, resent: bool) -> list[tuple[str, int]]:
-        mine = [id for id in self.running if self.jobs[id].request == (holder, request)]
-        ids = mine if resent and want and mine else self.line()[:want]
-        if ids is not mine:
+        served = self.claims.get(holder, 0)
+        if want and request <= served:
+            mine = [id for id in self.running if self.jobs[id].request == (holder, request)]
+            ids = mine if resent and request == served else []
+        else:
+            ids = self.line()[:want]
+            if want:
+                self.claims[holder] = request
             for id in ids:
                 job = self.jobs[id]
                 job.fence += 1
@@ -218,6 +224,7 @@ class Model:
         if holder not in self.leases or not (died or self.leases[holder] <= self.now):
             return set()
         del self.leases[holder]
+        self.claims.pop(holder, None)
         held = [id for id in self.running if self.jobs[id].request[0] == holder]  # type: ignore[index]
         back = []
         for id in held:

@@ -236,7 +236,7 @@ def test_waiting_inside_a_job_warns(hand: Hand) -> None:
     caught: list[Any] = []
 
     def job() -> None:
-        running_job.yes = True
+        running_job.set(True)
         with pytest.warns(RuntimeWarning, match="starve"):
             caught.append(result.get(0))
 

@@ -291,9 +291,12 @@ def test_children_can_be_spawned_instead_of_forked(station: Station) -> None:
     assert tasks.add.enqueue(2, 2).get(timeout=WAIT) == 4
 
 
-def test_a_transaction_left_open_does_not_reach_the_next_job(station: Station) -> None:
+@pytest.mark.parametrize("leave", [tasks.leave_transaction_open, tasks.leave_atomic_block_open])
+def test_a_transaction_left_open_does_not_reach_the_next_job(
+    station: Station, leave: tasks.task
+) -> None:
     station.worker("--concurrency", "1")
-    tasks.leave_transaction_open.enqueue().get(timeout=WAIT)
+    leave.enqueue().get(timeout=WAIT)
     assert tasks.connection_is_usable.enqueue().get(timeout=WAIT) is True
 
 
@@ -304,6 +307,8 @@ def test_a_transaction_left_open_does_not_reach_the_next_job(station: Station) -
         (["--queues", "low:0"], "not a whole number"),
         (["--backend", "other"], "TASKS has no backend 'other'"),
         (["--concurrency", "0"], "invalid positive value"),
+        (["--concurency", "2"], "did you mean '--concurrency'"),
+        (["--shutdown-timeout", "inf"], "invalid seconds value"),
     ],
 )
 def test_a_bad_command_line_is_refused_with_a_reason(

@@ -23,10 +23,12 @@ from tests.engine import tasks
 LONG = 20.0  # seconds after which a thread that was not interrupted gives up
 
 
-def attempt_of(task: Any = tasks.nothing, *args: Any, fence: int = 1, **options: Any) -> Attempt:
+def attempt_of(
+    task: Any = tasks.nothing, *args: Any, fence: int = 1, id: str = "job", **options: Any
+) -> Attempt:
     """An attempt at a job that was just claimed; ``options``: of the job."""
     envelope = encode_envelope(Envelope(t=task.module_path, e=1, a=[*args], o=options), 1000)
-    grant = Grant("default", new_id(), envelope, Live(fence=fence))
+    grant = Grant("default", id, envelope, Live(fence=fence))
     attempt = Runner("default", new_id(), object).prepare(grant, 1)
     assert isinstance(attempt, Attempt)
     return attempt
@@ -140,7 +142,7 @@ def busy() -> None:
 
 @pytest.mark.parametrize("reason", [TaskTimeout, CancelRequested, LeaseLost])
 def test_running_code_is_interrupted(slot: Slot, hand: Hand, reason: type[Interruption]) -> None:
-    assert slot.interrupt(1, reason)
+    assert slot.interrupt("job", 1, reason)
 
     assert hand.ends() == [reason]
     assert isinstance(hand.left, reason)
@@ -149,28 +151,38 @@ def test_running_code_is_interrupted(slot: Slot, hand: Hand, reason: type[Interr
 
 
 def test_another_fence_is_not_this_job(slot: Slot, hand: Hand) -> None:
-    assert not slot.interrupt(2, CancelRequested)
+    assert not slot.interrupt("job", 2, CancelRequested)
     hand.go_on.set()
 
     assert hand.ends() == []
     assert hand.left is None
 
 
+def test_another_job_of_the_same_fence_is_not_this_job(slot: Slot) -> None:
+    """Most jobs have the fence 1; the next one may begin while the last one is looked at."""
+    hand = Hand(slot, attempt_of(id="next"))
+
+    assert not slot.interrupt("job", 1, TaskTimeout)
+    hand.go_on.set()
+
+    assert hand.ends() == []
+
+
 def test_an_empty_slot_has_nobody_to_interrupt(slot: Slot) -> None:
-    assert not slot.interrupt(1, TaskTimeout)
+    assert not slot.interrupt("job", 1, TaskTimeout)
     slot.enter(attempt_of(), 0, False)
     slot.leave()
 
-    assert not slot.interrupt(1, TaskTimeout)
+    assert not slot.interrupt("job", 1, TaskTimeout)
 
 
 def test_a_job_is_interrupted_once(slot: Slot) -> None:
     """The first reason stays; code that swallows it is not raised at again."""
     hand = Hand(slot, attempt_of(), swallow=True)
-    assert slot.interrupt(1, TaskTimeout)
+    assert slot.interrupt("job", 1, TaskTimeout)
     eventually(lambda: hand.raised)
 
-    assert slot.interrupt(1, LeaseLost), "it still runs here"
+    assert slot.interrupt("job", 1, LeaseLost), "it still runs here"
     hand.go_on.set()
 
     assert hand.ends() == [TaskTimeout]
@@ -182,7 +194,7 @@ def test_a_job_that_was_told_is_not_late_again(slot: Slot) -> None:
     late = slot.deadline + 1
     assert slot.is_late(late)
 
-    slot.interrupt(1, TaskTimeout)
+    slot.interrupt("job", 1, TaskTimeout)
 
     assert not slot.is_late(late)
     hand.go_on.set()
@@ -191,7 +203,7 @@ def test_a_job_that_was_told_is_not_late_again(slot: Slot) -> None:
 
 def test_the_next_job_starts_without_the_interruption_of_the_last(slot: Slot) -> None:
     first = Hand(slot, attempt_of())
-    slot.interrupt(1, TaskTimeout)
+    slot.interrupt("job", 1, TaskTimeout)
     first.ends()
 
     second = Hand(slot, attempt_of())
@@ -247,7 +259,7 @@ def test_an_interruption_that_meets_a_leaving_job_ends_with_it(
         eventually(lambda: is_leaving(thread))
 
     monkeypatch.setattr(Slow, "hold", staticmethod(hold), raising=False)
-    assert slot.interrupt(1, Slow)
+    assert slot.interrupt("job", 1, Slow)
     thread.join(LONG)
 
     assert after == []
@@ -277,7 +289,7 @@ def test_a_thread_is_left_alone_once_it_left(slot: Slot) -> None:
         thread = threading.Thread(target=job)
         thread.start()
         asked.wait(LONG)
-        slot.interrupt(1, CancelRequested)
+        slot.interrupt("job", 1, CancelRequested)
         thread.join(LONG)
         assert not thread.is_alive()
 
@@ -302,8 +314,8 @@ def test_an_async_job_is_cancelled(slot: Slot) -> None:
     async def both() -> Interruption | None:
         task = asyncio.create_task(job())
         await asyncio.sleep(0)
-        assert not slot.interrupt(2, CancelRequested)
-        assert slot.interrupt(1, CancelRequested)
+        assert not slot.interrupt("job", 2, CancelRequested)
+        assert slot.interrupt("job", 1, CancelRequested)
         await task
         return slot.leave()
 
@@ -326,7 +338,7 @@ def test_what_stops_an_interrupted_coroutine_is_the_reason_not_the_cancellation(
 
         task = asyncio.create_task(job())
         await asyncio.sleep(0)
-        slot.interrupt(1, TaskTimeout)
+        slot.interrupt("job", 1, TaskTimeout)
         return await task
 
     outcome = asyncio.run(both())
@@ -342,7 +354,7 @@ def test_a_coroutine_that_left_is_not_cancelled(slot: Slot) -> None:
     async def job() -> str:
         slot.enter(attempt, 0, False, asyncio.current_task())
         slot.leave()
-        slot.interrupt(1, CancelRequested)
+        slot.interrupt("job", 1, CancelRequested)
         await asyncio.sleep(0)
         return "untouched"
 

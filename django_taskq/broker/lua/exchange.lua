@@ -1,5 +1,5 @@
 #!lua flags=allow-oom
--- exchange | keys: jobs live errors results ready running scheduled retrying succeeded dead cancelled cancels holders wake timer meta ended | edges: ready->running ready->dead running->succeeded running->retrying running->dead running->cancelled running->scheduled running->ready succeeded->gone dead->gone cancelled->gone
+-- exchange | keys: jobs live errors results ready running scheduled retrying succeeded dead cancelled cancels holders claims wake timer meta ended | edges: ready->running ready->dead running->succeeded running->retrying running->dead running->cancelled running->scheduled running->ready succeeded->gone dead->gone cancelled->gone
 --
 -- Settles N jobs and claims M in one step: the whole of a worker's work with Redis.
 -- ARGV: now, holder, lease ms, first (1: register the holder), request, resent (ms since it was
@@ -171,7 +171,11 @@ local function grant(id, envelope, record, failures)
 end
 
 -- what the first sending of this call claimed ----------------------------------------------------
-if resent > 0 and want > 0 and state == 'O' then
+-- A holder's requests rise. One that was served brings what it claimed, and one that comes late,
+-- after it was sent again, claims nothing: nobody would read the answer.
+local last = want > 0 and tonumber(redis.call('HGET', claims, holder)) or 0
+if want > 0 and request <= last then want = 0 end
+if resent > 0 and request == last and state == 'O' then
   local recent = redis.call('ZRANGE', running, (now - resent - 1000) * TICKS, '+inf', 'BYSCORE',
     'LIMIT', 0, 5000)
   for from = 1, #recent, 500 do
@@ -185,11 +189,11 @@ if resent > 0 and want > 0 and state == 'O' then
       end
     end
   end
-  if r > 4 then want = 0 end
 end
 
 -- claim ----------------------------------------------------------------------------------------
 if want > 0 and state == 'O' then
+  redis.call('HSET', claims, holder, request)
   local ids = redis.call('ZRANGE', ready, 0, want - 1)
   if #ids > 0 then
     redis.call('ZREMRANGEBYRANK', ready, 0, want - 1)

@@ -1,5 +1,5 @@
 #!lua flags=allow-oom
--- reclaim | keys: live errors ready running dead cancelled cancels holders wake meta ended | edges: running->ready running->dead running->cancelled
+-- reclaim | keys: live errors ready running dead cancelled cancels holders claims wake meta ended | edges: running->ready running->dead running->cancelled
 --
 -- Takes back the jobs of a holder that ended, in chunks. The holder is marked dead first, so it
 -- claims nothing more, and dropped with the last chunk. Holder "" stands for every holder that
@@ -17,6 +17,11 @@ local crash_limit, lost_limit, retention = tonumber(ARGV[5]), tonumber(ARGV[6]),
 local failure = ARGV[8]
 local started = {}
 for i = 9, #ARGV, 2 do started[ARGV[i]] = ARGV[i + 1] end
+local function drop()
+  if holder == '' then return end
+  redis.call('ZREM', holders, holder)
+  redis.call('HDEL', claims, holder)
+end
 local SCAN, MOST = 500, 100
 
 if holder ~= '' then
@@ -35,7 +40,7 @@ for i = 1, #found, 2 do
   scores[#scores + 1] = tonumber(found[i + 1])
 end
 if #ids == 0 then
-  if holder ~= '' then redis.call('ZREM', holders, holder) end
+  drop()
   return { '', -1, '' }
 end
 
@@ -124,5 +129,5 @@ if next_cursor < 0 and #ids == SCAN then
   -- Ties at the edge are looked at again; a page that is one tie is stepped over.
   next_cursor = scores[#scores] == cursor and cursor - 1 or scores[#scores]
 end
-if next_cursor < 0 and holder ~= '' then redis.call('ZREM', holders, holder) end
+if next_cursor < 0 then drop() end
 return { table.concat(taken, ' '), next_cursor, table.concat(hopeless, ' ') }

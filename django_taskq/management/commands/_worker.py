@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from argparse import ArgumentParser
-from typing import Any
+from typing import Any, NoReturn
 
 import django
 from django.apps import apps
@@ -57,7 +57,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     )
     parser.add_argument(
         "--shutdown-timeout",
-        type=float,
+        type=seconds,
         metavar="S",
         help="seconds that running jobs have to finish when the worker is stopped",
     )
@@ -75,6 +75,29 @@ def positive(text: str) -> int:
     if number < 1:
         raise ValueError
     return number
+
+
+def seconds(text: str) -> float:
+    """A number of seconds, not negative and not endless."""
+    number = float(text)
+    if not 0 <= number <= 86_400:
+        raise ValueError
+    return number
+
+
+def explain(parser: ArgumentParser) -> ArgumentParser:
+    """Lets the parser name the option that an unknown one was meant to be."""
+    plain = parser.error
+    options = [name for action in parser._actions for name in action.option_strings]
+
+    def error(message: str) -> NoReturn:
+        _, _, unknown = message.partition("unrecognized arguments: ")
+        if unknown.startswith("--"):
+            message += f"; {nearest(unknown.split()[0].split('=')[0], options)}"
+        plain(message)
+
+    parser.error = error  # type: ignore[method-assign]
+    return parser
 
 
 def run(options: dict[str, Any]) -> int:
@@ -159,7 +182,7 @@ def queues_of(text: str | None, conf: Options) -> dict[str, int]:
             raise CommandError(
                 f"--queues: {name!r} is not in QUEUES; {nearest(name, list(conf.queues))}"
             )
-        if weight and not (weight.isdigit() and int(weight)):
+        if weight and not (weight.isdecimal() and int(weight)):
             raise CommandError(
                 f"--queues: the weight of {name!r} is {weight!r}, not a whole number above 0"
             )

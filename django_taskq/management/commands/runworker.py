@@ -20,6 +20,7 @@ class Command(BaseCommand):
     def add_arguments(self, parser: ArgumentParser) -> None:
         """See _worker.add_arguments."""
         _worker.add_arguments(parser)
+        _worker.explain(parser)
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Leaves with the worker's exit code."""

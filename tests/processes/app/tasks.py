@@ -139,6 +139,12 @@ def leave_transaction_open() -> bool:
 
 
 @task
+def leave_atomic_block_open() -> bool:
+    transaction.atomic().__enter__()
+    return connection.in_atomic_block
+
+
+@task
 def connection_is_usable() -> bool:
     with connection.cursor() as cursor:
         cursor.execute("SELECT 1")
