@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from copy import copy
-from itertools import groupby
 from typing import Any
 
 from django.db import connections, transaction
@@ -80,8 +79,11 @@ class Producer:
                 (job,) = jobs
                 self.settle(jobs, self.broker.enqueue_one(job.queue, job.draft))
                 return
-            for queue, run in groupby(jobs, key=queue_of):
-                batches = list(chunks(list(run), CHUNK))
+            by_queue: dict[str, list[Prepared]] = {}
+            for job in jobs:
+                by_queue.setdefault(job.queue, []).append(job)
+            for queue, run in by_queue.items():
+                batches = list(chunks(run, CHUNK))
                 drafts = ([job.draft for job in batch] for batch in batches)
                 for batch, letters in zip(
                     batches, self.broker.enqueue_batches(queue, drafts), strict=True
@@ -152,11 +154,6 @@ def unsent(error: BrokerError, jobs: Sequence[Prepared]) -> BrokerError:
     if isinstance(own, BrokerUnavailable):
         own.maybe_sent = False
     return own
-
-
-def queue_of(job: Prepared) -> str:
-    """For groupby."""
-    return job.queue
 
 
 def arguments(item: Any, at: int) -> tuple[tuple[Any, ...], dict[str, Any]]:

@@ -242,14 +242,23 @@ class Child:
         self._depart()
 
     def _lease_is_over(self) -> None:
-        """What runs here may run elsewhere now: stop it, hand in what is done, and go."""
-        logger.error("the lease of %s is over: this process ends, its jobs go back", self.holder)
+        """What runs here may run elsewhere now: stop it, hand in what is done, and go.
+
+        What was done before is tried for as long as Redis is away: nobody takes jobs back during
+        an outage, so it counts. Code that does not stop must not wait for that.
+        """
+        logger.error("the lease of %s is over: its running jobs are stopped", self.holder)
         self._exit = LEASE_OVER
         self.consumer.close()
         self.consumer.buffer.clear()
         self.consumer.suspects.clear()
         self._stop_jobs()
-        self._depart()
+        self._loop.call_later(FAREWELL, self._leave_if_busy)
+        self._depart(float("inf"))
+
+    def _leave_if_busy(self) -> None:
+        if self.pool.running:
+            self._leave(LEASE_OVER)
 
     def _stop_jobs(self) -> list[str]:
         """Interrupts what runs; the ids."""
@@ -262,13 +271,15 @@ class Child:
                 slot.interrupt(grant.id, grant.live.fence, LeaseLost)
         return ids
 
-    def _depart(self) -> None:
+    def _depart(self, patience: float = FAREWELL) -> None:
         self._leaving = True
-        threading.Thread(target=self._farewell, name="taskq-farewell", daemon=True).start()
+        threading.Thread(
+            target=self._farewell, args=(patience,), name="taskq-farewell", daemon=True
+        ).start()
 
-    def _farewell(self) -> None:
+    def _farewell(self, patience: float) -> None:
         try:
-            self.consumer.farewell(FAREWELL)
+            self.consumer.farewell(patience)
         finally:
             self._loop.call_soon_threadsafe(self._leave, DONE)
 

@@ -23,7 +23,7 @@ from ..exceptions import BrokerFull, BrokerUnavailable
 from . import calls as wire
 from . import embedded
 from .calls import Arg, Call
-from .trips import Attempt, Row, Sent
+from .trips import Delivery, Row, Sent
 
 
 def address_of(url: str) -> str:
@@ -120,14 +120,14 @@ class Server:
 
         Raises BrokerUnavailable (``maybe_sent`` says whether they may have run) or BrokerFull.
         """
-        attempt = Attempt(self)
+        delivery = Delivery(self)
         while True:
             connection = self._borrow()
             try:
-                replies = attempt.run(connection, calls)
+                replies = delivery.run(connection, calls)
             except (redis.ConnectionError, redis.TimeoutError, OSError) as error:
                 connection.disconnect()
-                attempt.failed(error)
+                delivery.failed(error)
                 continue
             except redis.ResponseError as error:
                 self._idle.append(connection)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from .connection import Server
 
 
-class Attempt:
+class Delivery:
     """One call on its way: how often it was sent, and whether it may be sent again.
 
     A pooled connection may have been closed by the server long ago, so the first failure is

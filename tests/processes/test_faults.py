@@ -192,6 +192,21 @@ def test_an_outage_is_said_once_costs_no_cpu_and_ends_by_itself(tcp: Tcp, tmp_pa
         assert worker.output.count("goes on when it is back") == 1
 
 
+def test_an_outage_longer_than_the_lease_loses_no_outcome(tcp: Tcp, tmp_path: Path) -> None:
+    for station in make_station(tmp_path, tcp.url, "taskq"):
+        worker = station.worker(REDIS_URL="")
+        result = tasks.hold.enqueue("a", "gate")
+        station.traced("start a")
+        tcp.stop()
+        station.open("gate")
+        station.traced("end a")
+        worker.says("the lease of .* is over", 20)
+        tcp.start()
+        assert result.get(timeout=WAIT) == "a"
+        assert tasks.add.enqueue(1, 1).get(timeout=WAIT) == 2
+        assert station.lines().count("start a") == 1
+
+
 def cpu_seconds(*pids: int) -> float:
     ticks = 0
     for pid in pids:
