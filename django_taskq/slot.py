@@ -9,7 +9,10 @@ import threading
 from .clock import monotonic
 from .exceptions import CancelRequested, Interruption, LeaseLost, TaskTimeout
 from .execution import Attempt
+from .job import Outcome
 from .table import Table
+
+DEAF_AFTER = 3.0  # seconds for which a job may ignore that it is to stop
 
 
 class Slot:
@@ -20,6 +23,7 @@ class Slot:
         self.attempt: Attempt | None = None
         self.deadline = 0.0
         self.interrupted: Interruption | None = None
+        self.interrupted_at = 0.0
         self._table = table
         self._lock = threading.Lock()
         self._thread = 0
@@ -65,11 +69,25 @@ class Slot:
                 return False
             if self.interrupted is None:
                 self.interrupted = attempt.interrupted = reason(MESSAGES[reason])
+                self.interrupted_at = monotonic()
                 if self._task is not None:
                     self._task.cancel()
                 else:
                     raise_in(self._thread, reason)
             return True
+
+    def abandon(self, now: float) -> Outcome | None:
+        """The outcome of a job that does not stop although it was told to long ago, else None.
+
+        Its code still runs, and so the process must end; what it was told counts as its end.
+        """
+        attempt, told = self.attempt, self.interrupted
+        if attempt is None or told is None or now < self.interrupted_at + DEAF_AFTER:
+            return None
+        if isinstance(told, LeaseLost):
+            return None
+        self._table.stop(self.number)
+        return attempt.fail(told)
 
     def is_late(self, now: float) -> bool:
         """Whether the job ran longer than it may and was not told yet."""

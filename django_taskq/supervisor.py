@@ -38,7 +38,9 @@ from .worker import DONE, ORDERLY, Plan, run_child
 
 logger = logging.getLogger("django_taskq.worker")
 
-GRACE = 5.0  # seconds after its deadline that a job which ignores it keeps its process alive
+GRACE = 8.0  # seconds after its deadline that a job may keep its process alive; the process ends
+# itself before, unless the job does not let its other threads run
+SILENCE = 10.0  # seconds without a sign of life after which an idle child is replaced
 KILL_AFTER = 5.0  # seconds beyond the shutdown timeout that a child may take to leave
 QUICK_DEATH = 2.0  # seconds; a child that lives shorter is replaced after a pause
 EPOLL_STEP = 0.001  # seconds: what it is told to wait is rounded up to that
@@ -310,7 +312,11 @@ class Supervisor:
             if now > worker.stop_by:
                 worker.kill("it does not leave")
                 worker.stop_by = FOREVER
-            for row in worker.table.rows():
+            rows = worker.table.rows()
+            alive_at = worker.table.alive_at
+            if not rows and alive_at and now > alive_at + SILENCE:
+                worker.kill(f"it gave no sign of life for {SILENCE:.0f} s")
+            for row in rows:
                 if row.deadline and now > row.deadline + GRACE:
                     worker.kill(f"job {row.id} ignores its timeout")
                     break

@@ -34,6 +34,7 @@ from .watcher import LAZY_TICK, Watcher
 
 logger = logging.getLogger("django_taskq.worker")
 
+BEAT = 2.0  # seconds between two signs of life
 FAREWELL = 4.0  # seconds to settle what is left when Redis is away; then it runs again elsewhere
 
 DONE = 0  # exit codes: stopped as told, or nothing left to do (burst)
@@ -110,6 +111,7 @@ class Child:
         self._loop.add_reader(self._orders.fileno(), self._hear)
         self.pool.summon()
         self._loop.call_soon(self._watch)
+        self._loop.call_soon(self._beat)
         try:
             self._loop.run_forever()
         finally:
@@ -181,12 +183,15 @@ class Child:
             self._watching = True
             self._loop.call_soon_threadsafe(self._watch)
 
+    def _beat(self) -> None:
+        self.table.alive_at = monotonic()
+        self._loop.call_later(BEAT, self._beat)
+
     def _watch(self) -> None:
         """Looks, and looks again for as long as there is something to see."""
         if self._timer is not None:
             self._timer.cancel()
         now = monotonic()
-        self.table.alive_at = now
         if self._must_leave(now):
             return
         rest = self._look(now)
@@ -217,6 +222,7 @@ class Child:
         if self._stop_at is not None and (idle or now >= self._stop_at):
             self._finish()
             return True
+        self._leave_behind(now)
         if self._stop_at is None:
             if self.plan.burst and idle and self.consumer.is_empty:
                 self._order_stop(0)
@@ -224,6 +230,20 @@ class Child:
                 self._exit = RECYCLE
                 self._order_stop(self.plan.shutdown_timeout)
         return False
+
+    def _leave_behind(self, now: float) -> None:
+        """A job that cannot be stopped ends with its process, and so do those beside it."""
+        for slot in self.pool.slots:
+            outcome = slot.abandon(now)
+            if outcome is not None:
+                logger.error(
+                    "job %s does not stop (%s): its process ends and is replaced",
+                    outcome.grant.id,
+                    slot.interrupted,
+                )
+                self.consumer.done(outcome)
+                self._exit = RECYCLE
+                self._order_stop(0)
 
     def _is_worn_out(self) -> bool:
         plan = self.plan

@@ -144,12 +144,30 @@ def is_gone(pid: int) -> bool:
         return True
 
 
-def test_a_job_that_ignores_its_timeout_takes_its_process_with_it(station: Station) -> None:
+def test_a_job_that_ignores_its_timeout_has_failed_and_ends_its_process(station: Station) -> None:
     worker = station.worker()
-    tasks.deaf.using(max_attempts=1).enqueue()
-    station.traced("start deaf")
-    worker.says("ignores its timeout")
+    beside = tasks.endless.enqueue("beside")
+    station.traced("start beside")
+    result = tasks.deaf.enqueue()
+    with pytest.raises(TaskFailed, match="TaskTimeout"):
+        result.get(timeout=WAIT)
+    assert (result.state, result.attempts) == (State.DEAD, 1)
+    assert station.lines().count("start deaf") == 1
+    assert "does not stop" in worker.output
+    eventually(lambda: station.lines().count("start beside") == 2)
+    beside.refresh()
+    assert (beside.state, beside.attempts) == (State.RUNNING, 1)
     assert tasks.add.enqueue(1, 1).get(timeout=WAIT) == 2
+
+
+def test_a_child_that_gives_no_sign_of_life_is_replaced(station: Station) -> None:
+    worker = station.worker()
+    assert tasks.add.enqueue(1, 1).get(timeout=WAIT) == 2
+    (child,) = worker.children()
+    os.kill(child, signal.SIGSTOP)
+    worker.says("no sign of life", 25)
+    assert tasks.add.enqueue(1, 1).get(timeout=WAIT) == 2
+    assert worker.children() != [child]
 
 
 def test_a_worker_goes_on_when_its_server_was_restarted(private: Station) -> None:
