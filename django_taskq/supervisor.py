@@ -42,6 +42,7 @@ GRACE = 8.0  # seconds after its deadline that a job may keep its process alive;
 # itself before, unless the job does not let its other threads run
 SILENCE = 10.0  # seconds without a sign of life after which an idle child is replaced
 KILL_AFTER = 5.0  # seconds beyond the shutdown timeout that a child may take to leave
+MOST_STILLBORN = 5  # children in a row that may die while they start
 QUICK_DEATH = 2.0  # seconds; a child that lives shorter is replaced after a pause
 EPOLL_STEP = 0.001  # seconds: what it is told to wait is rounded up to that
 CHUNK = 0.5  # seconds the loop sleeps at most while it has somebody to watch
@@ -113,6 +114,8 @@ class Supervisor:
         self._workers: list[Worker] = []
         self._stopping = False
         self._restart = False
+        self._stillborn = 0  # children in a row that died before they lived
+        self._failed = False
         self._born = 0.0  # when the next replacement may start
         queues = list(plan.queues)
         self._ear = Ear(broker.server, broker.control)
@@ -161,7 +164,7 @@ class Supervisor:
             self._end()
         if self._restart:
             self._re_exec()
-        return 0
+        return 1 if self._failed else 0
 
     def __str__(self) -> str:
         plan = self.plan
@@ -289,6 +292,11 @@ class Supervisor:
                 logger.error("child %s is gone: %s", worker.process.pid, cause_of(code))
             if monotonic() - worker.started < QUICK_DEATH and code != DONE:
                 self._born = monotonic() + 1.0
+            self._stillborn = 0 if worker.table.alive_at else self._stillborn + 1
+            if self._stillborn >= (1 if self.plan.burst else MOST_STILLBORN):
+                logger.error("children die while they start: the worker gives up")
+                self._failed = True
+                self.stop(0.0)
             if code == DONE and not self._stopping:
                 self._processes -= 1  # it was told so, or found nothing left (burst)
 

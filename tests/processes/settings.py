@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 
 from testproject.settings import *  # noqa: F403
@@ -14,6 +15,8 @@ OPTIONS["WORKER"] = {
     "lease": float(os.environ.get("TEST_LEASE", "5")),
     "start_method": os.environ.get("TEST_START_METHOD") or None,
 }
+if os.environ.get("TEST_STILLBORN") and multiprocessing.parent_process():
+    raise RuntimeError("no child of this worker can start")
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,

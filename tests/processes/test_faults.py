@@ -170,6 +170,14 @@ def test_a_child_that_gives_no_sign_of_life_is_replaced(station: Station) -> Non
     assert worker.children() != [child]
 
 
+@pytest.mark.parametrize("args", [[], ["--burst"]])
+def test_a_worker_whose_children_cannot_start_gives_up(station: Station, args: list[str]) -> None:
+    worker = station.start(*args, TEST_START_METHOD="spawn", TEST_STILLBORN="yes")
+    assert worker.wait(40) == 1
+    assert "no child of this worker can start" in worker.output
+    assert "gives up" in worker.output
+
+
 def test_a_worker_goes_on_when_its_server_was_restarted(private: Station) -> None:
     worker = private.worker()
     held = tasks.hold.enqueue("a", "gate")
