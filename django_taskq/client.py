@@ -16,8 +16,9 @@ from typing import Any
 from asgiref.sync import sync_to_async
 
 from .broker.aio import AsyncServer, async_server
-from .broker.broker import Broker, Stored, cancelled_jobs, letter, stored_jobs
+from .broker.broker import Broker
 from .broker.endings import Endings
+from .broker.replies import Stored, cancelled_jobs, letter, stored_jobs
 from .codec import encode_failure
 from .compat import TaskResultDoesNotExist
 from .exceptions import BrokerError, JobCancelled, ResultTruncated, TaskCancelled, TaskFailed

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from .broker.broker import Stored
+from .broker.replies import Stored
 from .clock import to_datetime
 from .codec import decode_envelope, decode_failures
 from .compat import TaskError

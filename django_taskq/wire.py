@@ -10,7 +10,8 @@ import random
 import threading
 from contextlib import suppress
 
-from .broker.broker import Broker, Exchange, Exchanged, Inflight
+from .broker.broker import Broker, Exchange, Inflight
+from .broker.replies import Exchanged
 from .clock import monotonic
 from .exceptions import BrokerUnavailable
 

@@ -13,9 +13,10 @@ import redis.asyncio
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
-from .broker import CHUNK, Broker, Draft, letters
+from .broker import CHUNK, Broker, Draft
 from .calls import NO_SCRIPT, Call
 from .connection import Server, pool_options, real_url
+from .replies import letters
 
 Pending = tuple[Draft, "asyncio.Future[str]"]
 

@@ -15,8 +15,9 @@ from contextlib import suppress
 
 import msgspec
 
-from ..broker.broker import CHUNK, Broker, Exchange, Exchanged
+from ..broker.broker import CHUNK, Broker, Exchange
 from ..broker.doorbell import Doorbell
+from ..broker.replies import Exchanged
 from ..clock import monotonic
 from ..codec import decode_failures, encode_failure
 from ..exceptions import BrokerUnavailable

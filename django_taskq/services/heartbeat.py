@@ -7,7 +7,8 @@ from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from .. import registry
-from ..broker.broker import HOUSEKEEPING, Broker, Renewed
+from ..broker.broker import HOUSEKEEPING, Broker
+from ..broker.replies import Renewed
 from ..clock import monotonic
 from ..service import Service
 from ..table import Table

@@ -7,9 +7,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from django_taskq.broker.broker import CHUNK, Broker, Draft, Exchange, Exchanged, chunks
+from django_taskq.broker.broker import CHUNK, Broker, Draft, Exchange, chunks
 from django_taskq.broker.connection import Server
 from django_taskq.broker.keys import QUEUE_KEYS
+from django_taskq.broker.replies import Exchanged
 from django_taskq.job import Grant, Kind, Live, Outcome, State
 
 QUEUE = "q"

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from django_taskq.broker.broker import HOUSEKEEPING, Broker, Stored
+from django_taskq.broker.broker import HOUSEKEEPING, Broker
+from django_taskq.broker.replies import Stored
 from django_taskq.job import FRESH, State
 from tests.broker.helpers import (
     DAY,

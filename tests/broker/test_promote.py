@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from django_taskq.broker.broker import HOUSEKEEPING, KEEPER_GRACE, Broker, Promoted
+from django_taskq.broker.broker import HOUSEKEEPING, KEEPER_GRACE, Broker
+from django_taskq.broker.replies import Promoted
 from tests.broker.helpers import (
     DAY,
     FAILURE,

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from django_taskq.broker.broker import Broker, Renewed
+from django_taskq.broker.broker import Broker
+from django_taskq.broker.replies import Renewed
 from tests.broker.helpers import (
     DAY,
     FAILURE,

@@ -17,8 +17,9 @@ from django.test import override_settings
 
 from django_taskq.backends import RedisBackend
 from django_taskq.broker import calls, embedded
-from django_taskq.broker.broker import Broker, Exchange, Stored
+from django_taskq.broker.broker import Broker, Exchange
 from django_taskq.broker.connection import get_server
+from django_taskq.broker.replies import Stored
 from django_taskq.compat import task_backends
 from django_taskq.execution import Attempt, Runner
 from django_taskq.job import Grant, Kind, Outcome, State, new_id

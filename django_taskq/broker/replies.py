@@ -1,0 +1,116 @@
+"""What the scripts answer, as values with names."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from ..job import FRESH, Grant, Live, State
+
+
+class Exchanged(NamedTuple):
+    """The queue's answer. ``verdicts`` has a letter per outcome: O, C, D or S (stale)."""
+
+    now: int
+    alive: bool
+    left: int
+    verdicts: str
+    grants: list[Grant]
+
+
+class Renewed(NamedTuple):
+    """What a supervisor learns from renewing; times in ms from now, -1 for never."""
+
+    now: int
+    holders: dict[str, str]  # holder -> O renewed, L lost, U never claimed here
+    memory: int  # used in % of maxmemory
+    next_due: int
+    next_end: int  # of anybody's lease
+    lapsed: list[str]
+    parked: list[str]
+    cancels: list[tuple[str, str, int]]  # holder, id, fence
+
+
+class Promoted(NamedTuple):
+    """``wait``: ms until the next job is due, -1 for none; ``busy``: ms another keeps the time."""
+
+    moved: int
+    wait: int
+    busy: int
+
+
+class Stored(NamedTuple):
+    """A job as Redis has it. ``due`` is its score: a time in ms in most states."""
+
+    state: State | None
+    due: float
+    envelope: bytes
+    live: Live
+    errors: bytes
+    value: bytes
+
+
+class Cancelled(NamedTuple):
+    """``verdict``: C cancelled, R asked for while it runs, E had ended, U unknown."""
+
+    verdict: str
+    holder: str
+    fence: int
+
+
+def letters(reply: list[Any]) -> str:
+    """The letters in the reply of ``enqueue``."""
+    return letter(reply[1])
+
+
+def letter(raw: bytes) -> str:
+    """A reply of letters as text."""
+    return raw.decode()
+
+
+def stored_jobs(reply: list[Any]) -> list[Stored]:
+    """The reply of ``fetch``."""
+    return [
+        Stored(
+            State(state.decode()) if state else None,
+            float(due or 0),
+            envelope,
+            Live.decode(live),
+            errors,
+            value,
+        )
+        for state, due, envelope, live, errors, value in reply
+    ]
+
+
+def cancelled_jobs(reply: list[Any]) -> list[Cancelled]:
+    """The reply of ``cancel``."""
+    return [Cancelled(verdict.decode(), holder.decode(), fence) for verdict, holder, fence in reply]
+
+
+def exchanged(queue: str, reply: list[Any]) -> Exchanged:
+    grants = []
+    raw, live = None, FRESH
+    for at in range(4, len(reply), 4):
+        if reply[at + 2] != raw:  # all fresh jobs of a claim have the same record
+            raw = reply[at + 2]
+            live = Live.decode(raw)
+        grants.append(Grant(queue, reply[at].decode(), reply[at + 1], live, reply[at + 3]))
+    return Exchanged(reply[0], reply[1] == b"O", reply[2], reply[3].decode(), grants)
+
+
+def renewed(holders: Sequence[str], reply: list[Any]) -> Renewed:
+    now, marks, memory, next_due, next_end, lapsed, parked, *cancels = reply
+    return Renewed(
+        now=now,
+        holders=dict(zip(holders, marks.decode(), strict=True)),
+        memory=memory,
+        next_due=next_due,
+        next_end=next_end,
+        lapsed=lapsed.decode().split(),
+        parked=parked.decode().split(),
+        cancels=[
+            (cancels[at].decode(), cancels[at + 1].decode(), cancels[at + 2])
+            for at in range(0, len(cancels), 3)
+        ],
+    )
