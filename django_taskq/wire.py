@@ -17,7 +17,7 @@ from .exceptions import BrokerUnavailable
 
 logger = logging.getLogger("django_taskq.worker")
 
-AT_ONCE = 0.0002  # seconds between sending and waiting that still measure a round trip
+AT_ONCE = 0.0002  # seconds: waited for at once, or for longer than that, it was a round trip
 LONGEST_PAUSE = 5.0  # seconds between tries to reach Redis
 
 Answers = list[tuple[Exchange, Exchanged]]
@@ -89,8 +89,9 @@ class Wire:
             self.trouble(error)
             return []
         self._unanswered = []
-        if began - self._sent < AT_ONCE:  # else it was on its way while nobody waited
-            self.trip = monotonic() - self._sent
+        now = monotonic()
+        if began - self._sent < AT_ONCE or now - began > AT_ONCE:
+            self.trip = now - self._sent  # else it lay there while nobody waited
         if self._failures:
             logger.warning("%s is back", self._broker.server.address)
             self._failures = 0
