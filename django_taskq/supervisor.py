@@ -61,7 +61,6 @@ class Worker:
         self.started = monotonic()
         self.stop_by = FOREVER
         self._orders, theirs = socket.socketpair()
-        # What the supervisor has open is not the child's: least of all its ends of other pairs.
         self.process = context.Process(
             target=run_child, args=(plan, make, self.holder, memory, theirs), name="taskq-child"
         )

@@ -1,6 +1,7 @@
 """One child's line to Redis: an exchange on its way, and what is done when its answer is lost.
 
-Not safe for several threads: whoever leads holds the consumer's lock.
+Whoever leads holds the consumer's lock while it sends and collects; only ``trouble`` is also called
+by a hand that listens.
 """
 
 from __future__ import annotations
