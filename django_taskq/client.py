@@ -18,7 +18,7 @@ from asgiref.sync import sync_to_async
 from .broker.aio import AsyncServer, async_server
 from .broker.broker import Broker
 from .broker.endings import Endings
-from .broker.replies import Stored, cancelled_jobs, letter, stored_jobs
+from .broker.replies import Stored, cancelled_jobs, letters, stored_jobs
 from .codec import encode_failure
 from .compat import TaskResultDoesNotExist
 from .exceptions import BrokerError, JobCancelled, ResultTruncated, TaskCancelled, TaskFailed
@@ -207,7 +207,7 @@ class Client:
     async def aretry(self, result: TaskResult) -> bool:
         """As ``retry()``."""
         call = self.broker.retry_call(result.task.queue_name, [result.id])
-        return letter(await self._async.call(call)) == "O"
+        return letters(await self._async.call(call)) == "O"
 
     @property
     def _async(self) -> AsyncServer:

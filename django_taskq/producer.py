@@ -13,7 +13,7 @@ from .compat import InvalidTask
 from .exceptions import BrokerError, BrokerUnavailable, InvalidArgument
 from .job import new_id, new_ids
 from .recipe import Prepared, Recipe
-from .result import TaskResult
+from .result import TaskResult, mark_enqueued
 from .task import Task
 
 
@@ -98,7 +98,7 @@ class Producer:
         pushed = []
         for job, letter in zip(jobs, letters, strict=True):
             result = job.result
-            object.__setattr__(result, "enqueued_at", job.moment)
+            mark_enqueued(result, job.moment)
             if letter == "E" and result.task.job_id is not None:
                 object.__setattr__(result, "duplicate", True)
             else:  # a random id that exists is this very job: the reply to its push was lost

@@ -8,7 +8,6 @@ from typing import Any, NamedTuple
 from .broker.broker import Draft
 from .clock import now_ms, to_datetime, to_ms
 from .codec import encode_envelope
-from .compat import TaskResultStatus
 from .job import Envelope, State
 from .result import TaskResult, fresh_result
 from .task import Task
@@ -41,12 +40,8 @@ class Recipe:
             self._run_at = now - self._due
         expires = task.options.expires_in
         self._expires_in = round(expires * 1000) if expires else 0
-        self._common = {
-            "task": task,
-            "status": TaskResultStatus.READY,
-            "state": State.SCHEDULED if self._run_at > now else State.READY,
-            "backend": alias,
-        }
+        self._alias = alias
+        self._state = State.SCHEDULED if self._run_at > now else State.READY
 
     def make(self, id: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Prepared:
         """A job; raises InvalidArgument or PayloadTooLarge, and sends nothing."""
@@ -57,5 +52,5 @@ class Recipe:
         )
         raw = encode_envelope(envelope, self._max_payload)
         draft = Draft(id, raw, task.priority, self._due, self._expires_in)
-        result = fresh_result(id, plain_args, plain_kwargs, self._common)
+        result = fresh_result(task, id, plain_args, plain_kwargs, self._alias, self._state)
         return Prepared(task.queue_name, draft, result, self._moment)

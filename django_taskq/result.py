@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from . import compat
@@ -89,30 +90,50 @@ class TaskResult(compat.TaskResult):  # type: ignore[misc]
         return await self.task.get_backend().aretry(self)  # type: ignore[no-any-return]
 
 
-_set = {name: getattr(TaskResult, name).__set__ for name in TaskResult.__dataclass_fields__}
-_UNKNOWN = [
-    (_set[name], None)
-    for name in ("enqueued_at", "started_at", "finished_at", "last_attempted_at", "_return_value")
-]
+# The slots themselves: a frozen dataclass sets each field through object.__setattr__, which is half
+# of what making a job costs.
+_slot = {name: getattr(TaskResult, name).__set__ for name in TaskResult.__dataclass_fields__}
+_set_task = _slot["task"]
+_set_id = _slot["id"]
+_set_status = _slot["status"]
+_set_enqueued_at = _slot["enqueued_at"]
+_set_started_at = _slot["started_at"]
+_set_finished_at = _slot["finished_at"]
+_set_last_attempted_at = _slot["last_attempted_at"]
+_set_args = _slot["args"]
+_set_kwargs = _slot["kwargs"]
+_set_backend = _slot["backend"]
+_set_errors = _slot["errors"]
+_set_worker_ids = _slot["worker_ids"]
+_set_return_value = _slot["_return_value"]
+_set_state = _slot["state"]
+_set_duplicate = _slot["duplicate"]
+_READY = TaskResultStatus.READY
 
 
 def fresh_result(
-    id: str, args: list[Any], kwargs: dict[str, Any], common: dict[str, Any]
+    task: Any, id: str, args: list[Any], kwargs: dict[str, Any], alias: str, state: State
 ) -> TaskResult:
-    """The result of a job that was just made; ``common`` are the fields its call shares.
-
-    A frozen dataclass sets every field through ``object.__setattr__``, which is half of what
-    making a job costs; this sets the slots themselves.
-    """
+    """The result of a job that was just made."""
     result = object.__new__(TaskResult)
-    _set["id"](result, id)
-    _set["args"](result, args)
-    _set["kwargs"](result, kwargs)
-    _set["errors"](result, [])
-    _set["worker_ids"](result, [])
-    _set["duplicate"](result, False)
-    for assign, value in _UNKNOWN:
-        assign(result, value)
-    for name, value in common.items():
-        _set[name](result, value)
+    _set_task(result, task)
+    _set_id(result, id)
+    _set_status(result, _READY)
+    _set_enqueued_at(result, None)
+    _set_started_at(result, None)
+    _set_finished_at(result, None)
+    _set_last_attempted_at(result, None)
+    _set_args(result, args)
+    _set_kwargs(result, kwargs)
+    _set_backend(result, alias)
+    _set_errors(result, [])
+    _set_worker_ids(result, [])
+    _set_return_value(result, None)
+    _set_state(result, state)
+    _set_duplicate(result, False)
     return result
+
+
+def mark_enqueued(result: TaskResult, moment: datetime | None) -> None:
+    """Notes in a result of ``fresh_result`` that its job is in Redis."""
+    _set_enqueued_at(result, moment)

@@ -17,7 +17,6 @@ from .replies import (
     Stored,
     cancelled_jobs,
     exchanged,
-    letter,
     letters,
     renewed,
     stored_jobs,
@@ -232,7 +231,7 @@ class Broker:
     def retry(self, queue: str, ids: Sequence[str]) -> str:
         """Puts ended or backing-off jobs back in line; a letter each: O, E not ended, U unknown."""
         return "".join(
-            letter(self.server.call(self.retry_call(queue, chunk)))
+            letters(self.server.call(self.retry_call(queue, chunk)))
             for chunk in chunks(ids, HOUSEKEEPING)
         )
 
@@ -270,7 +269,7 @@ class Broker:
     def park(self, queue: str, outcomes: Sequence[Outcome]) -> str:
         """Sets jobs aside under their task's name; a letter each: O, C cancelled, D, S stale."""
         return "".join(
-            letter(self.server.call(self._park_call(queue, chunk)))
+            letters(self.server.call(self._park_call(queue, chunk)))
             for chunk in chunks(outcomes, CHUNK)
         )
 

@@ -58,13 +58,8 @@ class Cancelled(NamedTuple):
     fence: int
 
 
-def letters(reply: list[Any]) -> str:
-    """The letters in the reply of ``enqueue``."""
-    return letter(reply[1])
-
-
-def letter(raw: bytes) -> str:
-    """A reply of letters as text."""
+def letters(raw: bytes) -> str:
+    """A reply that is a letter per job, as text."""
     return raw.decode()
 
 

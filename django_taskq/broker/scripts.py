@@ -15,6 +15,8 @@ from importlib.resources import files
 SHEBANGS = ("#!lua", "#!lua flags=allow-oom")
 # What a paragraph of common.lua defines.
 DEFINED = re.compile(r"^local (?:function )?(\w+)", re.MULTILINE)
+# Where a script wants them; without this line they stand before its body.
+COMMON = "-- common.lua\n"
 HEADER = re.compile(r"-- (?P<name>\w+) \| keys: (?P<keys>[\w ]+) \| edges: (?P<edges>.+)")
 
 
@@ -43,7 +45,9 @@ def load(name: str) -> Script:
     keys = tuple(match["keys"].split())
     edges = () if match["edges"] == "none" else match["edges"].split()
     places = ", ".join(f"KEYS[{at}]" for at in range(1, len(keys) + 1))
-    source = "\n".join([shebang, f"local {', '.join(keys)} = {places}", _common(body), body])
+    before, mark, after = body.partition(COMMON)
+    parts = [before, _common(after), after] if mark else [_common(body), body]
+    source = "\n".join([shebang, f"local {', '.join(keys)} = {places}", *parts])
     return Script(
         name=name,
         keys=keys,

@@ -4,19 +4,21 @@
 -- Takes N jobs in. No flag: a full Redis refuses the call before anything is written.
 -- ARGV: now, then per job: id, envelope, priority, due, expires_in
 --   due: 0 at once, > 0 a time in ms, < 0 so many ms from now; expires_in: ms or 0
--- Reply: now, a string with a letter per job: N new, E its id existed and nothing was done
+-- Reply: a string with a letter per job: N new, E its id existed and nothing was done
 -- Sending the call again does nothing twice: an existing id is never overwritten.
 
-local now = clock(ARGV[1])
-
--- One job, at once, with nothing set: what most calls are, without the tables of the others.
+-- One job, at once, with nothing set: what most calls are. It needs none of what follows, whose
+-- functions and clock would take a third of its time.
 if #ARGV == 6 and ARGV[4] == '0' and ARGV[5] == '0' and ARGV[6] == '0' then
-  if redis.call('HSETNX', jobs, ARGV[2], ARGV[3]) == 0 then return { now, 'E' } end
+  if redis.call('HSETNX', jobs, ARGV[2], ARGV[3]) == 0 then return 'E' end
   redis.call('ZADD', ready, redis.call('HINCRBY', meta, 'seq', 1), ARGV[2])
   if redis.call('LLEN', wake) == 0 then redis.call('RPUSH', wake, '1') end
-  return { now, 'N' }
+  return 'N'
 end
 
+-- common.lua
+
+local now = clock(ARGV[1])
 local count = (#ARGV - 1) / 5
 local ids = {}
 for i = 1, count do ids[i] = ARGV[i * 5 - 3] end
@@ -64,4 +66,4 @@ if #places > 0 then
   redis.call('ZADD', ready, unpack(places))
   set_wake(wake, ready)
 end
-return { now, table.concat(letters) }
+return table.concat(letters)
