@@ -94,6 +94,7 @@ class Station:
             "DJANGO_SETTINGS_MODULE": "tests.processes.settings",
             "PYTHONPATH": str(ROOT),
             "TASKQ_URL": self.url,
+            "REDIS_URL": "",  # it would beat the station's own
             "TASKQ_PREFIX": self.prefix,
             "TASKQ_VAR": str(self.home),
             "LEDGER": str(self.ledger),

@@ -205,7 +205,7 @@ def test_a_killed_connection_loses_no_outcome(private: Station) -> None:
 
 def test_an_outage_is_said_once_costs_no_cpu_and_ends_by_itself(tcp: Tcp, tmp_path: Path) -> None:
     for station in make_station(tmp_path, tcp.url, "taskq"):
-        worker = station.worker(REDIS_URL="")
+        worker = station.worker()
         tasks.add.enqueue(1, 1).get(timeout=WAIT)
         tcp.stop()
         worker.says("goes on when it is back")
@@ -220,7 +220,7 @@ def test_an_outage_is_said_once_costs_no_cpu_and_ends_by_itself(tcp: Tcp, tmp_pa
 
 def test_an_outage_longer_than_the_lease_loses_no_outcome(tcp: Tcp, tmp_path: Path) -> None:
     for station in make_station(tmp_path, tcp.url, "taskq"):
-        worker = station.worker(REDIS_URL="")
+        worker = station.worker()
         result = tasks.hold.enqueue("a", "gate")
         station.traced("start a")
         tcp.stop()

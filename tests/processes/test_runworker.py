@@ -320,7 +320,7 @@ def test_a_bad_command_line_is_refused_with_a_reason(
 
 
 def test_an_unreachable_server_is_said_at_the_start(station: Station) -> None:
-    worker = station.start(TASKQ_URL="redis://:secret@127.0.0.1:1/0", REDIS_URL="")
+    worker = station.start(TASKQ_URL="redis://:secret@127.0.0.1:1/0")
     assert worker.wait() == 1
     assert "127.0.0.1:1" in worker.output
     assert "secret" not in worker.output
