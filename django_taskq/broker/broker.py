@@ -23,6 +23,8 @@ from .replies import (
     stored_jobs,
 )
 from .scripts import Script, load
+from .sweep import CHUNK as SWEEP
+from .sweep import FIRST, HOLLOW, Swept, swept
 from .trips import Sent
 
 CHUNK = 500  # jobs per call of the hot scripts
@@ -346,6 +348,30 @@ class Broker:
         keep = self.limits
         args = (self._time(), HOUSEKEEPING, keep.succeeded, keep.dead, keep.cancelled)
         return int(self.server.call(self._call("trim", queue, args)))
+
+    def sweep(self, queue: str, place: str = "", cursor: str = "0", *, mend: bool = True) -> Swept:
+        """Looks through one chunk of the queue for what was left behind, and mends it.
+
+        Without a ``place`` it goes on where the queue's own walk stands, which all workers share.
+        What is ``unheld`` is for ``reclaim(queue, "", …)``.
+        """
+        args: list[Arg] = [
+            self._time(),
+            place,
+            cursor,
+            SWEEP,
+            int(mend),
+            self.limits.dead_retention,
+            HOLLOW,
+        ]
+        return swept(self.server.call(self._call("sweep", queue, args)))
+
+    def walk(self, queue: str, *, mend: bool) -> Iterator[Swept]:
+        """Sweeps the whole queue, chunk by chunk."""
+        chunk = Swept(FIRST, "0", 0, {})
+        while chunk.place:
+            chunk = self.sweep(queue, chunk.place, chunk.cursor, mend=mend)
+            yield chunk
 
 
 def chunks(items: Sequence[Any], size: int) -> Iterable[Sequence[Any]]:
