@@ -78,9 +78,10 @@ def stored_jobs(reply: list[Any]) -> list[Stored]:
     ]
 
 
-def cancelled_jobs(reply: list[Any]) -> list[Cancelled]:
-    """The reply of ``cancel``."""
-    return [Cancelled(verdict.decode(), holder.decode(), fence) for verdict, holder, fence in reply]
+def cancelled_jobs(reply: bytes) -> list[Cancelled]:
+    """The reply of ``cancel``: a word ``verdict/fence/holder`` per job."""
+    words = [word.split("/") for word in reply.decode().split(" ")]
+    return [Cancelled(verdict, holder, int(fence)) for verdict, fence, holder in words]
 
 
 def exchanged(queue: str, reply: list[Any]) -> Exchanged:
