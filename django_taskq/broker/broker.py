@@ -200,33 +200,47 @@ class Broker:
         ]
 
     def cancel_call(
-        self, queue: str, jobs: Sequence[tuple[str, str]], failure: bytes, retention: int
+        self,
+        queue: str,
+        jobs: Sequence[tuple[str, str]],
+        failure: bytes,
+        retention: int,
+        order: str = "cancel",
     ) -> Call:
-        """The call that cancels (id, task) pairs; ``failure`` is what their errors will say."""
-        args: list[Arg] = [self._time(), new_id(), retention, failure]
+        """The call that cancels (id, task) pairs; ``failure`` is what their errors will say.
+
+        ``order``: "kill" if a process may be ended for a job that does not stop by itself.
+        """
+        args: list[Arg] = [self._time(), new_id(), retention, failure, order]
         for job in jobs:
             args += job
         return self._call("cancel", queue, args)
 
     def cancel(
-        self, queue: str, jobs: Sequence[tuple[str, str]], failure: bytes, retention: int
+        self,
+        queue: str,
+        jobs: Sequence[tuple[str, str]],
+        failure: bytes,
+        retention: int,
+        order: str = "cancel",
     ) -> list[Cancelled]:
         """Cancels what is not running and asks for it where it is, telling the holder at once."""
         answers = [
             answer
             for chunk in chunks(jobs, HOUSEKEEPING)
             for answer in cancelled_jobs(
-                self.server.call(self.cancel_call(queue, chunk, failure, retention))
+                self.server.call(self.cancel_call(queue, chunk, failure, retention, order))
             )
         ]
         for (id, _), answer in zip(jobs, answers, strict=True):
             if answer.verdict == "R":
-                self.server.command("PUBLISH", self.control, self.cancel_message(queue, id, answer))
+                message = self.stop_message(order, queue, id, answer)
+                self.server.command("PUBLISH", self.control, message)
         return answers
 
-    def cancel_message(self, queue: str, id: str, answer: Cancelled) -> str:
+    def stop_message(self, order: str, queue: str, id: str, answer: Cancelled) -> str:
         """What the control channel says to the job's holder."""
-        return f"cancel {answer.holder} {queue} {id} {answer.fence}"
+        return f"{order} {answer.holder} {queue} {id} {answer.fence}"
 
     def retry_call(self, queue: str, ids: Sequence[str]) -> Call:
         """The call that puts jobs back in line."""

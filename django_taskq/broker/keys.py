@@ -20,7 +20,7 @@ QUEUE_KEYS: dict[str, str] = {
     "dead": "ZSET",  # id by the time it may be trimmed, ms
     "cancelled": "ZSET",  # id by the time it may be trimmed, ms
     "parked": "ZSET",  # "task id", all at score 0: a queue per task name
-    "cancels": "SET",  # ids of running jobs whose cancellation is asked for
+    "cancels": "HASH",  # id of a running job that is to stop -> how: cancel, kill
     "holders": "ZSET",  # holder by the end of its lease, ms; 0: dead, being reclaimed
     "claims": "HASH",  # holder -> its last request that claimed
     "wake": "LIST",  # at most one token: there are ready jobs

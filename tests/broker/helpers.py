@@ -143,7 +143,7 @@ def corrupt(broker: Broker) -> None:
     command("HSET", key("errors"), "debris", FAILURE)
     command("ZREM", key("waiting"), "unparked")
     command("ZADD", key("ready"), 1, "unparked")
-    command("SADD", key("cancels"), "unasked")
+    command("HSET", key("cancels"), "unasked", "cancel")
     command("ZREM", key("holders"), holder_id("seeder"))
     command("DEL", key("wake"))
 

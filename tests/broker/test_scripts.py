@@ -333,7 +333,7 @@ def ways_of_renew(full: Broker, limited: Broker, clock: Any) -> None:
     clock.forward(LEASE - 1)
     (answer,) = limited.renew([QUEUE], [holder_id("seeder")], LEASE).values()
     assert answer.parked
-    assert answer.cancels
+    assert answer.stops
 
 
 def ways_of_trim(full: Broker, limited: Broker, clock: Any) -> None:

@@ -3,8 +3,8 @@
 --
 -- Cancels what is not running, and asks for it where it is: a running job keeps its state until
 -- its code has stopped.
--- ARGV: now, token of the call, retention ms, failure (a JSON line), then per job (at most 100):
---   id, task
+-- ARGV: now, token of the call, retention ms, failure (a JSON line), order (cancel, or kill: its
+--   process may be ended for it), then per job (at most 100): id, task
 -- Reply: a word per job, joined by spaces: a letter (C cancelled, R asked for, E had ended,
 --   U unknown), "/", its fence, "/", its holder ("" if it is not running)
 -- Sending the call again cancels nothing more and answers the same.
@@ -12,9 +12,9 @@
 local now, token = clock(ARGV[1]), ARGV[2]
 local before = redis.call('HGET', answers, token)
 if before then return before end
-local retention, failure = tonumber(ARGV[3]), ARGV[4]
+local retention, failure, order = tonumber(ARGV[3]), ARGV[4], ARGV[5]
 local ids, names = {}, {}
-for i = 5, #ARGV, 2 do
+for i = 6, #ARGV, 2 do
   ids[#ids + 1] = ARGV[i]
   names[#names + 1] = ARGV[i + 1]
 end
@@ -34,7 +34,10 @@ for i, id in ipairs(ids) do
     if rest[2][i] then from = rest[1] end
   end
   if runs[i] then
-    asked[#asked + 1] = id
+    if order == 'kill' or redis.call('HEXISTS', cancels, id) == 0 then -- a kill stays one
+      asked[#asked + 1] = id
+      asked[#asked + 1] = order
+    end
     words[i] = 'R/' .. l.fence .. '/' .. string.sub(l.tail, 1, 22)
   elseif from then
     gone[from] = gone[from] or {}
@@ -54,7 +57,7 @@ for i, id in ipairs(ids) do
     words[i] = (l.ended > 0 and 'E/' or 'U/') .. l.fence .. '/'
   end
 end
-send('SADD', cancels, asked)
+send('HSET', cancels, asked)
 for set, list in pairs(gone) do redis.call('ZREM', set, unpack(list)) end
 send('ZADD', cancelled, places)
 send('HSET', live, records)

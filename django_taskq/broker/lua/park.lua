@@ -15,7 +15,7 @@ local retention = tonumber(ARGV[3])
 local ids = {}
 for i = 4, #ARGV, 4 do ids[#ids + 1] = ARGV[i] end
 local lives = redis.call('HMGET', live, unpack(ids))
-local asked = redis.call('SMISMEMBER', cancels, unpack(ids))
+local asked = redis.call('HMGET', cancels, unpack(ids))
 local letters, moved, waits, names, records, called_off, ends = {}, {}, {}, {}, {}, {}, {}
 for i, id in ipairs(ids) do
   local at = i * 4
@@ -28,7 +28,7 @@ for i, id in ipairs(ids) do
   else
     l.settled = fence
     moved[#moved + 1] = id
-    if asked[i] == 1 then
+    if asked[i] then
       letters[i] = 'C'
       l.ended, l.tail = now, ''
       called_off[#called_off + 1] = id
@@ -52,7 +52,7 @@ send('HSET', live, records)
 send('ZADD', waiting, waits)
 send('ZADD', parked, names)
 send('ZADD', cancelled, ends)
-send('SREM', cancels, called_off)
+send('HDEL', cancels, called_off)
 if #called_off > 0 then redis.call('SPUBLISH', ended, table.concat(called_off, ' ')) end
 if #moved > 0 then remember(calls, answers, token, now, table.concat(letters)) end
 return table.concat(letters)

@@ -72,7 +72,7 @@ local function quarantine(id, homes)
   l.settled = l.fence
   redis.call('HSET', live, id, pack_live(l))
   redis.call('HSET', errors, id, add_error(redis.call('HGET', errors, id), failure))
-  redis.call('SREM', cancels, id)
+  redis.call('HDEL', cancels, id)
   redis.call('ZADD', dead, now + math.max(retention, RESEND_WINDOW), id)
   redis.call('HINCRBY', meta, 'quarantined', 1)
   redis.call('SPUBLISH', ended, id)
@@ -173,7 +173,7 @@ function look.cancels(ids)
   for i, score in ipairs(redis.call('ZMSCORE', running, unpack(ids))) do
     if not score then
       found('unasked', ids[i])
-      if mend then redis.call('SREM', cancels, ids[i]) end
+      if mend then redis.call('HDEL', cancels, ids[i]) end
     end
   end
 end
@@ -204,7 +204,7 @@ local PLACES = {
   { 'dead', 'ZSCAN', dead, 2 }, { 'cancelled', 'ZSCAN', cancelled, 2 },
   { 'jobs', 'HSCAN', jobs, 2 }, { 'live', 'HSCAN', live, 2 }, { 'errors', 'HSCAN', errors, 2 },
   { 'results', 'HSCAN', results, 2 }, { 'parked', 'ZSCAN', parked, 2 },
-  { 'cancels', 'SSCAN', cancels, 1 }, { 'claims', 'HSCAN', claims, 2 }, { 'wake' },
+  { 'cancels', 'HSCAN', cancels, 2 }, { 'claims', 'HSCAN', claims, 2 }, { 'wake' },
 }
 
 local own = place == ''
