@@ -10,8 +10,13 @@
 local now = clock(ARGV[1])
 local keeper, most, grace = ARGV[2], tonumber(ARGV[4]), tonumber(ARGV[5])
 local place = redis.call('HMGET', meta, 'keeper', 'keeper_until')
-if ARGV[3] ~= '1' and place[1] and place[1] ~= keeper and tonumber(place[2]) > now then
-  return { 0, -1, tonumber(place[2]) - now }
+if ARGV[3] ~= '1' and place[1] and place[1] ~= keeper then
+  local free_at = tonumber(place[2])
+  for _, set in ipairs({ scheduled, retrying }) do -- it is late, whatever its time says
+    local head = redis.call('ZRANGE', set, 0, 0, 'WITHSCORES')
+    if head[2] then free_at = math.min(free_at, tonumber(head[2]) + grace) end
+  end
+  if free_at > now then return { 0, -1, free_at - now } end
 end
 
 local moved = 0
