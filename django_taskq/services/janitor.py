@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 from ..broker.broker import HOUSEKEEPING, Broker
 from ..broker.sweep import CHECKS
+from ..clock import monotonic
 from ..service import Service
 from .reaper import Reaper
 
@@ -16,7 +17,8 @@ logger = logging.getLogger("django_taskq.worker")
 
 INTERVAL = 60.0  # seconds
 ROUNDS = 50  # chunks a tick
-SLICE = 20  # chunks of the sweep a tick; the walk goes on from there, whoever takes the next step
+SLICE = 5  # chunks of the sweep a tick, about 2 ms; this thread has other duties
+STEP = 1.0  # seconds from slice to slice of a queue that is larger
 
 
 class Janitor(Service):
@@ -27,23 +29,36 @@ class Janitor(Service):
         self._broker = broker
         self._queues = list(queues)
         self._reaper = reaper
+        self._next_round = 0.0  # monotonic
+        self._walking: list[str] = []  # queues whose walk is not round yet
 
     def tick(self) -> float:
-        for queue in self._queues:
-            for _ in range(ROUNDS):
-                if self._broker.trim(queue) < HOUSEKEEPING:
-                    break
-            self._reaper.lapsed(queue, "")  # stands for every holder that is unknown
-            self._sweep(queue)
-        return INTERVAL * random.uniform(0.8, 1.2)
+        if monotonic() >= self._next_round:
+            self._next_round = monotonic() + INTERVAL * random.uniform(0.8, 1.2)
+            self._walking = list(self._queues)
+            for queue in self._queues:
+                self._trim(queue)
+                self._reaper.lapsed(queue, "")  # stands for every holder that is unknown
+        self._walking = [queue for queue in self._walking if not self._sweep(queue)]
+        rest = max(self._next_round - monotonic(), 0.0)
+        return min(rest, STEP) if self._walking else rest
 
-    def _sweep(self, queue: str) -> None:
+    def _trim(self, queue: str) -> None:
+        for _ in range(ROUNDS):
+            if self._broker.trim(queue) < HOUSEKEEPING:
+                break
+
+    def _sweep(self, queue: str) -> bool:
+        """Takes the walk a slice further; whether it is round."""
         found: Counter[str] = Counter()
+        place = ""
         for _ in range(SLICE):
             chunk = self._broker.sweep(queue)
             found.update({check: len(ids) for check, ids in chunk.found.items()})
-            if not chunk.place:
+            place = chunk.place
+            if not place:
                 break
         for check, count in found.items():
-            if not CHECKS[check].passing and check != "unheld":  # the reaper says so
+            if not CHECKS[check].passing and check != "unheld":  # the reaper speaks of those
                 logger.warning("queue %s: %d %s", queue, count, CHECKS[check])
+        return not place
