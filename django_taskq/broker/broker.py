@@ -373,6 +373,16 @@ class Broker:
             chunk = self.sweep(queue, chunk.place, chunk.cursor, mend=mend)
             yield chunk
 
+    # -- operators -------------------------------------------------------------------------------
+
+    def survey_call(self, queue: str, skip: int, holders: int) -> Call:
+        """The call that reads a queue at one moment; see inspector.py."""
+        return self._call("survey", queue, (self._time(), skip, holders, HOUSEKEEPING))
+
+    def weigh_call(self, queue: str, samples: int) -> Call:
+        """The call that reads how much memory a queue's keys take."""
+        return self._call("weigh", queue, (samples,))
+
 
 def chunks(items: Sequence[Any], size: int) -> Iterable[Sequence[Any]]:
     """The items in runs of at most ``size``."""

@@ -1,37 +1,55 @@
 #!lua flags=allow-oom
--- survey | keys: jobs live errors results ready running scheduled retrying waiting succeeded dead cancelled parked cancels holders claims wake timer meta | edges: none
+-- survey | keys: jobs live errors results ready running scheduled retrying waiting succeeded dead cancelled parked cancels holders claims meta | edges: none
 --
 -- What an operator sees of a queue at one moment, however large it is.
--- ARGV: now
--- Reply: now, then names and numbers in turn (a state's jobs, an entry's count), then "meta" and a
---   list of fields and values, "next" and the ready job that goes next with its envelope
+-- ARGV: now, how many holders to pass over, how many to name (at most 100), how many parked task
+--   names (at most 100)
+-- Reply: now, counts (name and number in turn), the numbers and texts of meta, the ready job that
+--   goes next and its envelope ("" if none), ms since the first scheduled or retrying job was due
+--   (0: none is), holders (each with the end of its lease), parked task names (each with its count)
 
 local now = clock(ARGV[1])
-local reply = { now }
-local function say(name, value)
-  reply[#reply + 1] = name
-  reply[#reply + 1] = value
-end
+local skip, most, names = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
 
+local counts = {}
+local function count(name, command, key)
+  counts[#counts + 1] = name
+  counts[#counts + 1] = redis.call(command, key)
+end
 for name, set in pairs({ ready = ready, running = running, scheduled = scheduled,
   retrying = retrying, waiting = waiting, succeeded = succeeded, dead = dead,
   cancelled = cancelled, parked = parked, holders = holders }) do
-  say(name, redis.call('ZCARD', set))
+  count(name, 'ZCARD', set)
 end
-for name, key in pairs({ jobs = jobs, live = live, errors = errors, results = results, claims = claims }) do
-  say(name, redis.call('HLEN', key))
+for name, key in pairs({ jobs = jobs, live = live, errors = errors, results = results,
+  claims = claims }) do
+  count(name, 'HLEN', key)
 end
-say('cancels', redis.call('SCARD', cancels))
-say('wake', redis.call('LLEN', wake))
-say('timer', redis.call('LLEN', timer))
-say('lapsed', redis.call('ZCOUNT', holders, '-inf', now))
+count('cancels', 'SCARD', cancels)
+counts[#counts + 1] = 'lapsed'
+counts[#counts + 1] = redis.call('ZCOUNT', holders, '-inf', now)
 
+local facts = redis.call('HMGET', meta, 'paused', 'trimmed', 'quarantined', 'renewed')
+for i = 1, #facts do facts[i] = facts[i] or '' end
+
+local first = redis.call('ZRANGE', ready, 0, 0)[1] or ''
+local envelope = first ~= '' and redis.call('HGET', jobs, first) or ''
+
+local late = 0
 for _, set in ipairs({ scheduled, retrying }) do
   local head = redis.call('ZRANGE', set, 0, 0, 'WITHSCORES')
-  if head[2] and tonumber(head[2]) < now then say('overdue', now - tonumber(head[2])) end
+  if head[2] then late = math.max(late, now - tonumber(head[2])) end
 end
-say('meta', redis.call('HMGET', meta, 'paused', 'keeper', 'keeper_until', 'renewed', 'reap_after',
-  'trimmed', 'quarantined'))
-local first = redis.call('ZRANGE', ready, 0, 0)[1]
-if first then say('next', { first, redis.call('HGET', jobs, first) or '' }) end
-return reply
+
+local tasks, cursor = {}, ''
+while #tasks < names * 2 do
+  local found = redis.call('ZRANGE', parked, '(' .. cursor, '+', 'BYLEX', 'LIMIT', 0, 1)
+  if #found == 0 then break end
+  local name = string.match(found[1], '^%S*')
+  cursor = name .. '!' -- the first string behind all of "name id"
+  tasks[#tasks + 1] = name
+  tasks[#tasks + 1] = redis.call('ZLEXCOUNT', parked, '[' .. name, '(' .. cursor)
+end
+
+return { now, counts, facts, first, envelope, late,
+  redis.call('ZRANGE', holders, skip, skip + most - 1, 'WITHSCORES'), tasks }
