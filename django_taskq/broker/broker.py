@@ -379,6 +379,10 @@ class Broker:
         """The call that reads a queue at one moment; see inspector.py."""
         return self._call("survey", queue, (self._time(), skip, holders, HOUSEKEEPING))
 
+    def types_call(self, queue: str) -> Call:
+        """The call that reads what a queue's keys are."""
+        return self._call("types", queue, ())
+
     def weigh_call(self, queue: str, samples: int) -> Call:
         """The call that reads how much memory a queue's keys take."""
         return self._call("weigh", queue, (samples,))

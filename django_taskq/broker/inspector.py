@@ -14,6 +14,7 @@ from ..codec import decode_envelope
 from ..exceptions import MalformedJob
 from ..job import UNFINISHED, State
 from .broker import HOUSEKEEPING, Broker
+from .keys import QUEUE_KEYS
 
 SAMPLES = 20  # members of a key that its weight is judged by
 
@@ -31,7 +32,7 @@ class QueueState(NamedTuple):
     name: str
     now: int
     states: dict[State, int]
-    sizes: dict[str, int]  # members of jobs, live, errors, results, parked, cancels, claims
+    sizes: dict[str, int]  # members of jobs, live, errors, results, parked, claims
     next_job: str  # the ready job that goes next; "" for none
     waits: int  # how long that one has been due
     late: int  # how long the first scheduled or retrying job has been due; 0: none is
@@ -72,6 +73,19 @@ class Inspector:
         while page := self.queue(name, skip).page:
             yield from page
             skip += len(page)
+
+    def wrong_types(self, name: str) -> dict[str, str]:
+        """Keys of a queue that are not what they should be -> what they are.
+
+        With one of them every other read of the queue fails.
+        """
+        reply = self._broker.server.call(self._broker.types_call(name))
+        types = {reply[at].decode(): reply[at + 1].decode() for at in range(0, len(reply), 2)}
+        return {
+            key: kind
+            for key, kind in types.items()
+            if kind not in ("none", QUEUE_KEYS[key].lower())
+        }
 
     def weights(self, name: str) -> dict[str, int]:
         """Bytes per key of a queue, the heaviest first; {} where the server does not tell."""

@@ -60,5 +60,6 @@ class Janitor(Service):
                 break
         for check, count in found.items():
             if not CHECKS[check].passing and check != "unheld":  # the reaper speaks of those
-                logger.warning("queue %s: %d %s", queue, count, CHECKS[check])
+                what, mended = CHECKS[check].what, CHECKS[check].mended
+                logger.warning("queue %s: %s: %d %s", queue, what, count, mended)
         return not place

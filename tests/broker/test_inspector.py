@@ -10,6 +10,7 @@ import redis
 from django_taskq.broker.broker import HOUSEKEEPING, Broker
 from django_taskq.broker.inspector import Holder, Inspector
 from django_taskq.broker.keys import QUEUE_KEYS
+from django_taskq.broker.scripts import load
 from django_taskq.codec import encode_envelope
 from django_taskq.job import Envelope, State
 from tests.broker.helpers import (
@@ -155,3 +156,15 @@ def test_a_server_that_does_not_tell_weights_is_no_error(
     monkeypatch.setattr(broker.server, "call", refuse)
 
     assert inspector.weights(QUEUE) == {}
+
+
+def test_a_key_of_another_type_is_named(broker: Broker, inspector: Inspector) -> None:
+    seed_all(broker)
+    broker.server.command("DEL", broker.key(QUEUE, "errors"))
+    broker.server.command("SADD", broker.key(QUEUE, "errors"), "a")
+
+    assert inspector.wrong_types(QUEUE) == {"errors": "set"}
+
+
+def test_every_key_s_type_is_looked_at() -> None:
+    assert {*load("types").keys} == {name for name, kind in QUEUE_KEYS.items() if kind != "CHANNEL"}

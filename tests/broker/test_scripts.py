@@ -392,6 +392,11 @@ def ways_of_survey(full: Broker, limited: Broker, clock: Any) -> None:
     assert Inspector(limited).queue(QUEUE).late > 0
 
 
+def ways_of_types(full: Broker, limited: Broker, clock: Any) -> None:
+    seed_all(full)
+    assert Inspector(limited).wrong_types(QUEUE) == {}
+
+
 def ways_of_weigh(full: Broker, limited: Broker, clock: Any) -> None:
     seed_all(full)
     assert Inspector(limited).weights(QUEUE)["jobs"] > 0

@@ -7,7 +7,7 @@ import logging
 import pytest
 
 from django_taskq.broker.broker import Broker
-from django_taskq.broker.sweep import CHUNK
+from django_taskq.broker.sweep import CHECKS, CHUNK
 from django_taskq.services import janitor as module
 from django_taskq.services.janitor import INTERVAL, SLICE, STEP, Janitor
 from django_taskq.services.reaper import Reaper
@@ -41,9 +41,9 @@ def test_what_was_left_behind_is_mended_and_said(
 
     assert states(broker)["dead"] == ["hollow"]
     assert "lost" in ready(broker)
-    said = {record.getMessage().partition(": ")[2][:20] for record in caplog.records}
-    assert "1 in no state, and n" in said
-    assert not any("nobody knows the process" in text for text in caplog.messages)
+    lost = [text for text in caplog.messages if "in no state that have not ended" in text]
+    assert lost == [f"queue {QUEUE}: {CHECKS['lost'].what}: 1 {CHECKS['lost'].mended}"]
+    assert not any(CHECKS["unheld"].what in text for text in caplog.messages)
 
 
 def test_a_sound_queue_is_not_spoken_of(

@@ -1,5 +1,5 @@
 #!lua flags=allow-oom
--- survey | keys: jobs live errors results ready running scheduled retrying waiting succeeded dead cancelled parked cancels holders claims meta | edges: none
+-- survey | keys: jobs live errors results ready running scheduled retrying waiting succeeded dead cancelled parked holders claims meta | edges: none
 --
 -- What an operator sees of a queue at one moment, however large it is.
 -- ARGV: now, how many holders to pass over, how many to name (at most 100), how many parked task
@@ -25,7 +25,6 @@ for name, key in pairs({ jobs = jobs, live = live, errors = errors, results = re
   claims = claims }) do
   count(name, 'HLEN', key)
 end
-count('cancels', 'SCARD', cancels)
 counts[#counts + 1] = 'lapsed'
 counts[#counts + 1] = redis.call('ZCOUNT', holders, '-inf', now)
 
