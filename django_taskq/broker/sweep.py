@@ -56,6 +56,12 @@ CHECKS: dict[str, Check] = {
         ),
         Check("remains", "ended jobs in no state", "deleted"),
         Check("debris", "records, errors or values of no job", "deleted"),
+        Check(
+            "nameless",
+            "parked jobs that no worker would find",
+            "put under their task's name again",
+            grave=True,
+        ),
         Check("unparked", "parked names of jobs that do not wait", "deleted"),
         Check("unasked", "requests to stop what does not run", "dropped"),
         Check("claimless", "last claims of processes that are gone", "deleted"),

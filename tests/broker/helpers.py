@@ -134,7 +134,13 @@ def without_envelope(broker: Broker, *ids: str) -> None:
 def corrupt(broker: Broker) -> None:
     """A queue with one of everything that the sweep looks for; ids are named after the check."""
     command, key = broker.server.command, partial(broker.key, QUEUE)
-    seed(broker, running="unheld", succeeded="remains", waiting="unparked", ready="hollow double")
+    seed(
+        broker,
+        running="unheld",
+        succeeded="remains",
+        waiting="unparked nameless",
+        ready="hollow double",
+    )
     put(broker, ["lost"])
     command("ZREM", key("ready"), "lost")
     command("ZREM", key("succeeded"), "remains")
@@ -143,6 +149,7 @@ def corrupt(broker: Broker) -> None:
     command("HSET", key("errors"), "debris", FAILURE)
     command("ZREM", key("waiting"), "unparked")
     command("ZADD", key("ready"), 1, "unparked")
+    command("ZREM", key("parked"), f"{TASK} nameless")
     command("SADD", key("cancels"), "unasked")
     command("ZREM", key("holders"), holder_id("seeder"))
     command("DEL", key("wake"))

@@ -15,7 +15,7 @@ from django_taskq import broker as broker_package
 from django_taskq.broker.broker import Broker
 from django_taskq.broker.keys import QUEUE_KEYS
 from django_taskq.broker.sweep import CHECKS, CHUNK, HOLLOW, Swept
-from django_taskq.job import FRESH, State
+from django_taskq.job import FRESH, LIVE, State
 from tests.broker.helpers import (
     DAY,
     FAILURE,
@@ -324,6 +324,29 @@ def test_a_parked_name_of_a_job_that_left_is_deleted(broker: Broker) -> None:
     assert sorted(walk(broker)["unparked"]) == ["nonsense", f"{TASK} gone", f"{TASK} with space"]
 
     assert dump(broker)["parked"][::2] == [f"{TASK} a".encode(), f"{TASK} b".encode()]
+
+
+def test_a_parked_job_that_lost_its_name_is_found_again(broker: Broker, clock: Any) -> None:
+    seed(broker, waiting="a b")
+    before = dump(broker)
+    by_hand(broker)("DEL", "parked")
+
+    assert sorted(walk(broker)["nameless"]) == ["a", "b"]
+
+    assert dump(broker)["parked"] == before["parked"]
+    clock.forward(DAY)
+    assert broker.release(QUEUE, TASK) == 2
+
+
+@pytest.mark.parametrize(
+    "tail", [b"", b" " * 22, b" " * 22 + b"for a parent", b"-" * 22 + b"a.b c"]
+)
+def test_what_waits_for_something_else_has_no_name(broker: Broker, tail: bytes) -> None:
+    seed(broker, waiting="a")
+    by_hand(broker)("DEL", "parked")
+    by_hand(broker)("HSET", "live", "a", FRESH.encode()[: LIVE.size] + tail)
+
+    assert walk(broker) == {}
 
 
 def test_a_request_to_stop_what_does_not_run_is_dropped(broker: Broker) -> None:

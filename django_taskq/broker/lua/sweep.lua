@@ -132,6 +132,19 @@ function look.running(ids)
   end
 end
 
+-- A parked job is found by its task's name, which park noted in its record.
+function look.waiting(ids)
+  look_at_state('waiting', ids)
+  local still = redis.call('ZMSCORE', waiting, unpack(ids))
+  for i, raw in ipairs(redis.call('HMGET', live, unpack(ids))) do
+    local task = raw and string.match(read_live(raw).tail, '^' .. string.rep(' ', 22) .. '(%S+%.%S+) ')
+    if still[i] and task and not redis.call('ZSCORE', parked, task .. ' ' .. ids[i]) then
+      found('nameless', ids[i])
+      if mend then redis.call('ZADD', parked, 0, task .. ' ' .. ids[i]) end
+    end
+  end
+end
+
 function look.jobs(ids)
   local homes = homes_of(ids)
   for i, id in ipairs(ids) do
