@@ -16,9 +16,10 @@ from .broker.broker import Broker
 from .broker.inspector import Inspector, QueueState
 from .broker.keys import QUEUE_KEYS
 from .broker.sweep import CHECKS, Check
-from .exceptions import BrokerUnavailable
-from .job import State
-from .services.reaper import vanished
+from .clock import now_ms
+from .codec import encode_failure
+from .exceptions import BrokerUnavailable, WorkerCrashed
+from .job import Failure, State
 
 EXAMPLES = 5  # ids in a finding
 PATIENCE = 60_000  # ms that workers have to do by themselves what they should
@@ -278,6 +279,12 @@ PARTS: list[Callable[[Doctor, QueueState], Iterator[Finding]]] = [
     heavy_keys,
     left_behind,
 ]
+
+
+def vanished(holder: str, cause: str) -> bytes:
+    """The failure of a job that is given up because what ran it went away again and again."""
+    name = f"{WorkerCrashed.__module__}.{WorkerCrashed.__qualname__}"
+    return encode_failure(Failure(c=name, m=cause, w=holder, f=now_ms()))
 
 
 def duration(ms: int) -> str:

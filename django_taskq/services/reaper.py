@@ -41,8 +41,14 @@ class Reaper(Service):
     def tick(self) -> float:
         while self._waiting:
             queue, holder, died, started, cause = self._waiting[0]
+            failure = Failure(
+                c=f"{WorkerCrashed.__module__}.{WorkerCrashed.__qualname__}",
+                m=cause,
+                w=holder,
+                f=now_ms(),
+            )
             taken, hopeless = self._broker.reclaim(
-                queue, holder, vanished(holder, cause), died=died, started=started
+                queue, holder, encode_failure(failure), died=died, started=started
             )
             del self._waiting[0]
             if taken:
@@ -52,9 +58,3 @@ class Reaper(Service):
             for id in hopeless:
                 logger.error("job %s is dead: %s, again and again", id, cause, extra={"job_id": id})
         return FOREVER
-
-
-def vanished(holder: str, cause: str) -> bytes:
-    """The failure of a job that is given up because what ran it went away again and again."""
-    name = f"{WorkerCrashed.__module__}.{WorkerCrashed.__qualname__}"
-    return encode_failure(Failure(c=name, m=cause, w=holder, f=now_ms()))

@@ -141,6 +141,7 @@ def corrupt(broker: Broker) -> None:
         waiting="unparked nameless",
         ready="hollow double",
     )
+    command("ZREM", key("parked"), f"{TASK} nameless")
     put(broker, ["lost"])
     command("ZREM", key("ready"), "lost")
     command("ZREM", key("succeeded"), "remains")
@@ -149,7 +150,6 @@ def corrupt(broker: Broker) -> None:
     command("HSET", key("errors"), "debris", FAILURE)
     command("ZREM", key("waiting"), "unparked")
     command("ZADD", key("ready"), 1, "unparked")
-    command("ZREM", key("parked"), f"{TASK} nameless")
     command("SADD", key("cancels"), "unasked")
     command("ZREM", key("holders"), holder_id("seeder"))
     command("DEL", key("wake"))
