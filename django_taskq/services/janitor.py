@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import random
-from collections import Counter
 from collections.abc import Sequence
 
 from ..broker.broker import HOUSEKEEPING, Broker
@@ -17,8 +16,7 @@ logger = logging.getLogger("django_taskq.worker")
 
 INTERVAL = 60.0  # seconds
 ROUNDS = 50  # chunks a tick
-SLICE = 5  # chunks of the sweep a tick, about 2 ms; this thread has other duties
-STEP = 1.0  # seconds from slice to slice of a queue that is larger
+STEP = 0.25  # seconds from chunk to chunk of a large queue; sweep.lua refuses below 0.2
 
 
 class Janitor(Service):
@@ -49,17 +47,10 @@ class Janitor(Service):
                 break
 
     def _sweep(self, queue: str) -> bool:
-        """Takes the walk a slice further; whether it is round."""
-        found: Counter[str] = Counter()
-        place = ""
-        for _ in range(SLICE):
-            chunk = self._broker.sweep(queue)
-            found.update({check: len(ids) for check, ids in chunk.found.items()})
-            place = chunk.place
-            if not place:
-                break
-        for check, count in found.items():
-            if not CHECKS[check].passing and check != "unheld":  # the reaper speaks of those
-                what, mended = CHECKS[check].what, CHECKS[check].mended
-                logger.warning("queue %s: %s: %d %s", queue, what, count, mended)
-        return not place
+        """Takes the queue's walk a step further; whether nothing more is to be done now."""
+        chunk = self._broker.sweep(queue)
+        for name, ids in chunk.found.items():
+            if not CHECKS[name].passing and name != "unheld":  # the reaper speaks of those
+                what, mended = CHECKS[name].what, CHECKS[name].mended
+                logger.warning("queue %s: %s: %d %s", queue, what, len(ids), mended)
+        return not chunk.place
