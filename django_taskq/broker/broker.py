@@ -366,7 +366,8 @@ class Broker:
     def sweep(self, queue: str, place: str = "", cursor: str = "0", *, mend: bool = True) -> Swept:
         """Looks through one chunk of the queue for what was left behind, and mends it.
 
-        Without a ``place`` it goes on where the queue's own walk stands, which all workers share.
+        Without a ``place`` it goes on where the queue's own walk stands, which all workers share
+        and none hurries: a chunk each 200 ms, and a rest of 50 s at its end.
         What is ``unheld`` is for ``reclaim(queue, "", …)``.
         """
         args: list[Arg] = [
@@ -386,6 +387,20 @@ class Broker:
         while chunk.place:
             chunk = self.sweep(queue, chunk.place, chunk.cursor, mend=mend)
             yield chunk
+
+    # -- operators -------------------------------------------------------------------------------
+
+    def survey_call(self, queue: str, skip: int, holders: int) -> Call:
+        """The call that reads a queue at one moment; see inspector.py."""
+        return self._call("survey", queue, (self._time(), skip, holders, HOUSEKEEPING))
+
+    def types_call(self, queue: str) -> Call:
+        """The call that reads what a queue's keys are."""
+        return self._call("types", queue, ())
+
+    def weigh_call(self, queue: str, samples: int) -> Call:
+        """The call that reads how much memory a queue's keys take."""
+        return self._call("weigh", queue, (samples,))
 
 
 def chunks(items: Sequence[Any], size: int) -> Iterable[Sequence[Any]]:
