@@ -378,6 +378,10 @@ class Broker:
             hopeless += lost.decode().split()
         return taken, hopeless
 
+    def rights(self, queue: str, commands: Sequence[str]) -> list[int]:
+        """The places of those commands that the server does not let its user send."""
+        return [int(at) for at in self.server.call(self._call("rights", queue, commands))]
+
     def trim(self, queue: str) -> int:
         """Deletes ended jobs over their age or count, up to HOUSEKEEPING; how many."""
         keep = self.limits

@@ -96,6 +96,11 @@ class ClusterServer(Server):
             raise redis.exceptions.ClusterDownError(f"no node serves the slot of {key}")
         return place
 
+    def all_places(self) -> list[Place]:
+        if not self.slots.masters:
+            self._ask_for_slots()
+        return list(self.slots.masters)
+
     def known_place(self, key: str = "") -> Place | None:
         if key:
             return self.slots.owner(slot_of(key))

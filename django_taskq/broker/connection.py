@@ -81,6 +81,10 @@ class Server:
             place = self._place = self._find()
         return place
 
+    def all_places(self) -> list[Place]:
+        """Every master that keeps jobs; may ask the network. Raises ConnectionError."""
+        return [self.place()]
+
     def known_place(self, key: str = "") -> Place | None:
         """As ``place()``, without asking anybody."""
         return self._place
