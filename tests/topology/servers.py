@@ -278,12 +278,15 @@ class ReplicaSet(Group):
 
     def start(self) -> ReplicaSet:
         """Returns when the replicas are in step and the Sentinels know each other."""
-        for node in self.nodes:
+        for node in self.data:
             node.start(wait=False)
-        for node in self.nodes:
+        for node in self.data:
             node.wait_up()
-        self.wait_synced()
+        self.wait_synced(self.data[0])
+        for sentinel in self.sentinels:  # not before: they look for replicas every 10 s
+            sentinel.start(wait=False)
         for sentinel in self.sentinels:
+            sentinel.wait_up()
             until(lambda s=sentinel: self._knows_all(s), message=f"{sentinel} knows the others")
         return self
 
@@ -308,11 +311,11 @@ class ReplicaSet(Group):
         master = self.master
         return [node for node in self.data if node is not master and node.is_running]
 
-    def wait_synced(self) -> None:
+    def wait_synced(self, master: Node | None = None) -> None:
         """Returns when every running replica has the master's data and follows it."""
 
         def synced() -> bool:
-            info = self.master.info("replication")
+            info = (master or self.master).info("replication")
             online = [
                 each
                 for name, each in info.items()
