@@ -81,7 +81,12 @@ class Child:
         self._loop = asyncio.new_event_loop()
         limits = broker.limits
         runner = Runner(
-            plan.alias, holder, sender, limits.dead_retention, result_limit=plan.max_payload
+            plan.alias,
+            holder,
+            sender,
+            limits.dead_retention,
+            result_limit=plan.max_payload,
+            seals=broker.seals,
         )
         self.pool = Pool(runner, table, self._loop, self._busy, self._is_over)
         self.consumer = Consumer(

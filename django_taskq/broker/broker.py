@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from ..codec import Seals
 from ..job import Outcome
 from .calls import Arg, Call
 from .connection import Server
@@ -39,6 +40,10 @@ class Draft(NamedTuple):
     priority: int = 0
     due: int = 0
     expires_in: int = 0
+
+    def __repr__(self) -> str:
+        """Without what the job carries."""
+        return f"Draft({self.id!r}, {len(self.envelope)} bytes, priority={self.priority})"
 
 
 class Exchange(NamedTuple):
@@ -85,8 +90,11 @@ DEFAULT_LIMITS = Limits()
 class Broker:
     """Owner of the keys and scripts of one prefix on one server. Safe to share between threads.
 
-    ``now``: tests hand in a clock (ms); otherwise every script asks Redis.
+    ``now``: tests hand in a clock (ms); otherwise every script asks Redis. ``seals``: how what is
+    kept under this prefix is signed and encrypted, for who makes and reads it; None: not at all.
     """
+
+    seals: Seals | None = None
 
     def __init__(
         self,
@@ -94,8 +102,10 @@ class Broker:
         prefix: str = "taskq",
         limits: Limits = DEFAULT_LIMITS,
         now: Callable[[], int] | None = None,
+        seals: Seals | None = None,
     ) -> None:
         self.server = server
+        self.seals = seals
         self.prefix = prefix
         self.limits = limits
         self._now = now

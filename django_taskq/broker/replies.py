@@ -49,6 +49,10 @@ class Stored(NamedTuple):
     errors: bytes
     value: bytes
 
+    def __repr__(self) -> str:
+        """Without what the job carries and what became of it."""
+        return f"Stored({self.state}, due={self.due}, {self.live!r})"
+
 
 class Cancelled(NamedTuple):
     """``verdict``: C cancelled, R asked for while it runs, E had ended, U unknown."""

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from ..broker.broker import Broker
 from ..clock import now_ms
-from ..codec import encode_failure
+from ..codec import OPEN
 from ..exceptions import WorkerCrashed
 from ..job import Failure
 from ..service import FOREVER, Service
@@ -47,9 +47,8 @@ class Reaper(Service):
                 w=holder,
                 f=now_ms(),
             )
-            taken, hopeless = self._broker.reclaim(
-                queue, holder, encode_failure(failure), died=died, started=started
-            )
+            line = (self._broker.seals or OPEN).seal_notice(queue, failure)
+            taken, hopeless = self._broker.reclaim(queue, holder, line, died=died, started=started)
             del self._waiting[0]
             if taken:
                 logger.warning(
