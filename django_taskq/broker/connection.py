@@ -23,16 +23,8 @@ from ..exceptions import BrokerFull, BrokerUnavailable
 from . import calls as wire
 from . import embedded
 from .calls import Arg, Call
+from .secrecy import address_of, scrub, secrets_of
 from .trips import Delivery, Row, Sent
-
-
-def address_of(url: str) -> str:
-    """The URL without its password, for messages."""
-    head, at, rest = url.rpartition("@")
-    if not at:
-        return url
-    scheme, _, _ = head.partition("://")
-    return f"{scheme}://{rest}"
 
 
 def pool_options(connect_timeout: float, socket_timeout: float) -> dict[str, Any]:
@@ -216,6 +208,7 @@ class Server:
 
     def unavailable(self, error: BaseException, *, maybe_sent: bool) -> BrokerUnavailable:
         """The error to raise when the server cannot be reached."""
+        scrub(error, secrets_of(self.url))
         return BrokerUnavailable(
             f"{self.address} cannot be reached: {describe(error)}",
             address=self.address,
@@ -224,6 +217,7 @@ class Server:
 
     def refuse(self, error: redis.ResponseError) -> NoReturn:
         """Raises what an error reply means to the caller."""
+        scrub(error, secrets_of(self.url))
         text = str(error)
         if isinstance(error, redis.exceptions.OutOfMemoryError) or text.startswith("OOM"):
             raise BrokerFull(
