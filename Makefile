@@ -15,10 +15,10 @@ PYTHON ?= $(shell for name in python3 python3.14 python3.13 python3.12 python3.1
 PYTEST_ARGS ?= -n 2
 
 .DEFAULT_GOAL := help
-.PHONY: help venv install test lint format demo smoke bench docs clean
+.PHONY: help venv install test test-redis lint format demo smoke bench docs clean
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 venv: $(BIN)/python ## Make the virtual environment in .venv
 
@@ -43,6 +43,9 @@ $(STAMP): $(BIN)/python pyproject.toml
 
 test: install ## Run the whole test suite (PYTEST_ARGS="-k name" for less)
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+test-redis: install ## Run what talks to a server on the redis-server of the PATH
+	$(BIN)/python -m tests.on_redis $(PYTEST_ARGS) tests/broker tests/engine tests/processes
 
 lint: install ## Check style, types and formatting
 	$(BIN)/ruff check .

@@ -156,11 +156,19 @@ class RedisBackend(TaskqBackend):
 
     def cancel(self, result: TaskResult) -> bool:
         """See TaskResult.cancel."""
-        return self._client.cancel(result)
+        return self._client.stop(result, "cancel")
 
     async def acancel(self, result: TaskResult) -> bool:
         """See TaskResult.acancel."""
-        return await self._client.acancel(result)
+        return await self._client.astop(result, "cancel")
+
+    def kill(self, result: TaskResult) -> bool:
+        """See TaskResult.kill."""
+        return self._client.stop(result, "kill")
+
+    async def akill(self, result: TaskResult) -> bool:
+        """See TaskResult.akill."""
+        return await self._client.astop(result, "kill")
 
     def retry(self, result: TaskResult) -> bool:
         """See TaskResult.retry."""
@@ -301,6 +309,8 @@ class LocalBackend(TaskqBackend):
     async def acancel(self, result: TaskResult) -> bool:
         """As ``cancel()``."""
         return self.cancel(result)
+
+    kill, akill = cancel, acancel  # there is no process to end
 
     def retry(self, result: TaskResult) -> bool:
         """There is nobody to run it again."""

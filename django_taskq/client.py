@@ -179,18 +179,16 @@ class Client:
 
     # -- steer -----------------------------------------------------------------------------------
 
-    def cancel(self, result: TaskResult) -> bool:
-        """See TaskResult.cancel."""
-        queue, jobs, failure, keep = self._cancellation(result)
-        return self.broker.cancel(queue, jobs, failure, keep)[0].verdict in "CR"
+    def stop(self, result: TaskResult, order: str) -> bool:
+        """See TaskResult.cancel and TaskResult.kill; ``order`` is the one or the other."""
+        return self.broker.cancel(*self._cancellation(result), order)[0].verdict in "CR"
 
-    async def acancel(self, result: TaskResult) -> bool:
-        """As ``cancel()``."""
-        queue, jobs, failure, keep = self._cancellation(result)
-        reply = await self._async.call(self.broker.cancel_call(queue, jobs, failure, keep))
-        answer = cancelled_jobs(reply)[0]
+    async def astop(self, result: TaskResult, order: str) -> bool:
+        """As ``stop()``."""
+        asked = self._cancellation(result)
+        answer = cancelled_jobs(await self._async.call(self.broker.cancel_call(*asked, order)))[0]
         if answer.verdict == "R":
-            message = self.broker.cancel_message(queue, result.id, answer)
+            message = self.broker.stop_message(order, asked[0], result.id, answer)
             await self._async.command("PUBLISH", self.broker.control, message)
         return answer.verdict in "CR"
 

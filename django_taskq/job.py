@@ -73,6 +73,19 @@ TRANSITIONS: dict[str, frozenset[tuple[str, str]]] = {
     "trim": frozenset({("succeeded", "gone"), ("dead", "gone"), ("cancelled", "gone")}),
     "park": frozenset({("running", "waiting"), ("running", "cancelled")}),
     "release": frozenset({("waiting", "ready")}),
+    "sweep": frozenset(  # mends what no script leaves behind
+        {
+            ("new", "ready"),
+            ("new", "running"),
+            ("ready", "dead"),
+            ("running", "dead"),
+            ("scheduled", "dead"),
+            ("retrying", "dead"),
+            ("waiting", "dead"),
+            ("succeeded", "gone"),
+            ("cancelled", "gone"),
+        }
+    ),
 }
 
 _WORD = bytes.maketrans(b"+/", b"0z")  # an id is one word when it is double-clicked

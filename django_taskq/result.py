@@ -106,6 +106,17 @@ class TaskResult(compat.TaskResult):  # type: ignore[misc]
         """As ``cancel()``."""
         return await self.task.get_backend().acancel(self)  # type: ignore[no-any-return]
 
+    def kill(self) -> bool:
+        """As ``cancel()``, and ends the job's process if its code does not stop by itself.
+
+        What runs beside it in that process is run again, unless its task has ``isolate=True``.
+        """
+        return self.task.get_backend().kill(self)  # type: ignore[no-any-return]
+
+    async def akill(self) -> bool:
+        """As ``kill()``."""
+        return await self.task.get_backend().akill(self)  # type: ignore[no-any-return]
+
     def retry(self) -> bool:
         """Puts an ended job, or one that backs off, in line again; whether it could be."""
         return self.task.get_backend().retry(self)  # type: ignore[no-any-return]

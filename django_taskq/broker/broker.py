@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from ..codec import Seals
-from ..job import Outcome
+from ..job import Outcome, new_id
 from .calls import Arg, Call
 from .connection import Server
 from .keys import QUEUE_KEYS, global_key, queue_key
@@ -23,12 +23,15 @@ from .replies import (
     stored_jobs,
 )
 from .scripts import Script, load
+from .sweep import CHUNK as SWEEP
+from .sweep import FIRST, HOLLOW, Swept, swept
 from .trips import Sent
 
 CHUNK = 500  # jobs per call of the hot scripts
 HOUSEKEEPING = 100  # jobs per call of all others
 CRASH_LIMIT = 3  # times a job may take its child down while alone in it
 LOST_LIMIT = 20  # times its whole worker may vanish
+LAST_NUMBER = b"#"  # the field of ``queues`` with the number given last; no queue has that name
 KEEPER_GRACE = 2000  # ms after which a timekeeper that is late is replaced
 
 
@@ -165,7 +168,8 @@ class Broker:
         """Every queue that ever took a job."""
         flat = self.server.command("HGETALL", global_key(self.prefix, "queues"))
         for at in range(0, len(flat), 2):
-            self._numbers[flat[at].decode()] = int(flat[at + 1])
+            if flat[at] != LAST_NUMBER:
+                self._numbers[flat[at].decode()] = int(flat[at + 1])
         return sorted(self._numbers)
 
     # -- producers -------------------------------------------------------------------------------
@@ -206,37 +210,51 @@ class Broker:
         ]
 
     def cancel_call(
-        self, queue: str, jobs: Sequence[tuple[str, str]], failure: bytes, retention: int
+        self,
+        queue: str,
+        jobs: Sequence[tuple[str, str]],
+        failure: bytes,
+        retention: int,
+        order: str = "cancel",
     ) -> Call:
-        """The call that cancels (id, task) pairs; ``failure`` is what their errors will say."""
-        args: list[Arg] = [self._time(), retention, failure]
+        """The call that cancels (id, task) pairs; ``failure`` is what their errors will say.
+
+        ``order``: "kill" if a process may be ended for a job that does not stop by itself.
+        """
+        args: list[Arg] = [self._time(), new_id(), retention, failure, order]
         for job in jobs:
             args += job
         return self._call("cancel", queue, args)
 
     def cancel(
-        self, queue: str, jobs: Sequence[tuple[str, str]], failure: bytes, retention: int
+        self,
+        queue: str,
+        jobs: Sequence[tuple[str, str]],
+        failure: bytes,
+        retention: int,
+        order: str = "cancel",
     ) -> list[Cancelled]:
         """Cancels what is not running and asks for it where it is, telling the holder at once."""
         answers = [
             answer
             for chunk in chunks(jobs, HOUSEKEEPING)
             for answer in cancelled_jobs(
-                self.server.call(self.cancel_call(queue, chunk, failure, retention))
+                self.server.call(self.cancel_call(queue, chunk, failure, retention, order))
             )
         ]
         for (id, _), answer in zip(jobs, answers, strict=True):
             if answer.verdict == "R":
-                self.server.command("PUBLISH", self.control, self.cancel_message(queue, id, answer))
+                message = self.stop_message(order, queue, id, answer)
+                self.server.command("PUBLISH", self.control, message)
         return answers
 
-    def cancel_message(self, queue: str, id: str, answer: Cancelled) -> str:
+    def stop_message(self, order: str, queue: str, id: str, answer: Cancelled) -> str:
         """What the control channel says to the job's holder."""
-        return f"cancel {answer.holder} {queue} {id} {answer.fence}"
+        return f"{order} {answer.holder} {queue} {id} {answer.fence}"
 
     def retry_call(self, queue: str, ids: Sequence[str]) -> Call:
         """The call that puts jobs back in line."""
-        return self._call("retry", queue, [self._time(), *ids])
+        return self._call("retry", queue, [self._time(), new_id(), *ids])
 
     def retry(self, queue: str, ids: Sequence[str]) -> str:
         """Puts ended or backing-off jobs back in line; a letter each: O, E not ended, U unknown."""
@@ -284,15 +302,17 @@ class Broker:
         )
 
     def _park_call(self, queue: str, outcomes: Sequence[Outcome]) -> Call:
-        args: list[Arg] = [self._time(), self.limits.dead_retention]
+        args: list[Arg] = [self._time(), new_id(), self.limits.dead_retention]
         for outcome in outcomes:
             args += (outcome.grant.id, outcome.grant.live.fence, outcome.task, outcome.blob)
         return self._call("park", queue, args)
 
     def release(self, queue: str, task: str) -> int:
         """Lets the parked jobs of a task back in line whose wait is over; how many."""
-        args = (self._time(), task, HOUSEKEEPING)
-        return int(self.server.call(self._call("release", queue, args)))
+        return int(self.server.call(self._release_call(queue, task)))
+
+    def _release_call(self, queue: str, task: str) -> Call:
+        return self._call("release", queue, (self._time(), new_id(), task, HOUSEKEEPING))
 
     # -- supervisors -----------------------------------------------------------------------------
 
@@ -351,6 +371,30 @@ class Broker:
         keep = self.limits
         args = (self._time(), HOUSEKEEPING, keep.succeeded, keep.dead, keep.cancelled)
         return int(self.server.call(self._call("trim", queue, args)))
+
+    def sweep(self, queue: str, place: str = "", cursor: str = "0", *, mend: bool = True) -> Swept:
+        """Looks through one chunk of the queue for what was left behind, and mends it.
+
+        Without a ``place`` it goes on where the queue's own walk stands, which all workers share.
+        What is ``unheld`` is for ``reclaim(queue, "", …)``.
+        """
+        args: list[Arg] = [
+            self._time(),
+            place,
+            cursor,
+            SWEEP,
+            int(mend),
+            self.limits.dead_retention,
+            HOLLOW,
+        ]
+        return swept(self.server.call(self._call("sweep", queue, args)))
+
+    def walk(self, queue: str, *, mend: bool) -> Iterator[Swept]:
+        """Sweeps the whole queue, chunk by chunk."""
+        chunk = Swept(FIRST, "0", 0, {})
+        while chunk.place:
+            chunk = self.sweep(queue, chunk.place, chunk.cursor, mend=mend)
+            yield chunk
 
 
 def chunks(items: Sequence[Any], size: int) -> Iterable[Sequence[Any]]:

@@ -20,17 +20,20 @@ QUEUE_KEYS: dict[str, str] = {
     "dead": "ZSET",  # id by the time it may be trimmed, ms
     "cancelled": "ZSET",  # id by the time it may be trimmed, ms
     "parked": "ZSET",  # "task id", all at score 0: a queue per task name
-    "cancels": "SET",  # ids of running jobs whose cancellation is asked for
+    "cancels": "HASH",  # id of a running job that is to stop -> how: cancel, kill
     "holders": "ZSET",  # holder by the end of its lease, ms; 0: dead, being reclaimed
     "claims": "HASH",  # holder -> its last request that claimed
     "wake": "LIST",  # at most one token: there are ready jobs
     "timer": "LIST",  # at most one token: something is due earlier than before
-    "meta": "HASH",  # seq, front, keeper, keeper_until, renewed, reap_after, trimmed, quarantined
+    "calls": "ZSET",  # token of an operator's call by its time, ms; for RESEND_WINDOW
+    "answers": "HASH",  # token -> what that call answered
+    "meta": "HASH",  # seq, front, keeper, keeper_until, renewed, reap_after, sweep, and what was
+    # trimmed, quarantined, swept_CHECK (see sweep.py)
     "ended": "CHANNEL",  # ids that ended, joined by spaces (sharded publish)
 }
 
 GLOBAL_KEYS: dict[str, str] = {
-    "queues": "HASH",  # queue -> its short number, the part of a job id behind the dot
+    "queues": "HASH",  # queue -> its short number, the part of a job id behind the dot; # -> last
     "control": "CHANNEL",  # "cancel holder id fence": what a worker should know at once
 }
 

@@ -18,6 +18,15 @@ class Exchanged(NamedTuple):
     grants: list[Grant]
 
 
+class Stop(NamedTuple):
+    """A running job that is to stop. ``order``: "cancel", or "kill" if need be by its process."""
+
+    holder: str
+    id: str
+    fence: int
+    order: str = "cancel"
+
+
 class Renewed(NamedTuple):
     """What a supervisor learns from renewing; times in ms from now, -1 for never."""
 
@@ -28,7 +37,7 @@ class Renewed(NamedTuple):
     next_end: int  # of anybody's lease
     lapsed: list[str]
     parked: list[str]
-    cancels: list[tuple[str, str, int]]  # holder, id, fence
+    stops: list[Stop]  # what is to stop here
 
 
 class Promoted(NamedTuple):
@@ -82,9 +91,10 @@ def stored_jobs(reply: list[Any]) -> list[Stored]:
     ]
 
 
-def cancelled_jobs(reply: list[Any]) -> list[Cancelled]:
-    """The reply of ``cancel``."""
-    return [Cancelled(verdict.decode(), holder.decode(), fence) for verdict, holder, fence in reply]
+def cancelled_jobs(reply: bytes) -> list[Cancelled]:
+    """The reply of ``cancel``: a word ``verdict/fence/holder`` per job."""
+    words = [word.split("/") for word in reply.decode().split(" ")]
+    return [Cancelled(verdict, holder, int(fence)) for verdict, fence, holder in words]
 
 
 def exchanged(queue: str, reply: list[Any]) -> Exchanged:
@@ -99,7 +109,7 @@ def exchanged(queue: str, reply: list[Any]) -> Exchanged:
 
 
 def renewed(holders: Sequence[str], reply: list[Any]) -> Renewed:
-    now, marks, memory, next_due, next_end, lapsed, parked, *cancels = reply
+    now, marks, memory, next_due, next_end, lapsed, parked, *stops = reply
     return Renewed(
         now=now,
         holders=dict(zip(holders, marks.decode(), strict=True)),
@@ -108,8 +118,8 @@ def renewed(holders: Sequence[str], reply: list[Any]) -> Renewed:
         next_end=next_end,
         lapsed=lapsed.decode().split(),
         parked=parked.decode().split(),
-        cancels=[
-            (cancels[at].decode(), cancels[at + 1].decode(), cancels[at + 2])
-            for at in range(0, len(cancels), 3)
+        stops=[
+            Stop(stops[at].decode(), stops[at + 1].decode(), stops[at + 2], stops[at + 3].decode())
+            for at in range(0, len(stops), 4)
         ],
     )

@@ -83,9 +83,9 @@ class Heartbeat(Service):
     def _obey(self, queue: str, answer: Renewed, children: Sequence[Leased]) -> None:
         for child in children:
             child.table.memory = answer.memory
-            for holder, id, fence in answer.cancels:
-                if holder == child.holder:
-                    child.order("cancel", id, fence)
+            for stop in answer.stops:
+                if stop.holder == child.holder:
+                    child.order(stop.order, stop.id, stop.fence)
         self._timekeeper.hint(queue, answer.next_due)
         for holder in answer.lapsed:
             self._reaper.lapsed(queue, holder)

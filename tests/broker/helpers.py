@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 from django_taskq.broker.broker import CHUNK, Broker, Draft, Exchange, chunks
@@ -128,6 +129,23 @@ def seed_all(broker: Broker) -> dict[str, Grant]:
 def without_envelope(broker: Broker, *ids: str) -> None:
     """The damage a person or a bug can do."""
     broker.server.command("HDEL", broker.key(QUEUE, "jobs"), *ids)
+
+
+def corrupt(broker: Broker) -> None:
+    """A queue with one of everything that the sweep looks for; ids are named after the check."""
+    command, key = broker.server.command, partial(broker.key, QUEUE)
+    seed(broker, running="unheld", succeeded="remains", waiting="unparked", ready="hollow double")
+    put(broker, ["lost"])
+    command("ZREM", key("ready"), "lost")
+    command("ZREM", key("succeeded"), "remains")
+    without_envelope(broker, "hollow")
+    command("ZADD", key("scheduled"), 1, "double")
+    command("HSET", key("errors"), "debris", FAILURE)
+    command("ZREM", key("waiting"), "unparked")
+    command("ZADD", key("ready"), 1, "unparked")
+    command("HSET", key("cancels"), "unasked", "cancel")
+    command("ZREM", key("holders"), holder_id("seeder"))
+    command("DEL", key("wake"))
 
 
 # -- looking ---------------------------------------------------------------------------------------

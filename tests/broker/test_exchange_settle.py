@@ -481,7 +481,7 @@ def test_a_job_whose_cancellation_was_asked_for_ends_cancelled(
         assert heard.next() == ["a"]
 
     assert states(broker) == {"cancelled": ["a"]}
-    assert dump(broker)["cancels"] == []
+    assert dump(broker)["cancels"] == {}
     assert (live(broker, "a").attempt, live(broker, "a").ended) == (attempts, clock.now)
     assert tokens(broker) == tokens(broker, "timer") == 0
     assert scores(broker, "cancelled")["a"] >= clock.now + WINDOW

@@ -42,3 +42,23 @@ def test_prefixes_share_nothing(server: Server, prefix: str, broker: Broker, clo
 
     assert (broker.number("a"), other.number("b")) == (1, 1)
     assert broker.queues() == ["a"]
+
+
+def test_a_queue_that_was_deleted_by_hand_leaves_its_number_unused(
+    server: Server, prefix: str, broker: Broker
+) -> None:
+    broker.number("mail"), broker.number("images")
+    server.command("HDEL", f"{prefix}:queues", "mail")
+    another = Broker(server, prefix)
+
+    assert another.number("new") == 3
+    assert another.number("mail") == 4
+    assert another.queues() == ["images", "mail", "new"]
+
+
+def test_numbers_that_were_given_before_the_last_was_kept_go_on(
+    server: Server, prefix: str, broker: Broker
+) -> None:
+    server.command("HSET", f"{prefix}:queues", "mail", 1, "images", 2)
+
+    assert broker.number("new") == 3

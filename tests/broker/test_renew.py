@@ -265,12 +265,21 @@ def test_it_names_the_jobs_of_its_own_children_that_are_to_be_cancelled(broker: 
     mine.claim(2), twin.claim(1), other.claim(1)
     broker.cancel(QUEUE, [(id, TASK) for id in "acd"], FAILURE, DAY)
 
-    assert sorted(renew(broker, "mine", "twin").cancels) == [
-        (holder_id("mine"), "a", 1),
-        (holder_id("twin"), "c", 1),
+    assert sorted(renew(broker, "mine", "twin").stops) == [
+        (holder_id("mine"), "a", 1, "cancel"),
+        (holder_id("twin"), "c", 1, "cancel"),
     ]
-    assert renew(broker, "other").cancels == [(holder_id("other"), "d", 1)]
-    assert renew(broker, "nobody").cancels == renew(broker).cancels == []
+    assert renew(broker, "other").stops == [(holder_id("other"), "d", 1, "cancel")]
+    assert renew(broker, "nobody").stops == renew(broker).stops == []
+
+
+def test_a_kill_stays_one_whatever_is_asked_later(broker: Broker) -> None:
+    put(broker, "a")
+    Child(broker, "mine").claim()
+    for order in ("cancel", "kill", "cancel"):
+        broker.cancel(QUEUE, [("a", TASK)], FAILURE, DAY, order)
+
+    assert renew(broker, "mine").stops == [(holder_id("mine"), "a", 1, "kill")]
 
 
 def test_they_are_named_until_their_code_has_stopped(broker: Broker) -> None:
@@ -278,11 +287,11 @@ def test_they_are_named_until_their_code_has_stopped(broker: Broker) -> None:
     child = Child(broker, "mine")
     (grant,) = child.claim()
     broker.cancel(QUEUE, [("a", TASK)], FAILURE, DAY)
-    assert renew(broker, "mine").cancels == renew(broker, "mine").cancels != []
+    assert renew(broker, "mine").stops == renew(broker, "mine").stops != []
 
     child.settle(outcome(grant, "C", b"", DAY))
 
-    assert renew(broker, "mine").cancels == []
+    assert renew(broker, "mine").stops == []
 
 
 def test_a_hundred_are_named_at_a_time(broker: Broker) -> None:
@@ -291,7 +300,7 @@ def test_a_hundred_are_named_at_a_time(broker: Broker) -> None:
     Child(broker, "mine").claim(130)
     broker.cancel(QUEUE, [(id, TASK) for id in ids], FAILURE, DAY)
 
-    assert len(renew(broker, "mine").cancels) == 100
+    assert len(renew(broker, "mine").stops) == 100
 
 
 # -- parked names ----------------------------------------------------------------------------------

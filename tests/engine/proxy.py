@@ -5,7 +5,7 @@ from __future__ import annotations
 import select
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from urllib.parse import urlsplit
 
@@ -15,13 +15,15 @@ from django_taskq.broker.connection import real_url
 class Proxy:
     """Passes bytes on. ``losing``: scripts reach the server, their replies are lost.
 
-    ``away``: whoever connects is turned off at once.
+    ``away``: whoever connects is turned off at once. ``meanwhile``: done once, when the next reply
+    has been lost and before its caller learns of it; the replies after it arrive.
     """
 
     def __init__(self, url: str) -> None:
         self.losing = False
         self.away = False
         self.lost = 0
+        self.meanwhile: Callable[[], object] | None = None
         self._target = urlsplit(real_url(url))
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.url = f"redis://127.0.0.1:{self._listener.getsockname()[1]}/0"
@@ -72,6 +74,9 @@ class Proxy:
                     asked = asked or b"EVAL" in data
                     if source is server and asked and self.losing:
                         self.lost += 1
+                        if self.meanwhile is not None:
+                            meanwhile, self.meanwhile, self.losing = self.meanwhile, None, False
+                            meanwhile()
                         return
                     (server if source is client else client).sendall(data)
 

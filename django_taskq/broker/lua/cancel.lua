@@ -1,16 +1,20 @@
 #!lua flags=allow-oom
--- cancel | keys: live errors ready running scheduled retrying waiting cancelled parked cancels wake ended | edges: waiting->cancelled scheduled->cancelled ready->cancelled retrying->cancelled
+-- cancel | keys: live errors ready running scheduled retrying waiting cancelled parked cancels wake ended calls answers | edges: waiting->cancelled scheduled->cancelled ready->cancelled retrying->cancelled
 --
 -- Cancels what is not running, and asks for it where it is: a running job keeps its state until
 -- its code has stopped.
--- ARGV: now, retention ms, failure (a JSON line), then per job: id, task
--- Reply: per job a letter (C cancelled, R asked for, E had ended, U unknown), its holder ("" if it is
---   not running) and its fence
+-- ARGV: now, token of the call, retention ms, failure (a JSON line), order (cancel, or kill: its
+--   process may be ended for it), then per job (at most 100): id, task
+-- Reply: a word per job, joined by spaces: a letter (C cancelled, R asked for, E had ended,
+--   U unknown), "/", its fence, "/", its holder ("" if it is not running)
+-- Sending the call again cancels nothing more and answers the same.
 
-local now = clock(ARGV[1])
-local retention, failure = tonumber(ARGV[2]), ARGV[3]
+local now, token = clock(ARGV[1]), ARGV[2]
+local before = redis.call('HGET', answers, token)
+if before then return before end
+local retention, failure, order = tonumber(ARGV[3]), ARGV[4], ARGV[5]
 local ids, names = {}, {}
-for i = 4, #ARGV, 2 do
+for i = 6, #ARGV, 2 do
   ids[#ids + 1] = ARGV[i]
   names[#names + 1] = ARGV[i + 1]
 end
@@ -22,7 +26,7 @@ for _, set in ipairs({ waiting, scheduled, ready, retrying }) do
   resting[#resting + 1] = { set, redis.call('ZMSCORE', set, unpack(ids)) }
 end
 
-local reply, asked, gone, places, records, lines, freed = {}, {}, {}, {}, {}, {}, {}
+local words, asked, gone, places, records, lines, freed = {}, {}, {}, {}, {}, {}, {}
 for i, id in ipairs(ids) do
   local l = read_live(lives[i])
   local from
@@ -30,8 +34,11 @@ for i, id in ipairs(ids) do
     if rest[2][i] then from = rest[1] end
   end
   if runs[i] then
-    asked[#asked + 1] = id
-    reply[#reply + 1] = { 'R', string.sub(l.tail, 1, 22), l.fence }
+    if order == 'kill' or redis.call('HEXISTS', cancels, id) == 0 then -- a kill stays one
+      asked[#asked + 1] = id
+      asked[#asked + 1] = order
+    end
+    words[i] = 'R/' .. l.fence .. '/' .. string.sub(l.tail, 1, 22)
   elseif from then
     gone[from] = gone[from] or {}
     table.insert(gone[from], id)
@@ -45,12 +52,12 @@ for i, id in ipairs(ids) do
     lines[#lines + 1] = add_error(old[i], failure)
     freed[#freed + 1] = id
     if from == waiting then redis.call('ZREM', parked, names[i] .. ' ' .. id) end
-    reply[#reply + 1] = { 'C', '', l.fence }
+    words[i] = 'C/' .. l.fence .. '/'
   else
-    reply[#reply + 1] = { l.ended > 0 and 'E' or 'U', '', l.fence }
+    words[i] = (l.ended > 0 and 'E/' or 'U/') .. l.fence .. '/'
   end
 end
-send('SADD', cancels, asked)
+send('HSET', cancels, asked)
 for set, list in pairs(gone) do redis.call('ZREM', set, unpack(list)) end
 send('ZADD', cancelled, places)
 send('HSET', live, records)
@@ -59,4 +66,6 @@ if #freed > 0 then
   set_wake(wake, ready)
   redis.call('SPUBLISH', ended, table.concat(freed, ' '))
 end
-return reply
+local answer = table.concat(words, ' ')
+if #freed + #asked > 0 then remember(calls, answers, token, now, answer) end
+return answer

@@ -102,3 +102,18 @@ local function trimmable(set, live, now, keep, most)
   end
   return ids
 end
+
+-- What calls of operators did is kept for RESEND_WINDOW; this drops up to 100 that are older.
+local function forget_calls(calls, answers, now)
+  local old = redis.call('ZRANGE', calls, '-inf', now - RESEND_WINDOW, 'BYSCORE', 'LIMIT', 0, 100)
+  send('ZREM', calls, old)
+  send('HDEL', answers, old)
+end
+
+-- Keeps the answer of a call under its token. The same call, sent again because its reply was
+-- lost, is answered from here, whatever has become of its jobs since.
+local function remember(calls, answers, token, now, answer)
+  forget_calls(calls, answers, now)
+  redis.call('ZADD', calls, now, token)
+  redis.call('HSET', answers, token, answer)
+end

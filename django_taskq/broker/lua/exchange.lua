@@ -52,7 +52,7 @@ if count > 0 then
   local ids = {}
   for i = 1, count do ids[i] = ARGV[HEAD + i * PER - 5] end
   local lives = redis.call('HMGET', live, unpack(ids))
-  local asked = redis.call('SCARD', cancels) > 0 and redis.call('SMISMEMBER', cancels, unpack(ids))
+  local asked = redis.call('HLEN', cancels) > 0 and redis.call('HMGET', cancels, unpack(ids))
   local moved, records, values, lines, ended_ids, called_off, returned = {}, {}, {}, {}, {}, {}, {}
   local n, nv, nl, ne = 0, 0, 0, 0
   local lists, sizes, seen = {}, {}, {}
@@ -82,7 +82,7 @@ if count > 0 then
           nl = nl + 2
         end
       end
-      if asked and asked[i] == 1 then -- a cancel is final, whatever the attempt came to
+      if asked and asked[i] then -- a cancel is final, whatever the attempt came to
         called_off[#called_off + 1] = id
         if kind ~= 'C' then
           letters[i] = 'C'
@@ -122,7 +122,7 @@ if count > 0 then
   send('ZREM', running, moved)
   send('HSET', live, records)
   send('HSET', results, values)
-  send('SREM', cancels, called_off)
+  send('HDEL', cancels, called_off)
   if nl > 0 then
     local owners = {}
     for i = 1, nl, 2 do owners[#owners + 1] = lines[i] end

@@ -2,7 +2,7 @@
 -- fetch | keys: jobs live errors results ready running scheduled retrying waiting succeeded dead cancelled | edges: none
 --
 -- Reads jobs whole, each as it is at one moment.
--- ARGV: the ids
+-- ARGV: the ids (at most 100)
 -- Reply: per job: state ("" unknown), its score there, envelope, live, errors, value
 
 local ids = ARGV

@@ -1,20 +1,24 @@
 #!lua flags=allow-oom
--- park | keys: live running waiting cancelled parked cancels ended | edges: running->waiting running->cancelled
+-- park | keys: live running waiting cancelled parked cancels ended calls answers | edges: running->waiting running->cancelled
 --
 -- Sets jobs aside that this worker cannot run (unknown task, arguments that do not bind) until a
 -- worker releases them. Costs no attempt; the wait doubles from 1 s to 60 s each time.
--- ARGV: now, retention of a cancelled job ms, then per job: id, fence, task, reason
+-- ARGV: now, token of the call, retention of a cancelled job ms, then per job (at most 500): id,
+--   fence, task, reason
 -- Reply: a letter per job: O parked, C it was to be cancelled and is, D had been done, S stale
+-- Sending the call again parks nothing twice and answers the same.
 
-local now = clock(ARGV[1])
-local retention = tonumber(ARGV[2])
+local now, token = clock(ARGV[1]), ARGV[2]
+local before = redis.call('HGET', answers, token)
+if before then return before end
+local retention = tonumber(ARGV[3])
 local ids = {}
-for i = 3, #ARGV, 4 do ids[#ids + 1] = ARGV[i] end
+for i = 4, #ARGV, 4 do ids[#ids + 1] = ARGV[i] end
 local lives = redis.call('HMGET', live, unpack(ids))
-local asked = redis.call('SMISMEMBER', cancels, unpack(ids))
+local asked = redis.call('HMGET', cancels, unpack(ids))
 local letters, moved, waits, names, records, called_off, ends = {}, {}, {}, {}, {}, {}, {}
 for i, id in ipairs(ids) do
-  local at = i * 4 - 1
+  local at = i * 4
   local fence = tonumber(ARGV[at + 1])
   local l = lives[i] and read_live(lives[i])
   if not l or l.fence ~= fence then
@@ -24,7 +28,7 @@ for i, id in ipairs(ids) do
   else
     l.settled = fence
     moved[#moved + 1] = id
-    if asked[i] == 1 then
+    if asked[i] then
       letters[i] = 'C'
       l.ended, l.tail = now, ''
       called_off[#called_off + 1] = id
@@ -48,6 +52,7 @@ send('HSET', live, records)
 send('ZADD', waiting, waits)
 send('ZADD', parked, names)
 send('ZADD', cancelled, ends)
-send('SREM', cancels, called_off)
+send('HDEL', cancels, called_off)
 if #called_off > 0 then redis.call('SPUBLISH', ended, table.concat(called_off, ' ')) end
+if #moved > 0 then remember(calls, answers, token, now, table.concat(letters)) end
 return table.concat(letters)

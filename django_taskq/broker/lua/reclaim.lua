@@ -69,7 +69,7 @@ for i, id in ipairs(ids) do
     else
       l.lost = l.lost + 1
     end
-    if redis.call('SISMEMBER', cancels, id) == 1 then
+    if redis.call('HEXISTS', cancels, id) == 1 then
       called_off[#called_off + 1] = id
       l.ended = now
     elseif l.crashes > crash_limit or l.lost > lost_limit then
@@ -114,7 +114,7 @@ local function finish(list, set)
 end
 finish(hopeless, dead)
 finish(called_off, cancelled)
-send('SREM', cancels, called_off)
+send('HDEL', cancels, called_off)
 if #hopeless > 0 then
   local old = redis.call('HMGET', errors, unpack(hopeless))
   local lines = {}

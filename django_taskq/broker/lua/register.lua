@@ -1,13 +1,14 @@
 #!lua
 -- register | keys: queues | edges: none
 --
--- Gives a queue its short number, once and for all.
+-- Gives a queue its short number, once and for all. The last number that was given stands in the
+-- field "#", so that none is given again after somebody deleted a queue by hand.
 -- ARGV: queue
 -- Reply: the number
 
 local number = redis.call('HGET', queues, ARGV[1])
 if not number then
-  number = redis.call('HLEN', queues) + 1
-  redis.call('HSET', queues, ARGV[1], number)
+  number = (redis.call('HGET', queues, '#') or redis.call('HLEN', queues)) + 1
+  redis.call('HSET', queues, ARGV[1], number, '#', number)
 end
 return tonumber(number)

@@ -1,13 +1,16 @@
 #!lua flags=allow-oom
--- release | keys: live ready waiting parked wake meta | edges: waiting->ready
+-- release | keys: live ready waiting parked wake meta calls answers | edges: waiting->ready
 --
 -- Lets the parked jobs of one task back in line whose wait is over. Those that still wait stand
 -- among them, so more names are looked at than jobs are moved.
--- ARGV: now, task, most
+-- ARGV: now, token of the call, task, most (at most 100)
 -- Reply: how many
+-- Sending the call again releases nothing more and answers the same.
 
-local now = clock(ARGV[1])
-local task, most = ARGV[2], tonumber(ARGV[3])
+local now, token = clock(ARGV[1]), ARGV[2]
+local before = redis.call('HGET', answers, token)
+if before then return tonumber(before) end
+local task, most = ARGV[3], tonumber(ARGV[4])
 local PAGES = 10 -- of `most` names
 local first, behind = '[' .. task .. ' ', '(' .. task .. '!'
 local gone, done = {}, {}
@@ -40,4 +43,5 @@ end
 redis.call('ZREM', waiting, unpack(gone))
 redis.call('ZADD', ready, unpack(places))
 set_wake(wake, ready)
+remember(calls, answers, token, now, #gone)
 return #gone

@@ -7,7 +7,7 @@
 -- Reply: now, a letter per holder (O renewed, L lost, U never claimed here), used memory in % of
 --   maxmemory, ms until the next job is due (-1: none), ms until the first lease of anybody ends
 --   (-1: none), dead holders (joined by spaces), parked task names after the cursor (joined),
---   then per job to be cancelled: holder, id, fence
+--   then per job to be stopped: holder, id, fence, order (cancel, kill)
 
 local now = clock(ARGV[1])
 local lease = tonumber(ARGV[2])
@@ -69,15 +69,17 @@ local percent = most > 0 and math.floor(used * 100 / most) or 0
 
 local reply = { now, table.concat(letters), percent, next_due, first_end, lapsed,
                 table.concat(names, ' ') }
-local asked = redis.call('SRANDMEMBER', cancels, 100)
-if #asked > 0 then
+local orders = redis.call('HRANDFIELD', cancels, 100, 'WITHVALUES')
+if #orders > 0 then
+  local asked = {}
+  for i = 1, #orders, 2 do asked[#asked + 1] = orders[i] end
   local lives = redis.call('HMGET', live, unpack(asked))
   for i, id in ipairs(asked) do
     local l = read_live(lives[i])
     local holder = string.sub(l.tail, 1, 22)
     if mine[holder] then
       local n = #reply
-      reply[n + 1], reply[n + 2], reply[n + 3] = holder, id, l.fence
+      reply[n + 1], reply[n + 2], reply[n + 3], reply[n + 4] = holder, id, l.fence, orders[i * 2]
     end
   end
 end

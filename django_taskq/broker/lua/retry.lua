@@ -1,12 +1,16 @@
 #!lua
--- retry | keys: jobs live results ready retrying succeeded dead cancelled wake meta | edges: succeeded->ready dead->ready cancelled->ready retrying->ready
+-- retry | keys: jobs live results ready retrying succeeded dead cancelled wake meta calls answers | edges: succeeded->ready dead->ready cancelled->ready retrying->ready
 --
 -- Puts ended jobs, and those backing off, back in line: same id, attempts from the start, the
 -- fence goes on. No flag: it makes work grow, so a full Redis refuses it.
--- ARGV: now, then the ids
+-- ARGV: now, token of the call, then the ids (at most 100)
 -- Reply: a letter per job: O ready now, E it had not ended, U unknown
+-- Sending the call again moves nothing twice, even when the job has run to its end in between.
 
-local ids = { unpack(ARGV, 2) }
+local now, token = clock(ARGV[1]), ARGV[2]
+local before = redis.call('HGET', answers, token)
+if before then return before end
+local ids = { unpack(ARGV, 3) }
 local known = redis.call('HMGET', jobs, unpack(ids))
 local lives = redis.call('HMGET', live, unpack(ids))
 local resting = {}
@@ -44,5 +48,6 @@ send('HSET', live, records)
 if #places > 0 then
   redis.call('ZADD', ready, unpack(places))
   set_wake(wake, ready)
+  remember(calls, answers, token, now, table.concat(letters))
 end
 return table.concat(letters)

@@ -1,11 +1,13 @@
 #!lua flags=allow-oom
--- trim | keys: jobs live errors results succeeded dead cancelled meta | edges: succeeded->gone dead->gone cancelled->gone
+-- trim | keys: jobs live errors results succeeded dead cancelled meta calls answers | edges: succeeded->gone dead->gone cancelled->gone
 --
--- Deletes ended jobs that are over their age or count, for queues in which nothing is settled.
--- ARGV: now, most, keep of succeeded, dead, cancelled
+-- Deletes ended jobs that are over their age or count, for queues in which nothing is settled, and
+-- what is kept of calls that nobody sends again.
+-- ARGV: now, most (at most 100), keep of succeeded, dead, cancelled
 -- Reply: how many were deleted
 
 local now = clock(ARGV[1])
+forget_calls(calls, answers, now)
 local budget = tonumber(ARGV[2])
 local deleted = 0
 for i, set in ipairs({ succeeded, dead, cancelled }) do

@@ -1,0 +1,242 @@
+#!lua flags=allow-oom
+-- sweep | keys: jobs live errors results ready running scheduled retrying waiting succeeded dead cancelled parked cancels holders claims wake meta ended | edges: new->ready new->running ready->dead running->dead scheduled->dead retrying->dead waiting->dead succeeded->gone cancelled->gone
+--
+-- Looks through one chunk of a queue for what no script leaves behind, and mends it. Looking and
+-- mending are one step, so nothing that moves between two chunks is ever taken for lost: what is
+-- seen here in no state is in no state now, and no other step would bring it back.
+-- ARGV: now, place ("": go on where the queue's own walk stands), cursor, about how many (at most
+--   500), mend (1: also mends), retention of dead ms, failure (a JSON line, for a job whose envelope
+--   has gone)
+-- Reply: next place ("": that was the last), next cursor, looked at, then per finding: check, id
+-- Sending the call again finds nothing that was mended. The checks are those of broker/sweep.py.
+
+local now = clock(ARGV[1])
+local place, cursor, count, mend = ARGV[2], ARGV[3], ARGV[4], ARGV[5] == '1'
+local retention, failure = tonumber(ARGV[6]), ARGV[7]
+local MOST = 500 -- members to look at together: a small hash or set is answered whole
+
+local SETS = { ready = ready, scheduled = scheduled, retrying = retrying, waiting = waiting,
+  running = running, succeeded = succeeded, dead = dead, cancelled = cancelled }
+local UNFINISHED = { 'ready', 'scheduled', 'retrying', 'waiting' }
+local ENDED = { 'succeeded', 'dead', 'cancelled' }
+
+local reply = { '', '0', 0 }
+local tally = {}
+local function found(check, id)
+  reply[#reply + 1] = check
+  reply[#reply + 1] = id
+  tally[check] = (tally[check] or 0) + 1
+end
+
+-- reading --------------------------------------------------------------------------------------
+
+-- Per id the states it is in, as a set of names.
+local function homes_of(ids)
+  local homes = {}
+  for i = 1, #ids do homes[i] = {} end
+  for name, set in pairs(SETS) do
+    for i, score in ipairs(redis.call('ZMSCORE', set, unpack(ids))) do
+      if score then homes[i][name] = true end
+    end
+  end
+  return homes
+end
+
+local function has_envelope(id) return redis.call('HEXISTS', jobs, id) == 1 end
+local function record_of(id) return read_live(redis.call('HGET', live, id)) end
+
+-- The state that a job stays in which is in several: its record decides, then what loses nothing.
+local function right_home(l, homes)
+  if l.ended == 0 and homes.running and l.fence > l.settled then return 'running' end
+  local first, second = UNFINISHED, ENDED
+  if l.ended > 0 then first, second = ENDED, UNFINISHED end
+  for _, name in ipairs(first) do if homes[name] then return name end end
+  for _, name in ipairs(second) do if homes[name] then return name end end
+  return 'running'
+end
+
+-- mending --------------------------------------------------------------------------------------
+
+local function erase(id)
+  for _, key in ipairs({ jobs, live, errors, results }) do redis.call('HDEL', key, id) end
+end
+
+-- A job that cannot run: where a person sees it. Whoever runs it now is refused.
+local function quarantine(id, homes)
+  for name in pairs(homes) do
+    local set = SETS[name]
+    redis.call('ZREM', set, id)
+  end
+  local l = record_of(id)
+  l.fence, l.ended, l.tail = l.fence + 1, now, ''
+  l.settled = l.fence
+  redis.call('HSET', live, id, pack_live(l))
+  redis.call('HSET', errors, id, add_error(redis.call('HGET', errors, id), failure))
+  redis.call('HDEL', cancels, id)
+  redis.call('ZADD', dead, now + math.max(retention, RESEND_WINDOW), id)
+  redis.call('HINCRBY', meta, 'quarantined', 1)
+  redis.call('SPUBLISH', ended, id)
+end
+
+-- A job that is in no state and has not ended. Its holder may be at it still: then it is running,
+-- and the lease decides what comes next. What it waited for is not known any more.
+local function restore(id, l)
+  if l.fence > l.settled then
+    redis.call('ZADD', running, l.started * TICKS, id)
+  else
+    l.tail = ''
+    if l.fence > 0 or l.priority ~= 0 or l.expires > 0 then redis.call('HSET', live, id, pack_live(l)) end
+    redis.call('ZADD', ready, ready_score(l.priority, tail_of(meta, 1) + 1), id)
+  end
+end
+
+-- looking --------------------------------------------------------------------------------------
+
+local look = {}
+
+local function look_at_state(name, ids)
+  local set = SETS[name]
+  local homes = homes_of(ids)
+  for i, id in ipairs(ids) do
+    if homes[i][name] and not has_envelope(id) then
+      if name == 'succeeded' or name == 'cancelled' then
+        found('hollow', id)
+        if mend then
+          redis.call('ZREM', set, id)
+          erase(id)
+        end
+      elseif name ~= 'dead' then -- among the dead it is in quarantine
+        found('hollow', id)
+        if mend then quarantine(id, homes[i]) end
+      end
+    elseif next(homes[i], next(homes[i])) and right_home(record_of(id), homes[i]) ~= name then
+      found('double', id)
+      if mend then redis.call('ZREM', set, id) end
+    end
+  end
+end
+for name in pairs(SETS) do
+  look[name] = function(ids) look_at_state(name, ids) end
+end
+
+function look.running(ids)
+  look_at_state('running', ids)
+  local owners = {}
+  for i, raw in ipairs(redis.call('HMGET', live, unpack(ids))) do
+    owners[i] = string.sub(read_live(raw).tail, 1, 22)
+  end
+  local leases = redis.call('ZMSCORE', holders, unpack(owners))
+  local still = redis.call('ZMSCORE', running, unpack(ids))
+  for i, id in ipairs(ids) do
+    if still[i] and not leases[i] then found('unheld', id) end -- reclaim knows what to do
+  end
+end
+
+function look.jobs(ids)
+  local homes = homes_of(ids)
+  for i, id in ipairs(ids) do
+    if not next(homes[i]) then
+      local l = record_of(id)
+      if l.ended == 0 then
+        found('lost', id)
+        if mend then restore(id, l) end
+      elseif l.ended <= now - RESEND_WINDOW then -- until then its enqueue may be sent again
+        found('remains', id)
+        if mend then erase(id) end
+      end
+    end
+  end
+end
+
+local function look_at_parts(ids)
+  local homes = homes_of(ids)
+  for i, id in ipairs(ids) do
+    if not next(homes[i]) and not has_envelope(id) then
+      found('debris', id)
+      if mend then erase(id) end
+    end
+  end
+end
+look.live, look.errors, look.results = look_at_parts, look_at_parts, look_at_parts
+
+function look.parked(names)
+  for _, name in ipairs(names) do
+    local id = string.match(name, '^%S* (.*)$') or ''
+    if not redis.call('ZSCORE', waiting, id) then
+      found('unparked', name)
+      if mend then redis.call('ZREM', parked, name) end
+    end
+  end
+end
+
+function look.cancels(ids)
+  for i, score in ipairs(redis.call('ZMSCORE', running, unpack(ids))) do
+    if not score then
+      found('unasked', ids[i])
+      if mend then redis.call('HDEL', cancels, ids[i]) end
+    end
+  end
+end
+
+function look.claims(names)
+  for i, lease in ipairs(redis.call('ZMSCORE', holders, unpack(names))) do
+    if not lease then
+      found('claimless', names[i])
+      if mend then redis.call('HDEL', claims, names[i]) end
+    end
+  end
+end
+
+function look.wake()
+  if redis.call('LLEN', wake) ~= math.min(redis.call('ZCARD', ready), 1) then
+    found('asleep', 'wake')
+    if mend then redis.call('DEL', wake) end -- set anew below
+  end
+end
+
+-- walking --------------------------------------------------------------------------------------
+
+-- place, how it is walked, what a member takes in the answer; in the order they are looked through
+local PLACES = {
+  { 'ready', 'ZSCAN', ready, 2 }, { 'running', 'ZSCAN', running, 2 },
+  { 'scheduled', 'ZSCAN', scheduled, 2 }, { 'retrying', 'ZSCAN', retrying, 2 },
+  { 'waiting', 'ZSCAN', waiting, 2 }, { 'succeeded', 'ZSCAN', succeeded, 2 },
+  { 'dead', 'ZSCAN', dead, 2 }, { 'cancelled', 'ZSCAN', cancelled, 2 },
+  { 'jobs', 'HSCAN', jobs, 2 }, { 'live', 'HSCAN', live, 2 }, { 'errors', 'HSCAN', errors, 2 },
+  { 'results', 'HSCAN', results, 2 }, { 'parked', 'ZSCAN', parked, 2 },
+  { 'cancels', 'HSCAN', cancels, 2 }, { 'claims', 'HSCAN', claims, 2 }, { 'wake' },
+}
+
+local own = place == ''
+if own then
+  place, cursor = string.match(redis.call('HGET', meta, 'sweep') or '', '^(%S+) (%d+)$')
+end
+local at
+for i, each in ipairs(PLACES) do
+  if each[1] == place then at = i end
+end
+if not at then at, cursor = 1, '0' end -- the first walk, or a place of another release
+for _ = 1, #PLACES do -- small places are looked through together; empty buckets cost a turn, too
+  local name, walk, key, step = unpack(PLACES[at])
+  local ids = {}
+  if walk then
+    local answer = redis.call(walk, key, cursor, 'COUNT', count)
+    cursor = answer[1]
+    for i = 1, #answer[2], step do ids[#ids + 1] = answer[2][i] end
+  end
+  for from = 1, math.max(#ids, walk and 0 or 1), MOST do
+    look[name]({ unpack(ids, from, math.min(from + MOST - 1, #ids)) })
+  end
+  reply[3] = reply[3] + #ids
+  if cursor == '0' then at = at + 1 end
+  if reply[3] >= tonumber(count) or not PLACES[at] then break end
+end
+local following = PLACES[at] and PLACES[at][1] or ''
+reply[1], reply[2] = following, cursor
+
+if own then redis.call('HSET', meta, 'sweep', following .. ' ' .. cursor) end
+if mend and next(tally) then
+  for check, n in pairs(tally) do redis.call('HINCRBY', meta, 'swept_' .. check, n) end
+  set_wake(wake, ready)
+end
+return reply
