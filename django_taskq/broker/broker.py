@@ -24,7 +24,7 @@ from .replies import (
 )
 from .scripts import Script, load
 from .sweep import CHUNK as SWEEP
-from .sweep import FIRST, HOLLOW, Swept, swept
+from .sweep import EMPTIED, FIRST, HOLLOW, Swept, swept
 from .trips import Sent
 
 CHUNK = 500  # jobs per call of the hot scripts
@@ -385,7 +385,7 @@ class Broker:
             SWEEP,
             int(mend),
             self.limits.dead_retention,
-            HOLLOW,
+            HOLLOW if self.seals is None else self.seals.seal_notice(queue, EMPTIED),
         ]
         return swept(self.server.call(self._call("sweep", queue, args)))
 

@@ -58,12 +58,11 @@ CHECKS: dict[str, Check] = {
     )
 }
 
-HOLLOW = encode_failure(
-    Failure(
-        c=f"{MalformedJob.__module__}.{MalformedJob.__qualname__}",
-        m="the job's arguments are gone from Redis",
-    )
+EMPTIED = Failure(
+    c=f"{MalformedJob.__module__}.{MalformedJob.__qualname__}",
+    m="the job's arguments are gone from Redis",
 )
+HOLLOW = encode_failure(EMPTIED)
 
 
 class Swept(NamedTuple):

@@ -241,6 +241,21 @@ def test_a_job_dead_for_its_seal_can_be_retried_once_the_secret_is_known(station
         assert station.work()[0].kind is Kind.SUCCEEDED
 
 
+def test_what_a_sweep_says_of_an_emptied_job_is_ours(station: Station) -> None:
+    with station.under(SIGN=True):
+        result = double.enqueue(4)
+        station.command("HDEL", station.key("jobs"), result.id)
+        broker = station.backend.broker
+        assert sum(
+            len(ids) for chunk in broker.walk("default", mend=True) for ids in chunk.found.values()
+        )
+        result.refresh()
+        assert result.state is State.DEAD
+        assert [e.exception_class_path for e in result.errors] == [
+            "django_taskq.exceptions.MalformedJob"
+        ]
+
+
 # --- switching it on, rotating --------------------------------------------------------------------
 
 
