@@ -154,8 +154,8 @@ class Live(NamedTuple):
 
     @classmethod
     def decode(cls, raw: bytes | None) -> Live:
-        """The record from its bytes; None gives the record of a fresh job."""
-        if not raw:
+        """The record from its bytes; None, or what is none, gives the record of a fresh job."""
+        if not raw or len(raw) < LIVE.size:
             return FRESH
         tail = raw[LIVE.size :].decode("utf-8", "replace")
         return cls._make((*LIVE.unpack_from(raw), tail[:ID_LENGTH].rstrip(), tail[ID_LENGTH:]))

@@ -269,11 +269,11 @@ class Supervisor:
             return
         for message in messages:
             word, *rest = message.split(" ")
-            if word == "cancel" and len(rest) == 4:
+            if word == "cancel" and len(rest) == 4 and rest[3].isascii() and rest[3].isdigit():
                 holder, _, id, fence = rest
                 for worker in self._workers:
                     if worker.holder == holder:
-                        worker.order("cancel", id, int(fence))
+                        worker.order("cancel", id, int(fence[:10]))
 
     # -- children --------------------------------------------------------------------------------
 

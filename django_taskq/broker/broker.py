@@ -21,6 +21,7 @@ from .replies import (
     letters,
     renewed,
     stored_jobs,
+    text,
 )
 from .scripts import Script, load
 from .sweep import CHUNK as SWEEP
@@ -168,8 +169,8 @@ class Broker:
         """Every queue that ever took a job."""
         flat = self.server.command("HGETALL", global_key(self.prefix, "queues"))
         for at in range(0, len(flat), 2):
-            if flat[at] != LAST_NUMBER:
-                self._numbers[flat[at].decode()] = int(flat[at + 1])
+            if flat[at] != LAST_NUMBER and flat[at + 1].isdigit():
+                self._numbers[text(flat[at])] = int(flat[at + 1])
         return sorted(self._numbers)
 
     # -- producers -------------------------------------------------------------------------------
@@ -362,8 +363,8 @@ class Broker:
                 *marks,
             ]
             ids, cursor, lost = self.server.call(self._call("reclaim", queue, args))
-            taken += ids.decode().split()
-            hopeless += lost.decode().split()
+            taken += text(ids).split()
+            hopeless += text(lost).split()
         return taken, hopeless
 
     def trim(self, queue: str) -> int:

@@ -71,8 +71,9 @@ def redact(
     return task.signature.hide(args, kwargs)
 
 
-def printable(text: str, most: int = 500) -> str:
+def printable(text: object, most: int = 500) -> str:
     """Text that somebody else wrote, for one line of a log: no line breaks, no terminal codes."""
+    text = text if isinstance(text, str) else repr(text)
     if len(text) > most:
         text = text[:most] + "…"
     if text.isprintable():

@@ -244,13 +244,12 @@ class Seals:
 
     def _context(self, kind: bytes, name: str, task: str = "") -> bytes:
         """What a blob is bound to; the lengths keep one part from passing for another."""
-        parts = (
-            kind,
-            self._prefix,
-            name.encode("utf-8", "replace"),
-            task.encode("utf-8", "replace"),
-        )
+        parts = (kind, self._prefix, _bytes(name), _bytes(task))
         return b" ".join(b"%d:%b" % (len(part), part) for part in parts)
+
+
+def _bytes(name: str | bytes) -> bytes:
+    return name if isinstance(name, bytes) else name.encode("utf-8", "backslashreplace")
 
 
 OPEN = Seals()  # neither option: takes what is plain or signed, and names the key it would need

@@ -62,7 +62,7 @@ if count > 0 then
     local id, told, kind, blob = ids[i], tonumber(ARGV[at + 1]), ARGV[at + 2], ARGV[at + 3]
     local raw = lives[i]
     local fence, settled, attempt, crashes, lost, parks, priority, expires, first
-    if raw then
+    if raw and #raw >= LIVE_SIZE then
       fence, settled, attempt, crashes, lost, parks, priority, expires, first = struct.unpack(LIVE, raw)
     end
     if fence ~= told then

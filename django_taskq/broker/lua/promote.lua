@@ -10,8 +10,9 @@
 local now = clock(ARGV[1])
 local keeper, most, grace = ARGV[2], tonumber(ARGV[4]), tonumber(ARGV[5])
 local place = redis.call('HMGET', meta, 'keeper', 'keeper_until')
-if ARGV[3] ~= '1' and place[1] and place[1] ~= keeper and tonumber(place[2]) > now then
-  return { 0, -1, tonumber(place[2]) - now }
+local until_ms = tonumber(place[2] or 0) or 0
+if ARGV[3] ~= '1' and place[1] and place[1] ~= keeper and until_ms > now then
+  return { 0, -1, until_ms - now }
 end
 
 local moved = 0
