@@ -71,17 +71,25 @@ def decode_envelope(raw: bytes) -> Envelope:
     A signature is passed over, not verified, and encrypted arguments stay in ``x``: seal.py opens
     what is to be run or shown.
     """
-    if raw[:1] == b"~" and is_signed(raw):
-        raw = raw[SEAL_SIZE:]
     try:
         envelope = _envelopes.decode(raw)
     except UNREADABLE as error:
-        raise MalformedJob(f"the envelope cannot be read: {error}") from error
+        envelope = _under_signature(raw, error)
     if not (0 <= envelope.e < LATEST and 0 <= envelope.r < LATEST):
         raise MalformedJob("the envelope cannot be read: a time is out of range")
     if not envelope.t:
         raise MalformedJob("the envelope cannot be read: it names no task")
     return envelope
+
+
+def _under_signature(raw: bytes, error: Exception) -> Envelope:
+    """Looked for only in what is no JSON, so that envelopes without one do not pay for it."""
+    if is_signed(raw):
+        try:
+            return _envelopes.decode(raw[SEAL_SIZE:])
+        except UNREADABLE as inner:
+            error = inner
+    raise MalformedJob(f"the envelope cannot be read: {error}") from error
 
 
 def encode_failure(failure: Failure) -> bytes:

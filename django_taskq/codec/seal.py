@@ -53,7 +53,7 @@ class Cipher:
 
         self._gcm = AESGCM
         self._key = key
-        self.name = b2a_base64(digest(key, b"django_taskq.name", sha256)[:6], newline=False)
+        self.name = b2a_base64(digest(key, b"django_taskq.name", "sha256")[:6], newline=False)
 
     def encrypt(self, text: bytes, context: bytes) -> bytes:
         """The text in one line of ASCII, to be read under the same context only."""
@@ -71,7 +71,7 @@ class Cipher:
             raise ValueError from None
 
     def _once(self, salt: bytes) -> Any:
-        return self._gcm(digest(self._key, b"django_taskq.text" + salt, sha256))
+        return self._gcm(digest(self._key, b"django_taskq.text" + salt, "sha256"))
 
 
 class Seals:
@@ -97,7 +97,11 @@ class Seals:
         ciphers = [Cipher(key) for key in keys]
         self._cipher = ciphers[0] if ciphers else None
         self._ciphers = {cipher.name: cipher for cipher in ciphers}
-        self._prefix = prefix.encode()
+        own = prefix.encode()
+        self._heads = {
+            kind: b"%d:%b %d:%b" % (len(kind), kind, len(own), own)
+            for kind in (CALL, VALUE, FAILURE, NOTICE)
+        }
         self._lenient = lenient
 
     @property
@@ -204,7 +208,7 @@ class Seals:
 
     def _signature(self, secret: bytes, kind: bytes, name: str, blob: bytes) -> bytes:
         message = self._context(kind, name) + blob
-        return b2a_base64(digest(secret, message, sha256), newline=False)[:-1]  # without its "="
+        return b2a_base64(digest(secret, message, "sha256"), newline=False)[:-1]  # without its "="
 
     def _verified(self, kind: bytes, name: str, raw: bytes) -> bytes:
         """The blob under a signature."""
@@ -244,8 +248,14 @@ class Seals:
 
     def _context(self, kind: bytes, name: str, task: str = "") -> bytes:
         """What a blob is bound to; the lengths keep one part from passing for another."""
-        parts = (kind, self._prefix, _bytes(name), _bytes(task))
-        return b" ".join(b"%d:%b" % (len(part), part) for part in parts)
+        names = _bytes(name), _bytes(task)
+        return b"%b %d:%b %d:%b" % (
+            self._heads[kind],
+            len(names[0]),
+            names[0],
+            len(names[1]),
+            names[1],
+        )
 
 
 def _bytes(name: str | bytes) -> bytes:
