@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import ctypes
+import sys
 import threading
+import traceback
 
 from .clock import monotonic
 from .exceptions import CancelRequested, Interruption, LeaseLost, TaskTimeout
 from .execution import Attempt
-from .job import Outcome
 from .table import Table
 
-DEAF_AFTER = 3.0  # seconds for which a job may ignore that it is to stop
+GRACE = 3.0  # seconds for which a job may ignore that it is to stop, before its process ends
 
 
 class Slot:
@@ -23,7 +24,7 @@ class Slot:
         self.attempt: Attempt | None = None
         self.deadline = 0.0
         self.interrupted: Interruption | None = None
-        self.interrupted_at = 0.0
+        self.ends_at = 0.0  # when its process ends if it has not stopped; 0: it may go on
         self._table = table
         self._lock = threading.Lock()
         self._thread = 0
@@ -42,6 +43,7 @@ class Slot:
         with self._lock:
             self.attempt = attempt
             self.interrupted = None
+            self.ends_at = 0.0
             self._task = task
             self._thread = 0 if task else threading.get_ident()
         return now
@@ -56,42 +58,50 @@ class Slot:
         self._table.stop(self.number)
         return self.interrupted
 
-    def interrupt(self, id: str, fence: int, reason: type[Interruption]) -> bool:
-        """Asks this attempt to stop, once; whether it runs here.
+    def interrupt(
+        self, id: str, fence: int, reason: type[Interruption], *, hard: bool = False
+    ) -> bool:
+        """Asks this attempt to stop; whether it runs here. ``hard``: its process ends otherwise.
 
         A fence is its job's own: most jobs have 1, and the next one here may just have begun.
-
-        The exception is raised in the thread at its next bytecode: what blocks in C goes on.
+        The exception is raised in the thread at its next bytecode: what blocks in C goes on. It is
+        raised once, and once more when the first was soft.
         """
         with self._lock:
             attempt = self.attempt
             if attempt is None or (attempt.grant.id, attempt.grant.live.fence) != (id, fence):
                 return False
+            hardens = hard and not self.ends_at
+            if hardens:
+                self.ends_at = monotonic() + GRACE
             if self.interrupted is None:
                 self.interrupted = attempt.interrupted = reason(MESSAGES[reason])
-                self.interrupted_at = monotonic()
-                if self._task is not None:
-                    self._task.cancel()
-                else:
-                    raise_in(self._thread, reason)
+                hardens = True
+            if hardens:
+                self._raise(type(self.interrupted))
             return True
 
-    def abandon(self, now: float) -> Outcome | None:
-        """The outcome of a job that does not stop although it was told to long ago, else None.
+    def _raise(self, reason: type[Interruption]) -> None:
+        if self._task is not None:
+            self._task.cancel()
+        else:
+            raise_in(self._thread, reason)
 
-        Its code still runs, and so the process must end; what it was told counts as its end.
-        """
-        attempt, told = self.attempt, self.interrupted
-        if attempt is None or told is None or now < self.interrupted_at + DEAF_AFTER:
-            return None
-        if isinstance(told, LeaseLost):
-            return None
-        self._table.stop(self.number)
-        return attempt.fail(told)
+    def is_deaf(self, now: float) -> bool:
+        """Whether the job has not stopped although its time to do so is over."""
+        return self.attempt is not None and 0 < self.ends_at < now
+
+    def stack(self) -> str:
+        """Where its code is, for the log."""
+        with self._lock:
+            if self._task is not None:
+                frames = self._task.get_stack()
+                return "".join(line for f in frames for line in traceback.format_stack(f, 1))
+            return "".join(traceback.format_stack(sys._current_frames().get(self._thread)))
 
     def is_late(self, now: float) -> bool:
         """Whether the job ran longer than it may and was not told yet."""
-        return bool(self.deadline) and now > self.deadline and self.interrupted is None
+        return bool(self.deadline) and now > self.deadline and not self.ends_at
 
 
 MESSAGES: dict[type[Interruption], str] = {

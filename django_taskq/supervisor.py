@@ -8,88 +8,40 @@ from __future__ import annotations
 
 import gc
 import logging
-import multiprocessing
 import os
 import selectors
 import signal
 import socket
 import sys
 import time
-from collections.abc import Callable
-from typing import Any
 
-import msgspec
 from django.db import connections
 
 from .broker.broker import Broker
 from .broker.connection import close_servers
 from .broker.doorbell import Ear
+from .child_process import ChildProcess, Make
 from .clock import monotonic
 from .exceptions import BrokerUnavailable
 from .job import new_id
+from .judge import Judge
 from .service import FOREVER, Service, next_due
 from .services.heartbeat import Heartbeat
 from .services.janitor import Janitor
 from .services.reaper import Reaper
 from .services.reloader import Reloader
 from .services.timekeeper import Timekeeper
-from .table import Table
-from .worker import DONE, ORDERLY, Plan, run_child
+from .table import Row
+from .worker import DONE, ORDERLY, Plan
 
 logger = logging.getLogger("django_taskq.worker")
 
-GRACE = 8.0  # seconds after its deadline that a job may keep its process alive; the process ends
-# itself before, unless the job does not let its other threads run
+BLOATED = 2  # times --max-memory that a child may hold before it is killed
 SILENCE = 10.0  # seconds without a sign of life after which an idle child is replaced
-KILL_AFTER = 5.0  # seconds beyond the shutdown timeout that a child may take to leave
 MOST_STILLBORN = 5  # children in a row that may die while they start
 QUICK_DEATH = 2.0  # seconds; a child that lives shorter is replaced after a pause
 EPOLL_STEP = 0.001  # seconds: what it is told to wait is rounded up to that
 CHUNK = 0.5  # seconds the loop sleeps at most while it has somebody to watch
-
-Make = Callable[[str], tuple[Broker, type]]
-
-
-class Worker:
-    """A child as its supervisor knows it."""
-
-    def __init__(self, plan: Plan, make: Make, method: str) -> None:
-        context: Any = multiprocessing.get_context(method)
-        self.holder = new_id()
-        memory = context.RawArray("B", Table.size(plan.concurrency))
-        self.table = Table(memory, plan.concurrency)
-        self.started = monotonic()
-        self.stop_by = FOREVER
-        self._orders, theirs = socket.socketpair()
-        self.process = context.Process(
-            target=run_child, args=(plan, make, self.holder, memory, theirs), name="taskq-child"
-        )
-        self.process.start()
-        theirs.close()
-        self._orders.setblocking(False)
-
-    def order(self, *order: object) -> None:
-        """Tells the child something; one that does not listen is about to be killed anyway."""
-        try:
-            self._orders.send(msgspec.json.encode(order) + b"\n")
-        except OSError as error:
-            logger.warning("child %s takes no orders: %s", self.process.pid, error)
-
-    def stop(self, timeout: float) -> None:
-        """Asks the child to finish within ``timeout`` seconds."""
-        self.stop_by = min(self.stop_by, monotonic() + timeout + KILL_AFTER)
-        self.order("stop", timeout)
-
-    def kill(self, why: str) -> None:
-        """Ends the process the hard way."""
-        logger.error("child %s is killed: %s", self.process.pid, why)
-        self.process.kill()
-
-    def close(self) -> int:
-        """Clears up after a dead child; its exit code, negative for a signal."""
-        self.process.join()
-        self._orders.close()
-        return int(self.process.exitcode or 0)
 
 
 class Supervisor:
@@ -101,6 +53,7 @@ class Supervisor:
         broker: Broker,
         make: Make,
         *,
+        sender: type = object,
         processes: int = 1,
         start_method: str = "fork",
         reload: bool = False,
@@ -110,7 +63,7 @@ class Supervisor:
         self._make = make
         self._method = start_method
         self._processes = processes
-        self._workers: list[Worker] = []
+        self._children: list[ChildProcess] = []
         self._stopping = False
         self._restart = False
         self._stillborn = 0  # children in a row that died before they lived
@@ -118,10 +71,10 @@ class Supervisor:
         self._born = 0.0  # when the next replacement may start
         queues = list(plan.queues)
         self._ear = Ear(broker.server, broker.control)
-        self._reaper = Reaper(broker, queues)
+        self._reaper = Reaper(broker, queues, Judge(broker, plan.alias, sender))
         self._timekeeper = Timekeeper(broker, queues, new_id())
         heartbeat = Heartbeat(
-            broker, queues, plan.lease, lambda: self._workers, self._reaper, self._timekeeper
+            broker, queues, plan.lease, lambda: self._children, self._reaper, self._timekeeper
         )
         self._services: list[Service] = [
             self._reaper,
@@ -144,11 +97,11 @@ class Supervisor:
         if self._method == "fork":
             gc.collect()
             gc.freeze()  # so that the children's garbage collection does not copy our pages
-        while len(self._workers) < self._processes:
+        while len(self._children) < self._processes:
             self._start()
         logger.info("worker ready: %s", self)
         try:
-            while self._workers or not self._stopping:
+            while self._children or not self._stopping:
                 self._wait()
                 self._read_signals()
                 self._bury()
@@ -157,7 +110,7 @@ class Supervisor:
                 now = monotonic()
                 for service in self._services:
                     service.run(now)
-                if self.plan.burst and not self._workers:
+                if self.plan.burst and not self._children:
                     break
         finally:
             self._end()
@@ -174,12 +127,12 @@ class Supervisor:
         )
 
     def _start(self) -> None:
-        self._workers.append(Worker(self.plan, self._make, self._method))
+        self._children.append(ChildProcess(self.plan, self._make, self._method))
 
     def _end(self) -> None:
-        for worker in self._workers:
-            worker.kill("the supervisor ends")
-            worker.process.join()
+        for child in self._children:
+            child.kill("the supervisor ends")
+            child.process.join()
         self._bury()
         self._reaper.run(FOREVER)
         self._ear.close()
@@ -195,8 +148,8 @@ class Supervisor:
     def stop(self, timeout: float) -> None:
         """Children finish within ``timeout`` seconds and give back the rest."""
         self._stopping = True
-        for worker in self._workers:
-            worker.stop(timeout)
+        for child in self._children:
+            child.stop(timeout)
 
     def restart(self) -> None:
         """Children finish, then the command starts anew under the same process id."""
@@ -234,11 +187,11 @@ class Supervisor:
             self.restart()
         elif number == signal.SIGTSTP:
             logger.info("quiet: running jobs finish, no more are taken")
-            for worker in self._workers:
-                worker.order("quiet")
+            for child in self._children:
+                child.order("quiet")
         elif number == signal.SIGTTIN:
-            for worker in self._workers:
-                worker.order("dump")
+            for child in self._children:
+                child.order("dump")
 
     # -- the loop --------------------------------------------------------------------------------
 
@@ -246,8 +199,8 @@ class Supervisor:
         """Sleeps until something is there."""
         with selectors.DefaultSelector() as selector:
             selector.register(self._heard, selectors.EVENT_READ)
-            for worker in self._workers:
-                selector.register(worker.process.sentinel, selectors.EVENT_READ)
+            for child in self._children:
+                selector.register(child.process.sentinel, selectors.EVENT_READ)
             if self._timekeeper.bell.asked:
                 selector.register(self._timekeeper.bell, selectors.EVENT_READ, self._ring)
             if self._ear.is_open:
@@ -269,29 +222,25 @@ class Supervisor:
             return
         for message in messages:
             word, *rest = message.split(" ")
-            if word == "cancel" and len(rest) == 4 and rest[3].isascii() and rest[3].isdigit():
+            if word in ("cancel", "kill") and len(rest) == 4:
                 holder, _, id, fence = rest
-                for worker in self._workers:
-                    if worker.holder == holder:
-                        worker.order("cancel", id, int(fence[:10]))
+                for child in self._children:
+                    if child.holder == holder and fence.isdecimal() and len(fence) <= 10:
+                        child.order(word, id, int(fence))
 
     # -- children --------------------------------------------------------------------------------
 
     def _bury(self) -> None:
         """Dead children: their jobs go back at once."""
-        for worker in [w for w in self._workers if not w.process.is_alive()]:
-            self._workers.remove(worker)
-            code = worker.close()
-            started: dict[str, dict[str, bool]] = {}
-            if code not in ORDERLY:  # what it had stopped by itself is no crash
-                for row in worker.table.rows():
-                    started.setdefault(self.plan.names[row.queue], {})[row.id] = row.alone
-            self._reaper.died(worker.holder, started, cause_of(code))
+        for child in [c for c in self._children if c.is_dead()]:
+            self._children.remove(child)
+            code, cause, rows = child.close()
+            self._give_back(child, code, cause, rows)
             if code < 0 or code == 1:
-                logger.error("child %s is gone: %s", worker.process.pid, cause_of(code))
-            if monotonic() - worker.started < QUICK_DEATH and code != DONE:
+                logger.error("child %s is gone: %s", child.process.pid, cause)
+            if monotonic() - child.started < QUICK_DEATH and code != DONE:
                 self._born = monotonic() + 1.0
-            self._stillborn = 0 if worker.table.alive_at else self._stillborn + 1
+            self._stillborn = 0 if child.table.alive_at else self._stillborn + 1
             if self._stillborn >= (1 if self.plan.burst else MOST_STILLBORN):
                 logger.error("children die while they start: the worker gives up")
                 self._failed = True
@@ -299,10 +248,27 @@ class Supervisor:
             if code == DONE and not self._stopping:
                 self._processes -= 1  # it was told so, or found nothing left (burst)
 
+    def _give_back(self, child: ChildProcess, code: int, cause: str, rows: list[Row]) -> None:
+        """What ran past its timeout has failed; the rest goes back, charged with a crash or not."""
+        now = monotonic()
+        started: dict[str, dict[str, bool]] = {}
+        overdue: dict[str, dict[str, int]] = {}
+        for row in rows:
+            queue = self.plan.names[row.queue]
+            if 0 < row.deadline < now:
+                overdue.setdefault(queue, {})[row.id] = row.fence
+            elif code not in ORDERLY and not child.blameless:
+                started.setdefault(queue, {})[row.id] = row.alone
+        self._reaper.died(child.holder, started, cause, overdue)
+
     def _replace(self) -> None:
         if self._stopping or monotonic() < self._born:
             return
-        while len(self._workers) < self._processes:
+        # What a child still runs whose lease is over may be anybody's by now, but not ours: two
+        # attempts of a job never run in one worker.
+        if any(child.has_lost(monotonic()) for child in self._children):
+            return
+        while len(self._children) < self._processes:
             self._timekeeper.bell.close()  # its answer must not be read by two processes
             self._ear.close()
             try:
@@ -315,18 +281,22 @@ class Supervisor:
     def _watch(self) -> None:
         """Kills what ignores its deadline, or the order to leave."""
         now = monotonic()
-        for worker in self._workers:
-            if now > worker.stop_by:
-                worker.kill("it does not leave")
-                worker.stop_by = FOREVER
-            rows = worker.table.rows()
-            alive_at = worker.table.alive_at
-            if not rows and alive_at and now > alive_at + SILENCE:
-                worker.kill(f"it gave no sign of life for {SILENCE:.0f} s")
-            for row in rows:
-                if row.deadline and now > row.deadline + GRACE:
-                    worker.kill(f"job {row.id} ignores its timeout")
-                    break
+        for child in self._children:
+            if now > child.stop_by:
+                child.kill("it does not leave")
+                child.stop_by = FOREVER
+            alive_at = child.table.alive_at
+            if alive_at and now > alive_at + SILENCE and not child.table.rows():
+                child.kill(f"it gave no sign of life for {SILENCE:.0f} s")
+            if (row := child.obstinate(now)) is not None:
+                child.kill(f"job {row.id} does not stop")
+            self._weigh(child)
+
+    def _weigh(self, child: ChildProcess) -> None:
+        """A child that grows faster than it can be replaced takes no other process with it."""
+        held, most = child.weigh() >> 20, self.plan.max_memory
+        if most is not None and held > BLOATED * most:
+            child.kill(f"it holds {held:,} MB and --max-memory is {most:,}", blame=True)
 
 
 class Listening(Service):
@@ -340,16 +310,6 @@ class Listening(Service):
         if not self._ear.is_open:
             self._ear.open()
         return 1.0
-
-
-def cause_of(code: int) -> str:
-    """What an exit code says, in words."""
-    if code >= 0:
-        return f"its process left with exit code {code}"
-    known = {number.value: number.name for number in signal.Signals}
-    name = known.get(-code, "a real-time signal")
-    hint = ", probably out of memory" if -code == signal.SIGKILL else ""
-    return f"its process was killed by signal {-code} ({name}{hint})"
 
 
 def usable_method(wanted: str | None) -> str:

@@ -44,7 +44,8 @@ class Watcher:
         for slot in self._pool.slots:
             attempt = slot.attempt
             if attempt is not None and slot.is_late(now):
-                slot.interrupt(attempt.grant.id, attempt.grant.live.fence, TaskTimeout)
+                grant = attempt.grant
+                slot.interrupt(grant.id, grant.live.fence, TaskTimeout, hard=True)
 
     def _stillness(self, now: float) -> float:
         """Seconds for which nobody took a job."""

@@ -65,8 +65,7 @@ class Wire:
         """Sends the parcels, or again those that still have no answer; they must be the same."""
         now = monotonic()
         if self._unanswered:
-            age = max(round((now - self._first_sent) * 1000), 1)
-            parcels = [parcel._replace(resent=age) for parcel in self._unanswered]
+            parcels = [parcel._replace(resent=True) for parcel in self._unanswered]
         else:
             self._first_sent = now
         if not parcels:

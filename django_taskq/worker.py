@@ -11,7 +11,6 @@ import ctypes
 import faulthandler
 import logging
 import os
-import resource
 import signal
 import socket
 import sys
@@ -24,8 +23,9 @@ import msgspec
 
 from .broker.broker import Broker
 from .clock import monotonic
-from .exceptions import CancelRequested, Interruption, LeaseLost
+from .exceptions import CancelRequested, LeaseLost
 from .execution import Runner
+from .memory import memory_of
 from .pool import Pool
 from .services.consumer import Consumer
 from .shares import Shares
@@ -36,6 +36,7 @@ logger = logging.getLogger("django_taskq.worker")
 
 BEAT = 2.0  # seconds between two signs of life
 FAREWELL = 4.0  # seconds to settle what is left when Redis is away; then it runs again elsewhere
+LAST_WORDS = 1.0  # the same, while code that does not stop is still running
 
 DONE = 0  # exit codes: stopped as told, or nothing left to do (burst)
 RECYCLE = 3  # another child should take its place
@@ -107,6 +108,7 @@ class Child:
         self._leaving = False
         self._stop_at: float | None = None
         self._exit: int | None = None
+        self._patience = FAREWELL
         self._read = b""
 
     # -- life ------------------------------------------------------------------------------------
@@ -169,16 +171,20 @@ class Child:
         self._order_stop(float("inf"))
 
     def _order_cancel(self, id: str, fence: int) -> None:
-        self._interrupt(id, fence, CancelRequested)
+        self._interrupt(id, fence, hard=False)
+
+    def _order_kill(self, id: str, fence: int) -> None:
+        """Stop a job, and end the process if it does not."""
+        self._interrupt(id, fence, hard=True)
 
     def _order_dump(self) -> None:
         """Every thread's stack on stderr."""
         faulthandler.dump_traceback(all_threads=True)
 
-    def _interrupt(self, id: str, fence: int, reason: type[Interruption]) -> None:
+    def _interrupt(self, id: str, fence: int, *, hard: bool) -> None:
         slot = self.pool.find(id, fence)
         if slot is not None:
-            slot.interrupt(id, fence, reason)
+            slot.interrupt(id, fence, CancelRequested, hard=hard)
 
     # -- the watch -------------------------------------------------------------------------------
 
@@ -237,24 +243,28 @@ class Child:
         return False
 
     def _leave_behind(self, now: float) -> None:
-        """A job that cannot be stopped ends with its process, and so do those beside it."""
+        """A job that cannot be stopped ends with its process, and so do those beside it.
+
+        It is settled by the supervisor, when its code can do nothing more.
+        """
         for slot in self.pool.slots:
-            outcome = slot.abandon(now)
-            if outcome is not None:
+            attempt = slot.attempt
+            if attempt is not None and slot.is_deaf(now):
                 logger.error(
-                    "job %s does not stop (%s): its process ends and is replaced",
-                    outcome.grant.id,
+                    "job %s does not stop (%s): its process ends and is replaced. It is at\n%s",
+                    attempt.grant.id,
                     slot.interrupted,
+                    slot.stack(),
                 )
-                self.consumer.done(outcome)
                 self._exit = RECYCLE
+                self._patience = LAST_WORDS
                 self._order_stop(0)
 
     def _is_worn_out(self) -> bool:
         plan = self.plan
         if self.pool.taken >= self.pool.limit:
             return True
-        return plan.max_memory is not None and memory_used() > plan.max_memory << 20
+        return plan.max_memory is not None and memory_of().now > plan.max_memory << 20
 
     def _finish(self) -> None:
         """Settles everything and gives back the rest, then leaves.
@@ -264,7 +274,7 @@ class Child:
         """
         for id in self._stop_jobs():
             logger.warning("job %s did not finish in time and goes back", id)
-        self._depart()
+        self._depart(self._patience)
 
     def _lease_is_over(self) -> None:
         """What runs here may run elsewhere now: stop it, hand in what is done, and go.
@@ -296,7 +306,7 @@ class Child:
                 slot.interrupt(grant.id, grant.live.fence, LeaseLost)
         return ids
 
-    def _depart(self, patience: float = FAREWELL) -> None:
+    def _depart(self, patience: float) -> None:
         self._leaving = True
         threading.Thread(
             target=self._farewell, args=(patience,), name="taskq-farewell", daemon=True
@@ -307,16 +317,6 @@ class Child:
             self.consumer.farewell(patience)
         finally:
             self._loop.call_soon_threadsafe(self._leave, DONE)
-
-
-def memory_used() -> int:
-    """Bytes of memory this process holds now (Linux), or held at most (elsewhere)."""
-    try:
-        with open("/proc/self/statm") as statm:
-            return int(statm.read().split()[1]) * resource.getpagesize()
-    except OSError:
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        return peak if sys.platform == "darwin" else peak * 1024
 
 
 def run_child(

@@ -51,7 +51,7 @@ class Draft(NamedTuple):
 
 
 class Exchange(NamedTuple):
-    """What a child tells and asks one queue. ``resent``: ms since this was first sent, or 0."""
+    """What a child tells and asks one queue. ``resent``: this was sent before."""
 
     queue: str
     holder: str
@@ -60,7 +60,7 @@ class Exchange(NamedTuple):
     request: int
     want: int
     outcomes: Sequence[Outcome] = ()
-    resent: int = 0
+    resent: bool = False
     lean: bool = False
 
 
@@ -286,7 +286,7 @@ class Broker:
             request.lease,
             int(request.first),
             request.request,
-            request.resent,
+            int(request.resent),
             request.want,
             int(request.lean),
             *keep,
@@ -305,7 +305,8 @@ class Broker:
     def _park_call(self, queue: str, outcomes: Sequence[Outcome]) -> Call:
         args: list[Arg] = [self._time(), new_id(), self.limits.dead_retention]
         for outcome in outcomes:
-            args += (outcome.grant.id, outcome.grant.live.fence, outcome.task, outcome.blob)
+            live = outcome.grant.live
+            args += (outcome.grant.id, live.fence, live.holder, outcome.task, outcome.blob)
         return self._call("park", queue, args)
 
     def release(self, queue: str, task: str) -> int:

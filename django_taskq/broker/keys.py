@@ -22,7 +22,7 @@ QUEUE_KEYS: dict[str, str] = {
     "parked": "ZSET",  # "task id", all at score 0: a queue per task name
     "cancels": "HASH",  # id of a running job that is to stop -> how: cancel, kill
     "holders": "ZSET",  # holder by the end of its lease, ms; 0: dead, being reclaimed
-    "claims": "HASH",  # holder -> its last request that claimed
+    "claims": "HASH",  # holder -> its last request that claimed, and when (ms): packed
     "wake": "LIST",  # at most one token: there are ready jobs
     "timer": "LIST",  # at most one token: something is due earlier than before
     "calls": "ZSET",  # token of an operator's call by its time, ms; for RESEND_WINDOW

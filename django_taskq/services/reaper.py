@@ -4,43 +4,71 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 from ..broker.broker import Broker
 from ..clock import now_ms
 from ..codec import OPEN
 from ..exceptions import WorkerCrashed
 from ..job import Failure
+from ..judge import Judge
 from ..service import FOREVER, Service
 
 logger = logging.getLogger("django_taskq.worker")
 
 Started = Mapping[str, Mapping[str, bool]]  # queue -> id -> whether it ran alone
+Overdue = Mapping[str, Mapping[str, int]]  # queue -> id -> fence
+NOTHING: Any = MappingProxyType({})
+
+
+class Death(NamedTuple):
+    """A holder that is no more, as one queue is concerned. ``died``: its process is dead."""
+
+    queue: str
+    holder: str
+    cause: str
+    died: bool = False
+    started: Mapping[str, bool] = NOTHING
+    overdue: Mapping[str, int] = NOTHING
 
 
 class Reaper(Service):
-    """Reclaims in the order things died; what cannot be done now is done when Redis is back."""
+    """Reclaims in the order things died; what cannot be done now is done when Redis is back.
 
-    def __init__(self, broker: Broker, queues: Sequence[str]) -> None:
+    ``judge`` settles what ran past its timeout in a child of ours.
+    """
+
+    def __init__(self, broker: Broker, queues: Sequence[str], judge: Judge | None = None) -> None:
         super().__init__()
         self._broker = broker
         self._queues = list(queues)
-        self._waiting: list[tuple[str, str, bool, Mapping[str, bool], str]] = []
+        self._judge = judge
+        self._waiting: list[Death] = []
         self.due = FOREVER
 
-    def died(self, holder: str, started: Started, cause: str) -> None:
-        """A child of ours is dead; ``started`` are the jobs that were running in it."""
-        for queue in self._queues:
-            self._waiting.append((queue, holder, True, started.get(queue, {}), cause))
+    def died(self, holder: str, started: Started, cause: str, overdue: Overdue = NOTHING) -> None:
+        """A child of ours is dead.
+
+        ``started``: the jobs its death is charged to; ``overdue``: those that had run past their
+        timeout and did not stop.
+        """
+        self._waiting += [
+            Death(queue, holder, cause, True, started.get(queue, {}), overdue.get(queue, {}))
+            for queue in self._queues
+        ]
         self.due = 0.0
 
     def lapsed(self, queue: str, holder: str) -> None:
         """The lease of somebody else's child is over."""
-        self._waiting.append((queue, holder, False, {}, "its whole worker vanished"))
+        self._waiting.append(Death(queue, holder, "its whole worker vanished"))
         self.due = 0.0
 
     def tick(self) -> float:
         while self._waiting:
-            queue, holder, died, started, cause = self._waiting[0]
+            queue, holder, cause, died, started, overdue = self._waiting[0]
+            if overdue and self._judge is not None:
+                self._judge.settle(queue, holder, overdue)
             failure = Failure(
                 c=f"{WorkerCrashed.__module__}.{WorkerCrashed.__qualname__}",
                 m=cause,

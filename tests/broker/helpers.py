@@ -56,10 +56,10 @@ class Child:
             Exchange(self.queue, self.holder, LEASE, first, number, want, told, **more)
         )
 
-    def again(self, age: int = 1) -> Exchanged:
-        """The last call once more, ``age`` ms after it was first sent."""
+    def again(self) -> Exchanged:
+        """The last call once more."""
         assert self.last is not None
-        return self._send(self.last._replace(resent=age))
+        return self._send(self.last._replace(resent=True))
 
     def claim(self, want: int = 1) -> list[Grant]:
         """The jobs that were granted."""

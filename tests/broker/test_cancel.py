@@ -208,7 +208,7 @@ def test_a_job_that_was_asked_to_stop_and_is_parked_ends_cancelled(broker: Broke
         assert heard.next() == ["a"]
 
     assert states(broker) == {"cancelled": ["a"]}
-    assert dump(broker)["parked"] == [] and dump(broker)["cancels"] == {}
+    assert (dump(broker)["parked"], dump(broker)["cancels"]) == ([], {})
 
 
 @pytest.mark.parametrize("died", [False, True])

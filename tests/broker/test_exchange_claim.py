@@ -175,7 +175,7 @@ def test_a_claim_sent_again_finds_its_jobs_and_claims_no_more(
     Child(broker, "other").claim(others)
     before = dump(broker)
 
-    again = child.again(age)
+    again = child.again()
 
     assert again.grants == first.grants
     assert dump(broker) == before
@@ -191,8 +191,8 @@ def test_a_claim_that_never_arrived_is_done_when_it_is_sent_again(
     assert child.last
     child.last = child.last._replace(request=99_999, want=2)  # was written to a dead connection
 
-    assert ids(child.again(age=3000).grants) == "cd"
-    assert ids(child.again(age=4000).grants) == "cd"
+    assert ids(child.again().grants) == "cd"
+    assert ids(child.again().grants) == "cd"
 
 
 def test_a_claim_that_found_nothing_finds_nothing_when_it_is_sent_again(broker: Broker) -> None:
@@ -219,7 +219,7 @@ def test_a_claim_that_arrives_after_it_was_sent_again_claims_nothing(broker: Bro
     put(broker, "abc")
     child = Child(broker)
     late = Exchange(QUEUE, child.holder, LEASE, True, 10_000, 1)
-    again = late._replace(resent=1)
+    again = late._replace(resent=True)
 
     assert ids(broker.exchange([again])[0].grants) == "a"
     assert broker.exchange([late])[0].grants == []
@@ -249,7 +249,7 @@ def test_who_lost_the_lease_does_not_find_what_the_first_sending_claimed(
     child.last = child.last._replace(first=False)
     LOST[how](broker, clock, child)
 
-    answer = child.again(LEASE)
+    answer = child.again()
 
     assert (answer.alive, answer.grants) == (False, [])
 
@@ -342,7 +342,7 @@ def test_a_holder_without_a_lease_claims_nothing_but_what_it_did_counts(
     LOST[how](broker, clock, child)
     holders = scores(broker, "holders")
 
-    answer = child.exchange(2, [outcome(a, "S", b"1", DAY)], first=False, resent=int(resent))
+    answer = child.exchange(2, [outcome(a, "S", b"1", DAY)], first=False, resent=resent)
 
     assert (answer.alive, answer.verdicts, answer.grants, answer.left) == (False, "O", [], 2)
     assert states(broker) == {"ready": ["c", "d"], "running": ["b"], "succeeded": ["a"]}
@@ -457,3 +457,16 @@ def test_priority_survives_whatever_brings_a_job_back(
     broker.promote(QUEUE, "keeper")
 
     assert ready(broker) == ["high", "plain", "low"]
+
+
+@pytest.mark.parametrize("step", [-3_600_000, 3_600_000 - LEASE])
+def test_a_claim_sent_again_finds_its_jobs_though_the_clock_was_set(
+    broker: Broker, clock: Any, step: int
+) -> None:
+    put(broker, "ab")
+    child = Child(broker)
+    first = child.exchange(2)
+    broker.renew([QUEUE], [child.holder], 3_600_000)
+    clock.forward(step)
+
+    assert child.again().grants == first.grants

@@ -341,7 +341,7 @@ def test_a_settle_that_comes_twice_counts_once(
     clock.forward(age)
 
     with endings(broker) as heard:
-        assert child.again(age).verdicts == "D"
+        assert child.again().verdicts == "D"
         assert heard.nothing()
 
     assert dump(broker) == before
@@ -644,3 +644,20 @@ def test_what_goes_on_trims_nothing(broker: Broker, clock: Any) -> None:
     settle_new(broker, ["e"], "G")
 
     assert members(broker, "succeeded") == ["a", "b", "c"]
+
+
+def test_an_outcome_of_an_earlier_job_of_the_same_id_changes_nothing(broker: Broker) -> None:
+    """One that was trimmed: its successor has been claimed as often."""
+    put(broker, "a")
+    zombie = Child(broker, "zombie")
+    (old,) = zombie.claim()
+    broker.server.command("HDEL", broker.key(QUEUE, "live"), "a")
+    broker.server.command("ZREM", broker.key(QUEUE, "running"), "a")
+    broker.server.command("HDEL", broker.key(QUEUE, "jobs"), "a")
+    put(broker, "a")
+    (new,) = Child(broker, "other").claim()
+    assert old.live.fence == new.live.fence
+    before = dump(broker)
+
+    assert zombie.settle(outcome(old, "S", b"1", DAY)) == "S"
+    assert dump(broker) == before

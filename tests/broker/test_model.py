@@ -111,7 +111,7 @@ class Model:
         self.to(id, "scheduled" if wait else "ready", self.now + wait)
         return "N"
 
-    def verdict(self, id: str, fence: int, kind: str, resent: bool) -> str:
+    def verdict(self, holder: str, id: str, fence: int, kind: str, resent: bool) -> str:
         job = self.jobs.get(id)
         if job is None or not job.record:
             return "S"
@@ -119,13 +119,15 @@ class Model:
             return "D" if resent and fence <= job.settled else "S"
         if job.settled == fence:
             return "D"
+        if job.request is None or job.request[0] != holder:
+            return "S"
         return "C" if job.asked and kind != "C" else "O"
 
-    def settle(self, outcomes: list[tuple[str, int, str, int]], resent: bool) -> str:
+    def settle(self, holder: str, outcomes: list[tuple[str, int, str, int]], resent: bool) -> str:
         """(id, fence, kind, delay) each."""
         verdicts, back = "", []
         for id, fence, kind, delay in outcomes:
-            verdict = self.verdict(id, fence, kind, resent)
+            verdict = self.verdict(holder, id, fence, kind, resent)
             verdicts += verdict
             if verdict not in "OC":
                 continue
@@ -200,8 +202,8 @@ class Model:
                 moved += 1
         return moved
 
-    def park(self, id: str, fence: int) -> str:
-        verdict = self.verdict(id, fence, "P", False)
+    def park(self, holder: str, id: str, fence: int) -> str:
+        verdict = self.verdict(holder, id, fence, "P", False)
         if verdict in "OC":
             job = self.jobs[id]
             job.settled = fence
@@ -257,7 +259,6 @@ class Queue(RuleBasedStateMachine):
         self.children: list[Child] = []
         self.grants: list[Grant] = []  # everything that was ever granted, stale or not
         self.told: dict[str, list[tuple[str, int, str, int]]] = {}  # holder -> its last outcomes
-        self.sent: dict[str, int] = {}  # holder -> when it sent them first
 
     def teardown(self) -> None:
         keys = [self.broker.key(QUEUE, name) for name in QUEUE_KEYS]
@@ -275,7 +276,7 @@ class Queue(RuleBasedStateMachine):
         request: Exchange = child.last  # type: ignore[assignment]
         resent = request.resent > 0
         model = self.model
-        verdicts = model.settle(self.told[child.holder], resent)
+        verdicts = model.settle(child.holder, self.told[child.holder], resent)
         alive = model.register(child.holder, request.first)
         granted = []
         if alive:
@@ -315,7 +316,6 @@ class Queue(RuleBasedStateMachine):
             told.append((grant.id, grant.live.fence, kind, keep))
             outcomes.append(outcome(grant, kind, b"1", keep))
         self.told[child.holder] = told
-        self.sent[child.holder] = self.model.now
         self.answered(child, child.exchange(want, outcomes))
 
     @precondition(lambda self: self.told)
@@ -325,7 +325,7 @@ class Queue(RuleBasedStateMachine):
         child = self.children[who]
         if child.last is not None:
             self.model.now += age
-            self.answered(child, child.again(self.model.now - self.sent[child.holder]))
+            self.answered(child, child.again())
 
     @rule(id=st.sampled_from(IDS))
     def cancel(self, id: str) -> None:
@@ -345,7 +345,7 @@ class Queue(RuleBasedStateMachine):
     @rule(pick=st.integers(0, 99))
     def park(self, pick: int) -> None:
         grant = self.grants[-1 - pick % len(self.grants)]
-        expected = self.model.park(grant.id, grant.live.fence)
+        expected = self.model.park(grant.live.holder, grant.id, grant.live.fence)
         assert self.broker.park(QUEUE, [parked(grant)]) == expected
 
     @rule()

@@ -172,6 +172,24 @@ def test_without_anything_due_the_place_is_kept_for_the_grace(broker: Broker, cl
     assert broker.promote(QUEUE, "one").busy == KEEPER_GRACE
 
 
+def test_a_keeper_whose_time_ends_late_because_the_clock_was_set_back_is_replaced(
+    broker: Broker, clock: Any
+) -> None:
+    put(broker, ["a"], due=-500)
+    clock.forward(3_600_000)
+    broker.promote(QUEUE, "one")  # nothing else is due
+    put(broker, ["b"], due=-3_600_000)
+    broker.promote(QUEUE, "one")
+    clock.forward(-3_600_000)
+    put(broker, ["c"], due=-1)
+    clock.forward(KEEPER_GRACE)
+    assert broker.promote(QUEUE, "two").busy == 1
+
+    clock.forward(1)
+
+    assert broker.promote(QUEUE, "two").moved == 1
+
+
 def test_the_keeper_itself_is_never_refused(broker: Broker, clock: Any) -> None:
     put(broker, "a", due=-500)
 

@@ -175,6 +175,23 @@ def test_restarting_a_worker_does_not_delay_it(broker: Broker, clock: Any) -> No
     assert answer.lapsed == [holder_id("gone")]
 
 
+def test_an_outage_before_the_clock_was_set_back_delays_by_no_more_than_a_lease(
+    broker: Broker, clock: Any
+) -> None:
+    Child(broker, "gone").exchange(0)
+    renew(broker, "nobody")
+    clock.forward(3_600_000)
+    renew(broker, "nobody")  # after an outage, as it seems
+    clock.forward(-3_600_000)
+    renew(broker, "nobody")
+
+    for _ in range(3):
+        clock.forward(LEASE // 3)
+        answer = renew(broker, "nobody")
+
+    assert answer.lapsed == [holder_id("gone")]
+
+
 def test_the_first_renewal_ever_is_not_after_an_outage(broker: Broker, clock: Any) -> None:
     register(broker, "gone")
     clock.forward(10 * LEASE)

@@ -339,7 +339,7 @@ def ways_of_renew(full: Broker, limited: Broker, clock: Any) -> None:
 def ways_of_trim(full: Broker, limited: Broker, clock: Any) -> None:
     grants = seed(full, running="a b c")
     kinds = zip(grants.values(), "SDC", strict=True)
-    Child(full).settle(*[outcome(grant, kind, b"1") for grant, kind in kinds])
+    Child(full, "seeder").settle(*[outcome(grant, kind, b"1") for grant, kind in kinds])
     clock.forward(DAY)
     assert limited.trim(QUEUE) == 3
 

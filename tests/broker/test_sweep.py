@@ -328,7 +328,8 @@ def test_a_parked_name_of_a_job_that_left_is_deleted(broker: Broker) -> None:
 
 def test_a_request_to_stop_what_does_not_run_is_dropped(broker: Broker) -> None:
     seed(broker, running="a", succeeded="b", ready="c")
-    by_hand(broker)("HSET", "cancels", *"a cancel b cancel c cancel unknown cancel".split())
+    for id in ("a", "b", "c", "unknown"):
+        by_hand(broker)("HSET", "cancels", id, "cancel")
 
     assert sorted(walk(broker)["unasked"]) == ["b", "c", "unknown"]
 

@@ -63,6 +63,16 @@ class Worker:
     def signal(self, number: int) -> None:
         self.process.send_signal(number)
 
+    def freeze(self) -> None:
+        """Stops the supervisor, then its children, where they are."""
+        for pid in (self.process.pid, *self.children()):
+            os.kill(pid, signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """Lets them go on, the children first."""
+        for pid in (*self.children(), self.process.pid):
+            os.kill(pid, signal.SIGCONT)
+
     def wait(self, timeout: float = 20.0) -> int:
         return self.process.wait(timeout)
 

@@ -259,12 +259,10 @@ def test_a_frozen_worker_finds_its_lease_lost_and_records_nothing(station: Stati
     first = station.worker("--concurrency", "1")
     result = tasks.hold.enqueue("a", "gate")
     station.traced("start a")
-    for pid in (first.process.pid, *first.children()):
-        os.kill(pid, signal.SIGSTOP)
+    first.freeze()
     station.worker("--concurrency", "1")
     eventually(lambda: station.lines().count("start a") == 2, 15)
-    for pid in (*first.children(), first.process.pid):
-        os.kill(pid, signal.SIGCONT)
+    first.thaw()
     first.says("lease")
     station.open("gate")
     assert result.get(timeout=WAIT) == "a"

@@ -11,11 +11,12 @@ from typing import Any
 
 import pytest
 
+from django_taskq.clock import monotonic
 from django_taskq.codec import encode_envelope
 from django_taskq.exceptions import CancelRequested, Interruption, LeaseLost, TaskTimeout
 from django_taskq.execution import Attempt, Runner
 from django_taskq.job import Envelope, Grant, Kind, Live, new_id
-from django_taskq.slot import MESSAGES, Slot
+from django_taskq.slot import GRACE, MESSAGES, Slot
 from django_taskq.table import Table
 from tests.conftest import eventually
 from tests.engine import tasks
@@ -194,9 +195,44 @@ def test_a_job_that_was_told_is_not_late_again(slot: Slot) -> None:
     late = slot.deadline + 1
     assert slot.is_late(late)
 
-    slot.interrupt("job", 1, TaskTimeout)
+    slot.interrupt("job", 1, TaskTimeout, hard=True)
 
     assert not slot.is_late(late)
+    hand.go_on.set()
+    hand.ends()
+
+
+def test_a_job_may_ignore_a_soft_request_for_as_long_as_it_likes(slot: Slot) -> None:
+    hand = Hand(slot, attempt_of(), swallow=True)
+    slot.interrupt("job", 1, CancelRequested)
+
+    assert not slot.is_deaf(monotonic() + 1e9)
+    hand.go_on.set()
+    hand.ends()
+
+
+def test_a_hard_request_is_raised_once_more_and_then_waits_for_the_grace(slot: Slot) -> None:
+    hand = Hand(slot, attempt_of(), swallow=True)
+    slot.interrupt("job", 1, CancelRequested)
+    eventually(lambda: hand.raised)
+    before = monotonic()
+
+    slot.interrupt("job", 1, CancelRequested, hard=True)
+    ends_at = slot.ends_at
+    slot.interrupt("job", 1, CancelRequested, hard=True)
+
+    assert before + GRACE <= ends_at == slot.ends_at
+    assert hand.ends() == [CancelRequested, CancelRequested]
+    assert not slot.is_deaf(ends_at + 1), "it has stopped"
+
+
+def test_a_job_that_does_not_stop_is_deaf_when_its_grace_is_over(slot: Slot) -> None:
+    hand = Hand(slot, attempt_of(timeout=5), swallow=True)
+    slot.interrupt("job", 1, TaskTimeout, hard=True)
+
+    assert not slot.is_deaf(slot.ends_at)
+    assert slot.is_deaf(slot.ends_at + 0.001)
+    assert "spin" in slot.stack(), "and it can be seen where it is"
     hand.go_on.set()
     hand.ends()
 

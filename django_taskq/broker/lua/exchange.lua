@@ -2,8 +2,8 @@
 -- exchange | keys: jobs live errors results ready running scheduled retrying succeeded dead cancelled cancels holders claims wake timer meta ended | edges: ready->running ready->dead running->succeeded running->retrying running->dead running->cancelled running->scheduled running->ready succeeded->gone dead->gone cancelled->gone
 --
 -- Settles N jobs and claims M in one step: the whole of a worker's work with Redis.
--- ARGV: now, holder, lease ms, first (1: register the holder), request, resent (ms since it was
---   first sent, 0: it was not), want, lean (1: trim faster), keep of succeeded, dead, cancelled,
+-- ARGV: now, holder, lease ms, first (1: register the holder), request, resent (1: it was sent
+--   before), want, lean (1: trim faster), keep of succeeded, dead, cancelled,
 --   dead retention ms, then per settled job: id, fence, kind, blob, delay, started
 -- Kinds (job.Kind): S succeeded, R retrying, D dead, Q quarantined (dead, never run, counted in
 --   meta), C cancelled, Z snoozed, G given back.
@@ -11,11 +11,11 @@
 --   left, a letter per settled job (O done, C done but as cancelled, D had been done, S stale:
 --   nothing changed), then per claimed job: id, envelope, live, errors
 -- Sending the call again settles nothing twice, by (id, fence), and finds what it claimed, by
--- the request that `live` holds.
+-- the request that `live` and `claims` hold.
 
 local now = clock(ARGV[1])
 local holder, lease = ARGV[2], tonumber(ARGV[3])
-local request, resent, want = tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[7])
+local request, resent, want = tonumber(ARGV[5]), ARGV[6] == '1', tonumber(ARGV[7])
 local HEAD, PER = 12, 6
 local DAY = 86400000 -- ms a job is kept that was called off while it ran
 
@@ -65,11 +65,14 @@ if count > 0 then
     if raw and #raw >= LIVE_SIZE then
       fence, settled, attempt, crashes, lost, parks, priority, expires, first = struct.unpack(LIVE, raw)
     end
+    local tail = raw and string.sub(raw, LIVE_SIZE + 1)
     if fence ~= told then
       -- An older fence that was settled, told again: the reply to the first telling was lost.
-      letters[i] = (raw and resent > 0 and told <= settled) and 'D' or 'S'
+      letters[i] = (raw and resent and told <= settled) and 'D' or 'S'
     elseif settled == fence or seen[id] then
       letters[i] = 'D'
+    elseif string.sub(tail, 1, 22) ~= holder then -- of an earlier job of this id, long forgotten
+      letters[i] = 'S'
     else
       local delay, counts = ARGV[at + 4], REST[kind].counts
       letters[i], seen[id] = 'O', true
@@ -115,7 +118,7 @@ if count > 0 then
       moved[n] = id
       records[n * 2 - 1] = id
       records[n * 2] = struct.pack(LIVE, fence, fence, attempt + counts, crashes, lost, parks,
-        priority, expires, first, began, over, 0) .. string.sub(raw, LIVE_SIZE + 1)
+        priority, expires, first, began, over, 0) .. tail
     end
   end
 
@@ -176,11 +179,15 @@ end
 -- what the first sending of this call claimed ----------------------------------------------------
 -- A holder's requests rise. One that was served brings what it claimed, and one that comes late,
 -- after it was sent again, claims nothing: nobody would read the answer.
-local last = want > 0 and tonumber(redis.call('HGET', claims, holder)) or 0
+local last, claimed_at = 0, 0 -- its ms, so that it is found whatever clocks did since
+if want > 0 then
+  local known = redis.call('HGET', claims, holder)
+  if known then last, claimed_at = struct.unpack('>I8I8', known) end
+end
 if want > 0 and request <= last then want = 0 end
-if resent > 0 and request == last and state == 'O' then
-  local recent = redis.call('ZRANGE', running, (now - resent - 1000) * TICKS, '+inf', 'BYSCORE',
-    'LIMIT', 0, 5000)
+if resent and request == last and state == 'O' then
+  local recent = redis.call('ZRANGE', running, claimed_at * TICKS, (claimed_at + 1) * TICKS,
+    'BYSCORE', 'LIMIT', 0, 5000)
   for from = 1, #recent, 500 do
     local ids = { unpack(recent, from, math.min(from + 499, #recent)) }
     local lives = redis.call('HMGET', live, unpack(ids))
@@ -196,7 +203,7 @@ end
 
 -- claim ----------------------------------------------------------------------------------------
 if want > 0 and state == 'O' then
-  redis.call('HSET', claims, holder, request)
+  redis.call('HSET', claims, holder, struct.pack('>I8I8', request, now))
   local ids = redis.call('ZRANGE', ready, 0, want - 1)
   if #ids > 0 then
     redis.call('ZREMRANGEBYRANK', ready, 0, want - 1)

@@ -4,7 +4,7 @@
 -- Sets jobs aside that this worker cannot run (unknown task, arguments that do not bind) until a
 -- worker releases them. Costs no attempt; the wait doubles from 1 s to 60 s each time.
 -- ARGV: now, token of the call, retention of a cancelled job ms, then per job (at most 500): id,
---   fence, task, reason
+--   fence, holder, task, reason
 -- Reply: a letter per job: O parked, C it was to be cancelled and is, D had been done, S stale
 -- Sending the call again parks nothing twice and answers the same.
 
@@ -13,18 +13,20 @@ local before = redis.call('HGET', answers, token)
 if before then return before end
 local retention = tonumber(ARGV[3])
 local ids = {}
-for i = 4, #ARGV, 4 do ids[#ids + 1] = ARGV[i] end
+for i = 4, #ARGV, 5 do ids[#ids + 1] = ARGV[i] end
 local lives = redis.call('HMGET', live, unpack(ids))
 local asked = redis.call('HMGET', cancels, unpack(ids))
 local letters, moved, waits, names, records, called_off, ends = {}, {}, {}, {}, {}, {}, {}
 for i, id in ipairs(ids) do
-  local at = i * 4
+  local at = i * 5 - 1
   local fence = tonumber(ARGV[at + 1])
   local l = lives[i] and read_live(lives[i])
   if not l or l.fence ~= fence then
     letters[i] = 'S'
   elseif l.settled == fence then
     letters[i] = 'D'
+  elseif string.sub(l.tail, 1, 22) ~= ARGV[at + 2] then -- of an earlier job of this id
+    letters[i] = 'S'
   else
     l.settled = fence
     moved[#moved + 1] = id
@@ -36,11 +38,11 @@ for i, id in ipairs(ids) do
       ends[#ends + 1] = id
     else
       letters[i] = 'O'
-      l.tail = string.rep(' ', 22) .. ARGV[at + 3]
+      l.tail = string.rep(' ', 22) .. ARGV[at + 4]
       waits[#waits + 1] = now + math.min(1000 * 2 ^ l.parks, 60000)
       waits[#waits + 1] = id
       names[#names + 1] = 0
-      names[#names + 1] = ARGV[at + 2] .. ' ' .. id
+      names[#names + 1] = ARGV[at + 3] .. ' ' .. id
       l.parks = math.min(l.parks + 1, 200)
     end
     records[#records + 1] = id

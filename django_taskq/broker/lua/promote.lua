@@ -10,9 +10,13 @@
 local now = clock(ARGV[1])
 local keeper, most, grace = ARGV[2], tonumber(ARGV[4]), tonumber(ARGV[5])
 local place = redis.call('HMGET', meta, 'keeper', 'keeper_until')
-local until_ms = tonumber(place[2] or 0) or 0
-if ARGV[3] ~= '1' and place[1] and place[1] ~= keeper and until_ms > now then
-  return { 0, -1, until_ms - now }
+if ARGV[3] ~= '1' and place[1] and place[1] ~= keeper then
+  local free_at = tonumber(place[2] or 0) or 0
+  for _, set in ipairs({ scheduled, retrying }) do -- it is late, whatever its time says
+    local head = redis.call('ZRANGE', set, 0, 0, 'WITHSCORES')
+    if head[2] then free_at = math.min(free_at, tonumber(head[2]) + grace) end
+  end
+  if free_at > now then return { 0, -1, free_at - now } end
 end
 
 local moved = 0

@@ -17,7 +17,8 @@ for i = 4, #ARGV do mine[ARGV[i]] = true end
 -- After an outage nobody could renew: give everybody a whole lease before anyone is reaped.
 local facts = redis.call('HMGET', meta, 'renewed', 'reap_after')
 local reap_after = tonumber(facts[2] or 0) or 0
-if facts[1] and now - (tonumber(facts[1]) or 0) > lease / 2 then
+local set_back = reap_after > now + lease -- the clock was
+if set_back or facts[1] and now - (tonumber(facts[1]) or 0) > lease / 2 then
   reap_after = now + lease
   redis.call('HSET', meta, 'reap_after', reap_after)
 end

@@ -130,6 +130,7 @@ def run(options: dict[str, Any]) -> int:
         plan,
         get_broker(server, conf),
         parts_of,
+        sender=type(backend),
         processes=options["processes"] or worker.processes,
         start_method=usable_method(worker.start_method),
         reload=options["reload"],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import os
 import signal
 import time
@@ -163,3 +164,46 @@ def context(context) -> list:  # type: ignore[no-untyped-def, type-arg]
 def unreadable_value() -> object:
     trace("ran")
     return object()
+
+
+@task(timeout=None)
+def deaf_for_ever(name: str) -> None:
+    """Blocks in C; other threads run on."""
+    trace(f"start {name}")
+    time.sleep(600)
+
+
+@task(timeout=0.3, max_attempts=1)
+def hold_the_interpreter() -> None:
+    """Blocks in C and lets no other thread run."""
+    trace("start holding")
+    ctypes.PyDLL(None).sleep(600)
+
+
+@task(timeout=None)
+def hold_the_interpreter_for_ever() -> None:
+    trace("start holding")
+    ctypes.PyDLL(None).sleep(600)
+
+
+@task(timeout=None)
+def swallow_once(name: str) -> str:
+    """Ignores the first request to stop."""
+    trace(f"start {name}")
+    try:
+        while True:
+            time.sleep(0.005)
+    except BaseException:
+        trace(f"swallowed {name}")
+    while True:
+        time.sleep(0.005)
+
+
+@task
+def bomb() -> None:
+    """Holds 200 MB more each tenth of a second."""
+    trace("start bomb")
+    held = []
+    for _ in range(20):
+        held.append(b"x" * (200 << 20))
+        time.sleep(0.1)

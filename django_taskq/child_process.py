@@ -1,0 +1,134 @@
+"""A child as its supervisor knows it: started, told what to do, watched, and cleared away."""
+
+from __future__ import annotations
+
+import logging
+import multiprocessing
+import signal
+import socket
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import msgspec
+
+from .broker.broker import Broker
+from .clock import monotonic
+from .job import new_id
+from .memory import memory_of, peak_of_the_dead
+from .service import FOREVER
+from .slot import GRACE
+from .table import Row, Table
+from .worker import Plan, run_child
+
+logger = logging.getLogger("django_taskq.worker")
+
+LATEST = GRACE + 2.0  # seconds after its deadline, or the order to kill it, that a job may keep its
+# process alive; the process ends itself before, unless the job does not let its other threads run
+KILL_AFTER = 5.0  # seconds beyond the shutdown timeout that a child may take to leave
+
+Make = Callable[[str], tuple[Broker, type]]
+
+
+class Remains(NamedTuple):
+    """What a dead child leaves: its exit code (negative for a signal), why, what was running."""
+
+    code: int
+    cause: str
+    rows: list[Row]
+
+
+class ChildProcess:
+    """A child as its supervisor knows it."""
+
+    def __init__(self, plan: Plan, make: Make, method: str) -> None:
+        context: Any = multiprocessing.get_context(method)
+        self.holder = new_id()
+        memory = context.RawArray("B", Table.size(plan.concurrency))
+        self.table = Table(memory, plan.concurrency)
+        self.started = monotonic()
+        self.stop_by = FOREVER
+        self.blameless = False  # its end is not the fault of what ran in it
+        self._cause = ""  # why we killed it
+        self._peak = 0  # bytes, as far as was seen
+        self._measured = False  # whether that is exactly the most it held
+        self._kills: dict[tuple[str, int], float] = {}  # job and fence -> when its kill was ordered
+        self._orders, theirs = socket.socketpair()
+        self.process = context.Process(
+            target=run_child, args=(plan, make, self.holder, memory, theirs), name="taskq-child"
+        )
+        self.process.start()
+        theirs.close()
+        self._orders.setblocking(False)
+        self.weigh()
+
+    def order(self, *order: object) -> None:
+        """Tells the child something; one that does not listen is about to be killed anyway."""
+        match order:
+            case "kill", str() as id, int() as fence:
+                self._kills.setdefault((id, fence), monotonic())
+        try:
+            self._orders.send(msgspec.json.encode(order) + b"\n")
+        except OSError as error:
+            logger.warning("child %s takes no orders: %s", self.process.pid, error)
+
+    def stop(self, timeout: float) -> None:
+        """Asks the child to finish within ``timeout`` seconds."""
+        self.stop_by = min(self.stop_by, monotonic() + timeout + KILL_AFTER)
+        self.order("stop", timeout)
+
+    def kill(self, why: str, *, blame: bool = False) -> None:
+        """Ends the process the hard way. ``blame``: its running jobs are charged with that."""
+        logger.error("child %s is killed: %s", self.process.pid, why)
+        self._cause = why
+        self.blameless = not blame
+        self.process.kill()
+
+    def weigh(self) -> int:
+        """Bytes of memory it holds."""
+        held = memory_of(self.process.pid)
+        self._peak = max(self._peak, held.peak)
+        return held.now
+
+    def has_lost(self, now: float) -> bool:
+        """Whether it still runs something although its lease is over."""
+        return 0 < self.table.lease_until < now and bool(self.table.rows())
+
+    def obstinate(self, now: float) -> Row | None:
+        """A running job that should have stopped long ago."""
+        rows = self.table.rows()
+        if self._kills:
+            running = {(row.id, row.fence) for row in rows}
+            self._kills = {job: at for job, at in self._kills.items() if job in running}
+        for row in rows:
+            told = self._kills.get((row.id, row.fence), FOREVER)
+            if now > min(row.deadline or FOREVER, told) + LATEST:
+                return row
+        return None
+
+    def is_dead(self) -> bool:
+        """Whether its process has ended."""
+        before = peak_of_the_dead()
+        if self.process.is_alive():
+            return False
+        after = peak_of_the_dead()  # of all who ever died: its own if it has risen
+        if after > before:
+            self._peak, self._measured = after, True
+        return True
+
+    def close(self) -> Remains:
+        """Clears up after a dead child."""
+        self.process.join()
+        self._orders.close()
+        code = int(self.process.exitcode or 0)
+        peak = f"{'' if self._measured else 'at least '}{self._peak >> 20:,} MB"
+        return Remains(code, self._cause or cause_of(code, peak), self.table.rows())
+
+
+def cause_of(code: int, peak: str) -> str:
+    """What an exit code says, in words. ``peak``: the most memory it held."""
+    if code >= 0:
+        return f"its process left with exit code {code}"
+    known = {number.value: number.name for number in signal.Signals}
+    name = known.get(-code, "a real-time signal")
+    hint = ", probably out of memory" if -code == signal.SIGKILL else ""
+    return f"its process was killed by signal {-code} ({name}{hint}; peak memory {peak})"

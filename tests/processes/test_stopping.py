@@ -1,0 +1,147 @@
+"""What is done with code that does not stop: its process ends, and nobody else pays for it."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import pytest
+
+from django_taskq import TaskCancelled, TaskFailed
+from django_taskq.job import State
+from django_taskq.slot import GRACE
+from tests.conftest import eventually
+from tests.processes.app import tasks
+from tests.processes.conftest import Station
+
+WAIT = 30.0
+
+
+def crashes(result: Any) -> int:
+    """How often the job's process is said to have died of it."""
+    backend = result.task.get_backend()
+    return int(backend.broker.fetch(result.task.queue_name, [result.id])[0].live.crashes)
+
+
+def test_a_kill_ends_code_that_does_not_stop_within_two_seconds_of_the_grace(
+    station: Station,
+) -> None:
+    worker = station.worker()
+    (child,) = worker.children()
+    beside = tasks.endless.enqueue("beside")
+    result = tasks.deaf_for_ever.enqueue("deaf")
+    station.traced("start beside", "start deaf")
+    asked = time.monotonic()
+
+    assert result.kill()
+    with pytest.raises(TaskCancelled):
+        result.get(timeout=WAIT)
+
+    assert time.monotonic() - asked < GRACE + 2
+    assert (result.state, station.lines().count("start deaf")) == (State.CANCELLED, 1)
+    eventually(lambda: station.lines().count("start beside") == 2)
+    beside.refresh()
+    assert (beside.attempts, crashes(beside)) == (1, 0), "run again, and charged with nothing"
+    assert child not in worker.children()
+    assert "time.sleep(600)" in worker.output, "the log says where it was"
+
+
+def test_a_kill_ends_code_that_lets_no_other_thread_run(station: Station) -> None:
+    worker = station.worker()
+    beside = tasks.endless.enqueue("beside")
+    station.traced("start beside")
+    result = tasks.hold_the_interpreter_for_ever.enqueue()
+    station.traced("start holding")
+    asked = time.monotonic()
+
+    assert result.kill()
+    with pytest.raises(TaskCancelled):
+        result.get(timeout=WAIT)
+
+    assert time.monotonic() - asked < GRACE + 3  # and half a second until the supervisor looks
+    eventually(lambda: station.lines().count("start beside") == 2)
+    assert crashes(beside) == 0
+    assert station.lines().count("start holding") == 1
+    assert "probably out of memory" not in worker.output, "it was us"
+
+
+def test_a_cancellation_leaves_the_process_alone_whatever_the_code_does(station: Station) -> None:
+    worker = station.worker()
+    children = worker.children()
+    result = tasks.swallow_once.enqueue("a")
+    station.traced("start a")
+
+    assert result.cancel()
+    station.traced("swallowed a")
+    result.refresh()
+    assert result.state is State.RUNNING, "until its code has stopped"
+
+    assert result.kill()
+    with pytest.raises(TaskCancelled):
+        result.get(timeout=WAIT)
+    assert worker.children() == children, "the second request was heard"
+
+
+def test_a_timeout_that_the_interpreter_never_hears_of_is_one_failed_attempt(
+    station: Station,
+) -> None:
+    worker = station.worker()
+    beside = tasks.endless.enqueue("beside")
+    station.traced("start beside")
+    result = tasks.hold_the_interpreter.enqueue()
+
+    with pytest.raises(TaskFailed, match="TaskTimeout"):
+        result.get(timeout=WAIT)
+
+    assert (result.state, result.attempts) == (State.DEAD, 1)
+    assert station.lines().count("start holding") == 1
+    eventually(lambda: station.lines().count("start beside") == 2)
+    assert crashes(beside) == 0
+    assert "does not stop" in worker.output
+
+
+def test_a_child_that_outgrows_its_memory_is_killed_and_its_job_dead_after_three_times_alone(
+    station: Station,
+) -> None:
+    worker = station.worker("--max-memory", "300")
+    result = tasks.bomb.enqueue()
+
+    with pytest.raises(TaskFailed, match=r"it holds \d[\d,]* MB and --max-memory is 300"):
+        result.get(timeout=60)
+
+    assert (result.state, result.attempts) == (State.DEAD, 0)
+    assert tasks.add.enqueue(1, 1).get(timeout=WAIT) == 2, "the queue goes on"
+    assert worker.process.poll() is None
+
+
+def test_a_poison_job_says_how_much_memory_its_process_held(station: Station) -> None:
+    station.worker()
+    result = tasks.kill_process.enqueue()
+
+    with pytest.raises(
+        TaskFailed, match=r"signal 9 \(SIGKILL.*peak memory (at least )?[1-9]\d* MB\)"
+    ):
+        result.get(timeout=WAIT)
+
+
+def test_no_child_starts_while_another_still_runs_what_it_has_lost(station: Station) -> None:
+    """Frozen with its supervisor past the lease, its job runs elsewhere by now."""
+    worker = station.worker()
+    result = tasks.deaf_for_ever.enqueue("a")
+    station.traced("start a")
+    (child,) = worker.children()
+    worker.freeze()
+    other = station.worker()
+    eventually(lambda: station.lines().count("start a") == 2, 20)
+
+    worker.thaw()
+    worker.says("the lease of .* is over")
+    while child in (alive := worker.children()):
+        assert alive == [child]
+    eventually(lambda: len(worker.children()) == 1)
+
+    assert station.lines().count("start a") == 2
+    result.kill()
+    with pytest.raises(TaskCancelled):
+        result.get(timeout=WAIT)
+    assert other.process.poll() is None
