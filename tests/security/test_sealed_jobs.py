@@ -18,6 +18,7 @@ from django_taskq.compat import task_backends
 from django_taskq.exceptions import BadSeal, KeyMissing, ResultTruncated, TaskFailed
 from django_taskq.execution import Runner
 from django_taskq.job import Envelope, Grant, Kind, Live, Outcome, State
+from django_taskq.judge import Judge
 from django_taskq.result import TaskResult
 from django_taskq.services.consumer import cut
 from tests.engine.support import Hand, configured, stored
@@ -253,6 +254,24 @@ def test_what_a_sweep_says_of_an_emptied_job_is_ours(station: Station) -> None:
         assert result.state is State.DEAD
         assert [e.exception_class_path for e in result.errors] == [
             "django_taskq.exceptions.MalformedJob"
+        ]
+
+
+@BOTH_WAYS
+def test_what_is_judged_in_place_of_a_dead_process_is_sealed(
+    station: Station, options: dict[str, Any]
+) -> None:
+    with station.under(**options):
+        result = double.enqueue(4)
+        backend = station.backend
+        hand = Hand(backend.broker)
+        (grant,) = hand.claim()
+        overdue = {grant.id: grant.live.fence}
+        Judge(backend.broker, "default", RedisBackend).settle("default", hand.holder, overdue)
+        result.refresh()
+        assert result.state is State.RETRYING
+        assert [e.exception_class_path for e in result.errors] == [
+            "django_taskq.exceptions.TaskTimeout"
         ]
 
 
