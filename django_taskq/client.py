@@ -195,7 +195,7 @@ class Client:
     def _cancellation(self, result: TaskResult) -> tuple[str, list[tuple[str, str]], bytes, int]:
         task = result.task
         failure = Failure(c=CANCELLED_BY, m="cancelled before it ran")
-        line = (self.broker.seals or OPEN).seal_notice(task.queue_name, failure)
+        line = self.broker.notice(task.queue_name, failure)
         keep = round((task.options.retention or 0) * 1000)
         return task.queue_name, [(result.id, task.module_path)], line, keep
 

@@ -150,7 +150,7 @@ class Live(NamedTuple):
     ended: int = 0
     request: int = 0  # the holder's request that claimed it
     holder: str = ""
-    note: str = ""  # why it waits, or why it was cancelled
+    note: str = ""  # of a parked job: its task and why it waits
 
     @classmethod
     def decode(cls, raw: bytes | None) -> Live:

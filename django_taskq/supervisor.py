@@ -73,14 +73,21 @@ class Supervisor:
         self._ear = Ear(broker.server, broker.control)
         self._reaper = Reaper(broker, queues, Judge(broker, plan.alias, sender))
         self._timekeeper = Timekeeper(broker, queues, new_id())
+        janitor = Janitor(broker, queues, self._reaper)
         heartbeat = Heartbeat(
-            broker, queues, plan.lease, lambda: self._children, self._reaper, self._timekeeper
+            broker,
+            queues,
+            plan.lease,
+            lambda: self._children,
+            self._reaper,
+            self._timekeeper,
+            janitor,
         )
         self._services: list[Service] = [
             self._reaper,
             heartbeat,
             self._timekeeper,
-            Janitor(broker, queues, self._reaper),
+            janitor,
             Listening(self._ear),
         ]
         if reload:

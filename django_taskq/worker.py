@@ -23,6 +23,7 @@ import msgspec
 
 from .broker.broker import Broker
 from .clock import monotonic
+from .codec import printable
 from .exceptions import CancelRequested, LeaseLost
 from .execution import Runner
 from .memory import memory_of
@@ -252,7 +253,7 @@ class Child:
             if attempt is not None and slot.is_deaf(now):
                 logger.error(
                     "job %s does not stop (%s): its process ends and is replaced. It is at\n%s",
-                    attempt.grant.id,
+                    printable(attempt.grant.id),
                     slot.interrupted,
                     slot.stack(),
                 )

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from ..codec import Seals
-from ..job import Outcome, new_id
+from ..codec import OPEN, Seals
+from ..job import Failure, Outcome, new_id
 from .calls import Arg, Call
 from .connection import Server
 from .keys import QUEUE_KEYS, global_key, queue_key
@@ -25,7 +25,7 @@ from .replies import (
 )
 from .scripts import Script, load
 from .sweep import CHUNK as SWEEP
-from .sweep import EMPTIED, FIRST, HOLLOW, Swept, swept
+from .sweep import EMPTIED, FIRST, Swept, swept
 from .trips import Sent
 
 CHUNK = 500  # jobs per call of the hot scripts
@@ -139,6 +139,10 @@ class Broker:
     def key(self, queue: str, name: str) -> str:
         """A key of a queue by its name in keys.py."""
         return queue_key(self.prefix, queue, name)
+
+    def notice(self, queue: str, failure: Failure) -> bytes:
+        """The line of a failure that a script writes into the errors of several jobs."""
+        return (self.seals or OPEN).seal_notice(queue, failure)
 
     @property
     def control(self) -> str:
@@ -377,7 +381,8 @@ class Broker:
     def sweep(self, queue: str, place: str = "", cursor: str = "0", *, mend: bool = True) -> Swept:
         """Looks through one chunk of the queue for what was left behind, and mends it.
 
-        Without a ``place`` it goes on where the queue's own walk stands, which all workers share.
+        Without a ``place`` it goes on where the queue's own walk stands, which all workers share
+        and none hurries: a chunk each 200 ms, and a rest of 50 s at its end.
         What is ``unheld`` is for ``reclaim(queue, "", …)``.
         """
         args: list[Arg] = [
@@ -387,7 +392,7 @@ class Broker:
             SWEEP,
             int(mend),
             self.limits.dead_retention,
-            HOLLOW if self.seals is None else self.seals.seal_notice(queue, EMPTIED),
+            self.notice(queue, EMPTIED),
         ]
         return swept(self.server.call(self._call("sweep", queue, args)))
 
@@ -397,6 +402,20 @@ class Broker:
         while chunk.place:
             chunk = self.sweep(queue, chunk.place, chunk.cursor, mend=mend)
             yield chunk
+
+    # -- operators -------------------------------------------------------------------------------
+
+    def survey_call(self, queue: str, skip: int, holders: int) -> Call:
+        """The call that reads a queue at one moment; see inspector.py."""
+        return self._call("survey", queue, (self._time(), skip, holders, HOUSEKEEPING))
+
+    def types_call(self, queue: str) -> Call:
+        """The call that reads what a queue's keys are."""
+        return self._call("types", queue, ())
+
+    def weigh_call(self, queue: str, samples: int) -> Call:
+        """The call that reads how much memory a queue's keys take."""
+        return self._call("weigh", queue, (samples,))
 
 
 def chunks(items: Sequence[Any], size: int) -> Iterable[Sequence[Any]]:

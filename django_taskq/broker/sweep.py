@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from ..codec import encode_failure
 from ..exceptions import MalformedJob
 from ..job import Failure
 
@@ -14,15 +13,17 @@ FIRST = "ready"  # where a walk begins; the others follow in the order of sweep.
 
 
 class Check(NamedTuple):
-    """A kind of finding. ``passing``: it may be seen for a moment while all is well."""
+    """A kind of finding. ``grave``: jobs would not run, or would run twice.
+
+    ``passing``: it may be seen for a moment while all is well; ``place``: where to look again then.
+    """
 
     name: str
     what: str
     mended: str
+    grave: bool = False
     passing: bool = False
-
-    def __str__(self) -> str:
-        return f"{self.what}: {self.mended}"
+    place: str = ""
 
 
 CHECKS: dict[str, Check] = {
@@ -30,30 +31,45 @@ CHECKS: dict[str, Check] = {
     for check in (
         Check(
             "hollow",
-            "in a state, but their arguments are gone",
+            "jobs without their arguments",
             "put among the dead; deleted if they had ended",
+            grave=True,
         ),
-        Check("double", "in two states at once", "taken out of all but one, as their record says"),
+        Check(
+            "double",
+            "jobs in two states at once",
+            "taken out of all but one, as their record says",
+            grave=True,
+        ),
         Check(
             "unheld",
-            "running, but nobody knows the process that holds them",
+            "running jobs whose process nobody knows",
             "given back to the queue",
+            grave=True,
         ),
         Check(
             "lost",
-            "in no state, and not ended",
+            "jobs in no state that have not ended",
             "put in line again; among the running if a process may be at them",
+            grave=True,
         ),
-        Check("remains", "ended, but in no state", "deleted"),
-        Check("debris", "records, errors or values without a job", "deleted"),
+        Check("remains", "ended jobs in no state", "deleted"),
+        Check("debris", "records, errors or values of no job", "deleted"),
+        Check(
+            "nameless",
+            "parked jobs that no worker would find",
+            "put under their task's name again",
+            grave=True,
+        ),
         Check("unparked", "parked names of jobs that do not wait", "deleted"),
-        Check("unasked", "asked to stop, but not running", "the request is dropped"),
+        Check("unasked", "requests to stop what does not run", "dropped"),
         Check("claimless", "last claims of processes that are gone", "deleted"),
         Check(
             "asleep",
-            "ready jobs that wake nobody",
-            "a token is dropped into wake",
+            "ready jobs that wake nobody, or a token without a job",
+            "the token in wake is set as it should be",
             passing=True,
+            place="wake",
         ),
     )
 }
@@ -62,7 +78,6 @@ EMPTIED = Failure(
     c=f"{MalformedJob.__module__}.{MalformedJob.__qualname__}",
     m="the job's arguments are gone from Redis",
 )
-HOLLOW = encode_failure(EMPTIED)
 
 
 class Swept(NamedTuple):

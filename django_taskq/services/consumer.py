@@ -19,7 +19,7 @@ from ..broker.broker import CHUNK, Broker, Exchange
 from ..broker.doorbell import Doorbell
 from ..broker.replies import Exchanged
 from ..clock import monotonic
-from ..codec import OPEN, Seals
+from ..codec import OPEN, Seals, printable
 from ..exceptions import BrokerUnavailable
 from ..job import TRUNCATED, Grant, Kind, Outcome
 from ..pace import Pace
@@ -291,7 +291,7 @@ class Consumer:
             if verdict == "S":
                 logger.warning(
                     "job %s: its lease was lost, what came of attempt %d is not recorded",
-                    outcome.grant.id,
+                    printable(outcome.grant.id),
                     outcome.grant.live.attempt + 1,
                     extra={"job_id": outcome.grant.id, "queue": request.queue},
                 )

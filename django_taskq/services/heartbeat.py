@@ -12,6 +12,8 @@ from ..broker.replies import Renewed
 from ..clock import monotonic
 from ..service import Service
 from ..table import Table
+from .consumer import LEAN_ABOVE
+from .janitor import Janitor
 from .reaper import Reaper
 from .timekeeper import Timekeeper
 
@@ -42,6 +44,7 @@ class Heartbeat(Service):
         children: Callable[[], Sequence[Leased]],
         reaper: Reaper,
         timekeeper: Timekeeper,
+        janitor: Janitor,
     ) -> None:
         super().__init__()
         self._broker = broker
@@ -50,6 +53,7 @@ class Heartbeat(Service):
         self._children = children
         self._reaper = reaper
         self._timekeeper = timekeeper
+        self._janitor = janitor
         self._cursor = ""
 
     def tick(self) -> float:
@@ -87,6 +91,8 @@ class Heartbeat(Service):
                 if stop.holder == child.holder:
                     child.order(stop.order, stop.id, stop.fence)
         self._timekeeper.hint(queue, answer.next_due)
+        if answer.memory >= LEAN_ABOVE:
+            self._janitor.make_room()
         for holder in answer.lapsed:
             self._reaper.lapsed(queue, holder)
         for name in answer.parked:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import logging
 import random
-from collections import Counter
 from collections.abc import Sequence
 
 from ..broker.broker import HOUSEKEEPING, Broker
 from ..broker.sweep import CHECKS
+from ..clock import monotonic
 from ..service import Service
 from .reaper import Reaper
 
@@ -16,7 +16,7 @@ logger = logging.getLogger("django_taskq.worker")
 
 INTERVAL = 60.0  # seconds
 ROUNDS = 50  # chunks a tick
-SLICE = 20  # chunks of the sweep a tick; the walk goes on from there, whoever takes the next step
+STEP = 0.25  # seconds from chunk to chunk of a large queue; sweep.lua refuses below 0.2
 
 
 class Janitor(Service):
@@ -27,23 +27,34 @@ class Janitor(Service):
         self._broker = broker
         self._queues = list(queues)
         self._reaper = reaper
+        self._next_round = 0.0  # monotonic
+        self._walking: list[str] = []  # queues whose walk is not round yet
 
     def tick(self) -> float:
-        for queue in self._queues:
-            for _ in range(ROUNDS):
-                if self._broker.trim(queue) < HOUSEKEEPING:
-                    break
-            self._reaper.lapsed(queue, "")  # stands for every holder that is unknown
-            self._sweep(queue)
-        return INTERVAL * random.uniform(0.8, 1.2)
+        if monotonic() >= self._next_round:
+            self._next_round = monotonic() + INTERVAL * random.uniform(0.8, 1.2)
+            self._walking = list(self._queues)
+            for queue in self._queues:
+                self._trim(queue)
+                self._reaper.lapsed(queue, "")  # stands for every holder that is unknown
+        self._walking = [queue for queue in self._walking if not self._sweep(queue)]
+        rest = max(self._next_round - monotonic(), 0.0)
+        return min(rest, STEP) if self._walking else rest
 
-    def _sweep(self, queue: str) -> None:
-        found: Counter[str] = Counter()
-        for _ in range(SLICE):
-            chunk = self._broker.sweep(queue)
-            found.update({check: len(ids) for check, ids in chunk.found.items()})
-            if not chunk.place:
+    def make_room(self) -> None:
+        """Redis is nearly full: the next round is now."""
+        self._next_round = self.due = 0.0
+
+    def _trim(self, queue: str) -> None:
+        for _ in range(ROUNDS):
+            if self._broker.trim(queue) < HOUSEKEEPING:
                 break
-        for check, count in found.items():
-            if not CHECKS[check].passing and check != "unheld":  # the reaper says so
-                logger.warning("queue %s: %d %s", queue, count, CHECKS[check])
+
+    def _sweep(self, queue: str) -> bool:
+        """Takes the queue's walk a step further; whether nothing more is to be done now."""
+        chunk = self._broker.sweep(queue)
+        for name, ids in chunk.found.items():
+            if not CHECKS[name].passing and name != "unheld":  # the reaper speaks of those
+                what, mended = CHECKS[name].what, CHECKS[name].mended
+                logger.warning("queue %s: %s: %d %s", queue, what, len(ids), mended)
+        return not chunk.place

@@ -134,7 +134,14 @@ def without_envelope(broker: Broker, *ids: str) -> None:
 def corrupt(broker: Broker) -> None:
     """A queue with one of everything that the sweep looks for; ids are named after the check."""
     command, key = broker.server.command, partial(broker.key, QUEUE)
-    seed(broker, running="unheld", succeeded="remains", waiting="unparked", ready="hollow double")
+    seed(
+        broker,
+        running="unheld",
+        succeeded="remains",
+        waiting="unparked nameless",
+        ready="hollow double",
+    )
+    command("ZREM", key("parked"), f"{TASK} nameless")
     put(broker, ["lost"])
     command("ZREM", key("ready"), "lost")
     command("ZREM", key("succeeded"), "remains")

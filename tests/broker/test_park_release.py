@@ -56,7 +56,7 @@ def test_a_parked_job_waits_under_its_tasks_name_with_the_reason(
     assert members(broker, "parked") == ["app.new a"]
     assert scores(broker, "waiting") == {"a": clock.now + FIRST}
     record = live(broker, "a")
-    assert (record.note, record.holder) == ("nobody knows wörk", "")
+    assert (record.note, record.holder) == ("app.new nobody knows wörk", "")
 
 
 def test_to_be_parked_costs_no_attempt(broker: Broker, grant: Grant) -> None:

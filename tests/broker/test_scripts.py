@@ -15,6 +15,7 @@ from django_taskq import broker as broker_package
 from django_taskq.broker import scripts
 from django_taskq.broker.broker import Broker, Limits
 from django_taskq.broker.connection import Server
+from django_taskq.broker.inspector import Inspector
 from django_taskq.broker.keys import GLOBAL_KEYS, QUEUE_KEYS
 from django_taskq.broker.sweep import CHECKS
 from django_taskq.job import ENDED, TRANSITIONS, UNFINISHED, State
@@ -383,6 +384,22 @@ def ways_of_sweep(full: Broker, limited: Broker, clock: Any) -> None:
     take_token(full)
     assert kinds | set(limited.sweep(QUEUE, "wake").found) == set(CHECKS)
     limited.sweep(QUEUE)
+
+
+def ways_of_survey(full: Broker, limited: Broker, clock: Any) -> None:
+    seed_all(full)
+    clock.forward(2 * DAY)
+    assert Inspector(limited).queue(QUEUE).late > 0
+
+
+def ways_of_types(full: Broker, limited: Broker, clock: Any) -> None:
+    seed_all(full)
+    assert Inspector(limited).wrong_types(QUEUE) == {}
+
+
+def ways_of_weigh(full: Broker, limited: Broker, clock: Any) -> None:
+    seed_all(full)
+    assert Inspector(limited).weights(QUEUE)["jobs"] > 0
 
 
 def ways_of_register(full: Broker, limited: Broker, clock: Any) -> None:

@@ -14,8 +14,9 @@ import pytest
 from django_taskq import broker as broker_package
 from django_taskq.broker.broker import Broker
 from django_taskq.broker.keys import QUEUE_KEYS
-from django_taskq.broker.sweep import CHECKS, CHUNK, HOLLOW, Swept
-from django_taskq.job import FRESH, State
+from django_taskq.broker.sweep import CHECKS, CHUNK, EMPTIED, Swept
+from django_taskq.codec import encode_failure
+from django_taskq.job import FRESH, LIVE, State
 from tests.broker.helpers import (
     DAY,
     FAILURE,
@@ -149,7 +150,7 @@ def test_a_job_without_its_envelope_is_put_among_the_dead(
     assert states(broker) == {"dead": ["a"]}
     (job,) = broker.fetch(QUEUE, ["a"])
     assert (job.live.fence, job.live.ended) == (before.fence + 1, clock.now)
-    assert job.errors.endswith(HOLLOW)
+    assert job.errors.endswith(encode_failure(EMPTIED))
     assert dump(broker)["parked"] == dump(broker)["wake"] == []
 
 
@@ -326,6 +327,29 @@ def test_a_parked_name_of_a_job_that_left_is_deleted(broker: Broker) -> None:
     assert dump(broker)["parked"][::2] == [f"{TASK} a".encode(), f"{TASK} b".encode()]
 
 
+def test_a_parked_job_that_lost_its_name_is_found_again(broker: Broker, clock: Any) -> None:
+    seed(broker, waiting="a b")
+    before = dump(broker)
+    by_hand(broker)("DEL", "parked")
+
+    assert sorted(walk(broker)["nameless"]) == ["a", "b"]
+
+    assert dump(broker)["parked"] == before["parked"]
+    clock.forward(DAY)
+    assert broker.release(QUEUE, TASK) == 2
+
+
+@pytest.mark.parametrize(
+    "tail", [b"", b" " * 22, b" " * 22 + b"for a parent", b"-" * 22 + b"a.b c"]
+)
+def test_what_waits_for_something_else_has_no_name(broker: Broker, tail: bytes) -> None:
+    seed(broker, waiting="a")
+    by_hand(broker)("DEL", "parked")
+    by_hand(broker)("HSET", "live", "a", FRESH.encode()[: LIVE.size] + tail)
+
+    assert walk(broker) == {}
+
+
 def test_a_request_to_stop_what_does_not_run_is_dropped(broker: Broker) -> None:
     seed(broker, running="a", succeeded="b", ready="c")
     for id in ("a", "b", "c", "unknown"):
@@ -422,28 +446,53 @@ def test_a_chunk_sent_again_finds_nothing_twice(broker: Broker) -> None:
     assert dump(broker) == before
 
 
-def test_the_queue_s_own_walk_goes_on_with_each_call_and_starts_anew(broker: Broker) -> None:
+STEP, REST = 200, 50_000  # ms, see sweep.lua
+
+
+def test_the_queue_s_own_walk_goes_on_with_each_call(broker: Broker, clock: Any) -> None:
     many(broker, 1000)
-    looked, rounds = 0, 0
-    while rounds < 2:
-        chunk = broker.sweep(QUEUE)
-        looked += chunk.looked
-        rounds += not chunk.place
+    looked = [broker.sweep(QUEUE)]
+    while looked[-1].place:
+        clock.forward(STEP)
+        looked.append(broker.sweep(QUEUE))
 
-    assert looked >= 4000
+    assert sum(chunk.looked for chunk in looked) >= 2000
+    assert len(looked) > 10
 
 
-def test_two_workers_share_one_walk(broker: Broker, server: Any, prefix: str, clock: Any) -> None:
+def test_it_starts_anew_after_a_rest(broker: Broker, clock: Any) -> None:
+    put(broker, "a")
+    assert broker.sweep(QUEUE).looked == 2
+    clock.forward(REST - 1)
+    assert broker.sweep(QUEUE) == Swept("", "0", 0, {})
+    clock.forward(1)
+
+    assert broker.sweep(QUEUE).looked == 2
+
+
+def test_two_workers_share_one_walk_and_hurry_no_more_than_one(
+    broker: Broker, server: Any, prefix: str, clock: Any
+) -> None:
     many(broker, 1000)
     another = Broker(server, prefix, now=clock)
     chunks: list[Swept] = []
     while not chunks or chunks[-1].place:
         chunks.append((broker, another)[len(chunks) % 2].sweep(QUEUE))
+        assert another.sweep(QUEUE) == Swept("", "0", 0, {})
+        clock.forward(STEP)
 
     assert sum(chunk.looked for chunk in chunks) < 1.5 * 2000
 
 
-@pytest.mark.parametrize("left", ["nonsense", "shelf 17", "ready", ""])
+def test_a_clock_that_was_set_back_does_not_stop_it(broker: Broker, clock: Any) -> None:
+    put(broker, "a")
+    broker.sweep(QUEUE)
+    clock.forward(-DAY)
+
+    assert broker.sweep(QUEUE).looked == 2
+
+
+@pytest.mark.parametrize("left", ["nonsense", "shelf 17 1", "ready 0", "ready", ""])
 def test_a_walk_of_another_release_starts_anew(broker: Broker, left: str) -> None:
     corrupt(broker)
     by_hand(broker)("HSET", "meta", "sweep", left)

@@ -16,6 +16,7 @@ import django_taskq
 from django_taskq import conf
 from django_taskq.broker import embedded, keeper
 from django_taskq.broker.keys import GLOBAL_KEYS, QUEUE_KEYS
+from django_taskq.broker.sweep import CHECKS
 from django_taskq.job import TRANSITIONS
 from django_taskq.management.commands import _worker
 from django_taskq.result import STATUS
@@ -173,3 +174,19 @@ def test_every_file_that_is_named_in_the_internals_exists() -> None:
     for name in re.findall(r"`([\w/]+(?:\.py|\.lua|/))`", page("internals")):
         if name != "django_taskq/":
             assert (PACKAGE / name).exists(), name
+
+
+# -- Operations -------------------------------------------------------------------------------
+
+
+def test_every_finding_of_the_sweep_is_explained() -> None:
+    assert set(table(page("operations"), "## The sweep")) == set(CHECKS)
+
+
+def test_every_finding_of_the_doctor_is_explained() -> None:
+    tree = ast.parse((PACKAGE / "doctor.py").read_text("utf-8"))
+    calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call)]
+    names = [call.args[2] for call in calls if ast.unparse(call.func) == "Finding"]
+    said = {name.value for name in names if isinstance(name, ast.Constant)}  # the sweep's: above
+
+    assert set(table(page("operations"), "## The doctor")) == said - {"sound", "paused"}

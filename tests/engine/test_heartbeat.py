@@ -11,6 +11,7 @@ from django_taskq.broker.broker import Broker
 from django_taskq.clock import monotonic
 from django_taskq.service import FOREVER
 from django_taskq.services.heartbeat import Heartbeat
+from django_taskq.services.janitor import Janitor
 from django_taskq.services.reaper import Reaper
 from django_taskq.services.timekeeper import Timekeeper
 from django_taskq.table import Table
@@ -22,6 +23,7 @@ from tests.broker.helpers import (
     TASK,
     Child,
     members,
+    outcome,
     parked,
     put,
     ready,
@@ -56,8 +58,15 @@ class Rig:
         self.workers: list[Worker] = []
         self.reaper = Reaper(broker, queues)
         self.timekeeper = Timekeeper(broker, queues, "keeper")
+        self.janitor = Janitor(broker, queues, self.reaper)
         self.heartbeat = Heartbeat(
-            broker, queues, LEASE_S, lambda: self.workers, self.reaper, self.timekeeper
+            broker,
+            queues,
+            LEASE_S,
+            lambda: self.workers,
+            self.reaper,
+            self.timekeeper,
+            self.janitor,
         )
 
     def worker(self, name: str, *queues: str) -> tuple[Worker, Child]:
@@ -242,9 +251,18 @@ def test_children_see_how_full_redis_is(
         },
     )
 
+    rig.janitor.tick()
+    ended = Child(broker, "b")
+    put(broker, "x")
+    ended.settle(outcome(ended.claim()[0], "S", delay=0))
+    broker.server.command("ZADD", broker.key(QUEUE, "succeeded"), 1, "x")  # its time is over
+    rig.janitor.due = FOREVER
+
     rig.tick()
+    rig.janitor.run(monotonic())
 
     assert worker.table.memory == min(percent, 255)
+    assert members(broker, "succeeded") == ([] if percent > 90 else ["x"]), "and make room"
 
 
 # -- parked jobs -----------------------------------------------------------------------------------

@@ -2,7 +2,8 @@
 -- park | keys: live running waiting cancelled parked cancels ended calls answers | edges: running->waiting running->cancelled
 --
 -- Sets jobs aside that this worker cannot run (unknown task, arguments that do not bind) until a
--- worker releases them. Costs no attempt; the wait doubles from 1 s to 60 s each time.
+-- worker releases them. Costs no attempt; the wait doubles from 1 s to 60 s each time. The record
+-- keeps task and reason behind the place of the holder, so that the sweep can find the name again.
 -- ARGV: now, token of the call, retention of a cancelled job ms, then per job (at most 500): id,
 --   fence, holder, task, reason
 -- Reply: a letter per job: O parked, C it was to be cancelled and is, D had been done, S stale
@@ -38,7 +39,7 @@ for i, id in ipairs(ids) do
       ends[#ends + 1] = id
     else
       letters[i] = 'O'
-      l.tail = string.rep(' ', 22) .. ARGV[at + 4]
+      l.tail = string.rep(' ', 22) .. ARGV[at + 3] .. ' ' .. ARGV[at + 4]
       waits[#waits + 1] = now + math.min(1000 * 2 ^ l.parks, 60000)
       waits[#waits + 1] = id
       names[#names + 1] = 0

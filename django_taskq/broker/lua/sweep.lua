@@ -4,15 +4,17 @@
 -- Looks through one chunk of a queue for what no script leaves behind, and mends it. Looking and
 -- mending are one step, so nothing that moves between two chunks is ever taken for lost: what is
 -- seen here in no state is in no state now, and no other step would bring it back.
--- ARGV: now, place ("": go on where the queue's own walk stands), cursor, about how many (at most
---   500), mend (1: also mends), retention of dead ms, failure (a JSON line, for a job whose envelope
---   has gone)
--- Reply: next place ("": that was the last), next cursor, looked at, then per finding: check, id
+-- ARGV: now, place ("": go on where the queue's own walk stands, unless somebody did so just now),
+--   cursor, about how many (at most 500), mend (1: also mends), retention of dead ms, failure (a JSON
+--   line, for a job whose envelope has gone)
+-- Reply: next place ("": that was the last, or it was not the time), next cursor, looked at, then
+--   per finding: check, id
 -- Sending the call again finds nothing that was mended. The checks are those of broker/sweep.py.
 
 local now = clock(ARGV[1])
 local place, cursor, count, mend = ARGV[2], ARGV[3], ARGV[4], ARGV[5] == '1'
 local retention, failure = tonumber(ARGV[6]), ARGV[7]
+local STEP, REST = 200, 50000 -- ms from step to step of the own walk, and after its end
 local MOST = 500 -- members to look at together: a small hash or set is answered whole
 
 local SETS = { ready = ready, scheduled = scheduled, retrying = retrying, waiting = waiting,
@@ -132,6 +134,19 @@ function look.running(ids)
   end
 end
 
+-- A parked job is found by its task's name, which park noted in its record.
+function look.waiting(ids)
+  look_at_state('waiting', ids)
+  local still = redis.call('ZMSCORE', waiting, unpack(ids))
+  for i, raw in ipairs(redis.call('HMGET', live, unpack(ids))) do
+    local task = raw and string.match(read_live(raw).tail, '^' .. string.rep(' ', 22) .. '(%S+%.%S+) ')
+    if still[i] and task and not redis.call('ZSCORE', parked, task .. ' ' .. ids[i]) then
+      found('nameless', ids[i])
+      if mend then redis.call('ZADD', parked, 0, task .. ' ' .. ids[i]) end
+    end
+  end
+end
+
 function look.jobs(ids)
   local homes = homes_of(ids)
   for i, id in ipairs(ids) do
@@ -209,7 +224,10 @@ local PLACES = {
 
 local own = place == ''
 if own then
-  place, cursor = string.match(redis.call('HGET', meta, 'sweep') or '', '^(%S+) (%d+)$')
+  local free
+  place, cursor, free = string.match(redis.call('HGET', meta, 'sweep') or '', '^(%S+) (%d+) (%d+)$')
+  local wait = free and tonumber(free) - now or 0
+  if wait > 0 and wait <= REST then return reply end -- more than that: the clock was set back
 end
 local at
 for i, each in ipairs(PLACES) do
@@ -231,10 +249,11 @@ for _ = 1, #PLACES do -- small places are looked through together; empty buckets
   if cursor == '0' then at = at + 1 end
   if reply[3] >= tonumber(count) or not PLACES[at] then break end
 end
-local following = PLACES[at] and PLACES[at][1] or ''
-reply[1], reply[2] = following, cursor
-
-if own then redis.call('HSET', meta, 'sweep', following .. ' ' .. cursor) end
+reply[1], reply[2] = PLACES[at] and PLACES[at][1] or '', cursor
+if own then
+  local next_step = string.format('%.0f', now + (PLACES[at] and STEP or REST))
+  redis.call('HSET', meta, 'sweep', (PLACES[at] or PLACES[1])[1] .. ' ' .. cursor .. ' ' .. next_step)
+end
 if mend and next(tally) then
   for check, n in pairs(tally) do redis.call('HINCRBY', meta, 'swept_' .. check, n) end
   set_wake(wake, ready)

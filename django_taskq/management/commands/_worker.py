@@ -61,11 +61,16 @@ def add_arguments(parser: ArgumentParser) -> None:
         metavar="S",
         help="seconds that running jobs have to finish when the worker is stopped",
     )
+    add_backend(parser)
+
+
+def add_backend(parser: ArgumentParser) -> None:
+    """The option of every command."""
     parser.add_argument(
         "--backend",
         default=DEFAULT_TASK_BACKEND_ALIAS,
         metavar="ALIAS",
-        help="the backend in TASKS whose jobs are run (default: %(default)s)",
+        help="the backend in TASKS whose jobs are meant (default: %(default)s)",
     )
 
 
@@ -85,10 +90,14 @@ def seconds(text: str) -> float:
     return number
 
 
-def explain(parser: ArgumentParser) -> ArgumentParser:
-    """Lets the parser name the option that an unknown one was meant to be."""
+def explain(parser: ArgumentParser, *others: ArgumentParser) -> ArgumentParser:
+    """Lets the parser name the option that an unknown one was meant to be.
+
+    ``others``: the parsers of its verbs, for whose options it speaks.
+    """
     plain = parser.error
-    options = [name for action in parser._actions for name in action.option_strings]
+    actions = [action for each in (parser, *others) for action in each._actions]
+    options = [name for action in actions for name in action.option_strings]
 
     def error(message: str) -> NoReturn:
         _, _, unknown = message.partition("unrecognized arguments: ")

@@ -1,18 +1,52 @@
-"""``manage.py taskq``: the operator's command. So far it has one verb."""
+"""``manage.py taskq``: the operator's command."""
 
 from __future__ import annotations
 
 import sys
 from argparse import ArgumentParser
-from typing import Any
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
 
 from django.core.management.base import BaseCommand
 
-from . import _worker
+from . import _doctor, _reads, _worker
+
+
+class Verb(NamedTuple):
+    """What can be said behind ``taskq``; ``run`` answers the exit code."""
+
+    help: str
+    add_arguments: Callable[[ArgumentParser], None]
+    run: Callable[[BaseCommand, dict[str, Any]], int]
+
+
+def work(command: BaseCommand, options: dict[str, Any]) -> int:
+    """``taskq worker`` is ``runworker`` under a name that no other package uses."""
+    return _worker.run(options)
+
+
+VERBS = {
+    "worker": Verb(_worker.HELP, _worker.add_arguments, work),
+    "doctor": Verb(_doctor.HELP, _doctor.add_arguments, _doctor.run),
+    "queues": Verb(
+        "Jobs per queue and state.", _doctor.add_reading, partial(_reads.run, read=_reads.queues)
+    ),
+    "stats": Verb(
+        "All queues together, and the memory their keys take.",
+        _doctor.add_reading,
+        partial(_reads.run, read=_reads.stats),
+    ),
+    "workers": Verb(
+        "The processes that run jobs, and how long their leases last.",
+        _doctor.add_reading,
+        partial(_reads.run, read=_reads.workers),
+    ),
+}
 
 
 class Command(BaseCommand):
-    """``taskq worker`` is ``runworker`` under a name that no other package uses."""
+    """A verb says what to do."""
 
     help = "Looks after background jobs."
     requires_system_checks = "__all__"
@@ -20,8 +54,12 @@ class Command(BaseCommand):
     def add_arguments(self, parser: ArgumentParser) -> None:
         """A subcommand per verb."""
         verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
-        _worker.add_arguments(verbs.add_parser("worker", help=_worker.HELP))
+        parsers = []
+        for name, verb in VERBS.items():
+            parsers.append(verbs.add_parser(name, help=verb.help, description=verb.help))
+            verb.add_arguments(parsers[-1])
+        _worker.explain(parser, *parsers)
 
     def handle(self, *args: Any, **options: Any) -> None:
-        """Leaves with the worker's exit code."""
-        sys.exit(_worker.run(options))
+        """Leaves with the verb's exit code."""
+        sys.exit(VERBS[options["verb"]].run(self, options))

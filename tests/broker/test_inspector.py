@@ -1,0 +1,170 @@
+"""The operator's reads: a queue at one moment, in bounded answers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import redis
+
+from django_taskq.broker.broker import HOUSEKEEPING, Broker
+from django_taskq.broker.inspector import Holder, Inspector
+from django_taskq.broker.keys import QUEUE_KEYS
+from django_taskq.broker.scripts import load
+from django_taskq.codec import encode_envelope
+from django_taskq.job import Envelope, State
+from tests.broker.helpers import (
+    DAY,
+    LEASE,
+    QUEUE,
+    TASK,
+    Child,
+    Draft,
+    dump,
+    holder_id,
+    parked,
+    put,
+    seed_all,
+)
+
+
+@pytest.fixture
+def inspector(broker: Broker) -> Inspector:
+    return Inspector(broker)
+
+
+def test_a_queue_in_every_state(broker: Broker, inspector: Inspector, clock: Any) -> None:
+    seed_all(broker)
+    before = dump(broker)
+
+    found = inspector.queue(QUEUE)
+
+    assert dump(broker) == before
+    assert (found.name, found.now) == (QUEUE, clock.now)
+    assert found.states == dict.fromkeys(State, 1)
+    assert found.unfinished == 5
+    assert found.sizes["jobs"] == 8
+    assert found.sizes["parked"] == 1
+    assert found.next_job == "ready"
+    assert found.page == [Holder(holder_id("seeder"), LEASE)]
+    assert (found.holders, found.lapsed) == (1, 0)
+    assert found.parked == {TASK: 1}
+    assert found.paused is False
+
+
+def test_an_empty_queue_has_nothing(inspector: Inspector) -> None:
+    found = inspector.queue("never-used")
+
+    assert found.states == dict.fromkeys(State, 0)
+    assert (found.next_job, found.waits, found.late, found.page, found.parked) == ("", 0, 0, [], {})
+    assert sum(inspector.weights("never-used").values()) == 0
+
+
+@pytest.mark.parametrize(
+    ("enqueued", "run_after", "waits"), [(-500, 0, 500), (-DAY, -20, 20), (500, 0, 0)]
+)
+def test_how_long_the_next_job_has_been_due(
+    broker: Broker, inspector: Inspector, clock: Any, enqueued: int, run_after: int, waits: int
+) -> None:
+    """Whatever the clock of the machine says that enqueued it, it is never less than nothing."""
+    asked = Envelope(TASK, clock.now + enqueued, r=run_after and clock.now + run_after)
+    broker.enqueue(QUEUE, [Draft("a", encode_envelope(asked, 1000))])
+
+    assert inspector.queue(QUEUE).waits == waits
+
+
+def test_what_cannot_be_read_is_no_error(broker: Broker, inspector: Inspector) -> None:
+    broker.enqueue(QUEUE, [Draft("a", b"garbage")])
+
+    assert inspector.queue(QUEUE).next_job == "a"
+
+
+def test_what_is_late_is_seen(broker: Broker, inspector: Inspector, clock: Any) -> None:
+    put(broker, "a", due=clock.now + 1000)
+    assert inspector.queue(QUEUE).late == 0
+
+    clock.forward(1500)
+
+    assert inspector.queue(QUEUE).late == 500
+
+
+def test_a_lease_that_is_over_is_seen(broker: Broker, inspector: Inspector, clock: Any) -> None:
+    Child(broker, "old").claim()
+    clock.forward(LEASE)
+    Child(broker, "new").claim()
+
+    found = inspector.queue(QUEUE)
+
+    assert (found.holders, found.lapsed) == (2, 1)
+    assert found.page == [Holder(holder_id("old"), 0), Holder(holder_id("new"), LEASE)]
+
+
+def test_holders_come_in_pages(broker: Broker, inspector: Inspector, clock: Any) -> None:
+    count = 2 * HOUSEKEEPING + 5
+    names = [f"child-{number}" for number in range(count)]
+    for name in names:
+        Child(broker, name).claim()
+        clock.forward(1)
+
+    assert len(inspector.queue(QUEUE).page) == HOUSEKEEPING
+    assert [holder.id for holder in inspector.holders(QUEUE)] == [holder_id(n) for n in names]
+
+
+def test_of_many_parked_names_the_first_are_told(broker: Broker, inspector: Inspector) -> None:
+    count = HOUSEKEEPING + 5
+    put(broker, [f"job-{number}" for number in range(count + 2)])
+    grants = Child(broker).claim(count + 2)
+    names = [f"task{number:03}" for number in range(count)] + ["task000", "task001"]
+    broker.park(QUEUE, [parked(grant, name) for grant, name in zip(grants, names, strict=True)])
+
+    found = inspector.queue(QUEUE).parked
+
+    assert len(found) == HOUSEKEEPING
+    assert [found[f"task{number:03}"] for number in range(3)] == [2, 2, 1]
+
+
+def test_several_queues_are_read_at_once(broker: Broker, inspector: Inspector) -> None:
+    put(broker, "ab", "mail")
+    put(broker, "c", "images")
+
+    found = inspector.queues(["images", "mail", "none"])
+
+    assert [(each.name, each.states[State.READY]) for each in found] == [
+        ("images", 1),
+        ("mail", 2),
+        ("none", 0),
+    ]
+    assert inspector.queues([]) == []
+
+
+def test_the_heaviest_key_comes_first(broker: Broker, inspector: Inspector) -> None:
+    broker.enqueue(QUEUE, [Draft(f"job-{n}", b"x" * 10_000) for n in range(20)])
+
+    weights = inspector.weights(QUEUE)
+
+    assert next(iter(weights)) == "jobs"
+    assert 200_000 <= weights["jobs"] < 400_000
+    assert set(weights) <= set(QUEUE_KEYS)
+
+
+def test_a_server_that_does_not_tell_weights_is_no_error(
+    inspector: Inspector, broker: Broker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(call: Any) -> Any:
+        raise redis.ResponseError("NOPERM this user has no permissions to run 'memory|usage'")
+
+    monkeypatch.setattr(broker.server, "call", refuse)
+
+    assert inspector.weights(QUEUE) == {}
+
+
+def test_a_key_of_another_type_is_named(broker: Broker, inspector: Inspector) -> None:
+    seed_all(broker)
+    broker.server.command("DEL", broker.key(QUEUE, "errors"))
+    broker.server.command("SADD", broker.key(QUEUE, "errors"), "a")
+
+    assert inspector.wrong_types(QUEUE) == {"errors": "set"}
+
+
+def test_every_key_s_type_is_looked_at() -> None:
+    assert {*load("types").keys} == {name for name, kind in QUEUE_KEYS.items() if kind != "CHANNEL"}
