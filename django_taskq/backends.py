@@ -7,9 +7,11 @@ from copy import deepcopy
 from dataclasses import replace
 from functools import lru_cache
 from inspect import isasyncgenfunction, isgeneratorfunction
-from typing import Any
+from typing import Any, NamedTuple
 
+from django.conf import settings
 from django.core.checks import CheckMessage, Error
+from django.core.exceptions import ImproperlyConfigured
 
 from . import compat, registry
 from .broker.broker import Broker, Limits
@@ -18,7 +20,7 @@ from .broker.endings import Endings
 from .broker.waits import wait_for
 from .client import Client, value_of
 from .clock import now_ms, to_datetime
-from .codec import decode_failures
+from .codec import Seals, decode_failures
 from .compat import (
     BaseTaskBackend,
     InvalidTask,
@@ -178,22 +180,63 @@ class RedisBackend(TaskqBackend):
         return await self._client.aretry(result)
 
 
+Durability = tuple[str, int, float]  # settings: which, replicas, seconds
+
 # Django makes a backend per thread and context; what they use is one per process.
-_brokers: dict[tuple[Server, str, Limits, tuple[str, int, float]], Broker] = {}
+_brokers: dict[tuple[Server, str, Limits, Durability, Sealing], Broker] = {}
 _endings: dict[Server, Endings] = {}
 
 
 def get_broker(server: Server, conf: Options) -> Broker:
-    """This process's one Broker for a server, prefix, limits and durability."""
+    """This process's one Broker for a server, prefix, limits, durability and seals."""
     keep = conf.keep
     limits = Limits(keep.succeeded, keep.dead, keep.cancelled, round(conf.dead_retention * 1000))
     durability = (conf.durability, conf.replicas, conf.durability_timeout)
-    key = (server, conf.prefix, limits, durability)
+    sealing = Sealing.of(conf)
+    key = (server, conf.prefix, limits, durability, sealing)
     found = _brokers.get(key)
     if found is None:
         wait = wait_for(*durability, server.socket_timeout)
-        found = _brokers.setdefault(key, Broker(server, conf.prefix, limits, durability=wait))
+        seals = sealing.seals(conf.prefix)
+        broker = Broker(server, conf.prefix, limits, durability=wait, seals=seals)
+        found = _brokers.setdefault(key, broker)
     return found
+
+
+class Sealing(NamedTuple):
+    """The settings that Seals are made of."""
+
+    sign: bool | str | None
+    secrets: tuple[str | bytes, ...]
+    keys: tuple[bytes, ...] | None
+
+    @classmethod
+    def of(cls, conf: Options) -> Sealing:
+        """Those of a backend. Django's secrets are looked at only where they are to sign."""
+        secrets: tuple[str | bytes, ...] = ()
+        if conf.sign:
+            secrets = (settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS)
+        return cls(conf.sign, secrets, conf.encryption_keys)
+
+    def __repr__(self) -> str:
+        return "Sealing(...)"
+
+    def seals(self, prefix: str) -> Seals | None:
+        """What seals the jobs; None: nothing does."""
+        if self.sign is None or self.keys is None:
+            return Unusable()
+        if not self.sign and not self.keys:
+            return None
+        return Seals(prefix, secrets=self.secrets, keys=self.keys, lenient=self.sign == "accept")
+
+
+class Unusable(Seals):
+    """Stands where seals were asked for and cannot be made: better nothing than unsealed."""
+
+    def __getattribute__(self, name: str) -> Any:
+        raise ImproperlyConfigured(
+            "OPTIONS['SIGN'] or OPTIONS['ENCRYPTION_KEYS'] cannot be used: see `manage.py check`"
+        )
 
 
 def get_endings(server: Server) -> Endings:

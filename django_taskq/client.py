@@ -19,7 +19,7 @@ from .broker.aio import AsyncServer, async_server
 from .broker.broker import Broker
 from .broker.endings import Endings
 from .broker.replies import Stored, cancelled_jobs, letters, stored_jobs
-from .codec import encode_failure
+from .codec import OPEN
 from .compat import TaskResultDoesNotExist
 from .exceptions import BrokerError, JobCancelled, ResultTruncated, TaskCancelled, TaskFailed
 from .job import Failure, State
@@ -111,7 +111,7 @@ class Client:
     def _read(self, id: str, queue: str, stored: Stored) -> TaskResult:
         if stored.state is None:
             raise TaskResultDoesNotExist(id)
-        return read_result(id, queue, self.alias, stored)
+        return read_result(id, queue, self.alias, stored, self.broker.seals or OPEN)
 
     def _queue_of(self, id: str) -> str:
         number = number_in(id)
@@ -195,8 +195,9 @@ class Client:
     def _cancellation(self, result: TaskResult) -> tuple[str, list[tuple[str, str]], bytes, int]:
         task = result.task
         failure = Failure(c=CANCELLED_BY, m="cancelled before it ran")
+        line = self.broker.notice(task.queue_name, failure)
         keep = round((task.options.retention or 0) * 1000)
-        return task.queue_name, [(result.id, task.module_path)], encode_failure(failure), keep
+        return task.queue_name, [(result.id, task.module_path)], line, keep
 
     def retry(self, result: TaskResult) -> bool:
         """See TaskResult.retry."""

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import difflib
 import re
+from base64 import urlsafe_b64decode
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
+from importlib.util import find_spec
 from typing import Any, ClassVar, NamedTuple
 
 from . import retry
@@ -58,10 +60,13 @@ class TaskOptions:
     retention: float = DAY
     aliases: tuple[str, ...] = ()
     tags: tuple[str, ...] = ()
+    sensitive: tuple[str, ...] = ()
     on_commit: bool | str = True
 
 
 TaskOptions.NAMES = tuple(option.name for option in fields(TaskOptions))
+
+OF_FUNCTION = ("aliases", "sensitive")  # its former names, its parameters: no defaults for others
 
 
 def _limit(value: Any, name: str) -> float | None:
@@ -96,6 +101,12 @@ def _alias(value: Any, name: str) -> str:
     return str.__str__(value)
 
 
+def _parameter(value: Any, name: str) -> str:
+    if isinstance(value, str) and value.isidentifier():
+        return str.__str__(value)
+    raise bad_option(name, value, "must be the name of a parameter")
+
+
 def _on_commit(value: Any, name: str) -> bool | str:
     if isinstance(value, bool) or (isinstance(value, str) and value):
         return value
@@ -112,6 +123,7 @@ _TASK_CHECKS: dict[str, Check] = {
     "retention": as_seconds,
     "aliases": lambda value, name: _texts(value, name, _alias),
     "tags": lambda value, name: _texts(value, name, _tag),
+    "sensitive": lambda value, name: _texts(value, name, _parameter),
     "on_commit": _on_commit,
 }
 
@@ -138,7 +150,7 @@ def _names(value: Errors) -> list[str]:
     return [retry.dotted_name(item) for item in value]
 
 
-# aliases and on_commit say nothing about a job that is on its way.
+# aliases, sensitive and on_commit say nothing about a job that is on its way.
 _TO_JSON: dict[str, Callable[[Any], Any]] = {
     "max_attempts": lambda value: value,
     "backoff": retry.to_json,
@@ -220,6 +232,9 @@ class Options:
     replicas: int = 1  # that have to confirm a job, with durability "replicated"
     durability_timeout: float = 2.0
     allow_eviction: bool = False
+    # None: what is set cannot be used, and no job is taken or run unsealed instead.
+    sign: bool | str | None = False
+    encryption_keys: tuple[bytes, ...] | None = field(default=(), repr=False)
     problems: tuple[Problem, ...] = ()
 
     @classmethod
@@ -233,6 +248,7 @@ class Options:
         where = f"TASKS[{alias!r}]['OPTIONS']"
         raw = _mapping(params.get("OPTIONS"), where, problems)
         values = _checked(raw, where, _CHECKS, problems, known=(*_CHECKS, *_SECTIONS))
+        values = {name: None for name in _SEALING if name in raw} | values
         values = {name.lower(): value for name, value in values.items()}
         for name, section in _SECTIONS.items():
             inner = f"{where}[{name!r}]"
@@ -279,13 +295,14 @@ def _checked(
             try:
                 values[name] = check(raw[name], name)
             except InvalidOption as error:
-                problems.append(Problem(f"{where}: {error}", "Its default is used until then."))
+                sealing = name in _SEALING
+                hint = "No job is taken or run" if sealing else "Its default is used"
+                problems.append(Problem(f"{where}: {error}", f"{hint} until then."))
     return values
 
 
 def _task_defaults(raw: Mapping[Any, Any], where: str, problems: list[Problem]) -> TaskOptions:
-    # An alias is the former name of one task.
-    checks = {name: check for name, check in _TASK_CHECKS.items() if name != "aliases"}
+    checks = {name: check for name, check in _TASK_CHECKS.items() if name not in OF_FUNCTION}
     return replace(TaskOptions(), **_checked(raw, where, checks, problems))
 
 
@@ -365,12 +382,50 @@ def _flag(value: Any, name: str) -> bool:
     raise bad_option(name, value, "must be True or False")
 
 
+def _sign(value: Any, name: str) -> bool | str:
+    if value is True or value is False or value == "accept":
+        return value  # type: ignore[no-any-return]
+    raise bad_option(name, value, "must be True, False, or 'accept' while it is introduced")
+
+
+MAKE_A_KEY = 'python -c "import secrets; print(secrets.token_urlsafe(32))"'
+
+
+def _encryption_keys(value: Any, name: str) -> tuple[bytes, ...]:
+    """The keys as bytes. Messages never show one."""
+    texts = [value] if isinstance(value, str) else value
+    if not isinstance(texts, list | tuple):
+        raise InvalidOption(
+            f"{name} is a {type(value).__name__}: it must be a list of keys, the first of which "
+            f"encrypts; make one with: {MAKE_A_KEY}"
+        )
+    if texts and find_spec("cryptography") is None:
+        raise InvalidOption(
+            f"{name} needs the package cryptography: pip install 'django-taskq-redis[encryption]'"
+        )
+    return tuple(_key(text, f"{name}[{at}]") for at, text in enumerate(texts))
+
+
+def _key(value: Any, name: str) -> bytes:
+    text = value.strip().rstrip("=") if isinstance(value, str) else ""
+    if re.fullmatch(r"[A-Za-z0-9_-]{43}", text):
+        return urlsafe_b64decode(text + "=")
+    raise InvalidOption(
+        f"{name} is no key: it must be 32 bytes in URL-safe base64, 43 characters; make one with: "
+        f"{MAKE_A_KEY}"
+    )
+
+
+_SEALING = ("SIGN", "ENCRYPTION_KEYS")
+
 _CHECKS: dict[str, Check] = {
     "URL": check_url,
     "DURABILITY": _durability,
     "REPLICAS": _whole(1, 16),
     "DURABILITY_TIMEOUT": _seconds(0.001, 3_600),
     "ALLOW_EVICTION": _flag,
+    "SIGN": _sign,
+    "ENCRYPTION_KEYS": _encryption_keys,
     "PREFIX": _prefix,
     "MAX_PAYLOAD": _whole(1, 512 * 1_048_576),  # Redis holds no longer string
     "CONNECT_TIMEOUT": _seconds(0.001, 3_600),

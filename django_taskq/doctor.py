@@ -17,7 +17,6 @@ from .broker.inspector import Inspector, QueueState
 from .broker.keys import QUEUE_KEYS
 from .broker.sweep import CHECKS, Check
 from .clock import now_ms
-from .codec import encode_failure
 from .exceptions import BrokerUnavailable, WorkerCrashed
 from .job import Failure, State
 
@@ -203,7 +202,8 @@ def lapsed_leases(doctor: Doctor, state: QueueState) -> Iterator[Finding]:
     if doctor.fix:
         for holder in dead:
             failure = vanished(holder.id, "its whole worker vanished")
-            doctor.broker.reclaim(state.name, holder.id, failure)
+            line = doctor.broker.notice(state.name, failure)
+            doctor.broker.reclaim(state.name, holder.id, line)
     yield Finding(
         "error",
         state.name,
@@ -248,7 +248,7 @@ def left_behind(doctor: Doctor, state: QueueState) -> Iterator[Finding]:
                 examples += ids[: EXAMPLES - len(examples)]
     if "unheld" in counts and doctor.fix:
         failure = vanished("", "its process is not known any more")
-        doctor.broker.reclaim(state.name, "", failure)
+        doctor.broker.reclaim(state.name, "", doctor.broker.notice(state.name, failure))
     for name, count in counts.items():
         check = CHECKS[name]
         if check.passing and not doctor.fix and not still_there(doctor, state.name, check):
@@ -281,10 +281,10 @@ PARTS: list[Callable[[Doctor, QueueState], Iterator[Finding]]] = [
 ]
 
 
-def vanished(holder: str, cause: str) -> bytes:
+def vanished(holder: str, cause: str) -> Failure:
     """The failure of a job that is given up because what ran it went away again and again."""
     name = f"{WorkerCrashed.__module__}.{WorkerCrashed.__qualname__}"
-    return encode_failure(Failure(c=name, m=cause, w=holder, f=now_ms()))
+    return Failure(c=name, m=cause, w=holder, f=now_ms())
 
 
 def duration(ms: int) -> str:

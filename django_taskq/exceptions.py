@@ -32,6 +32,20 @@ class MalformedJob(TaskqError):
     """A job's envelope cannot be read; the job is quarantined in ``dead``."""
 
 
+class BadSeal(MalformedJob):
+    """What Redis holds is unsigned, wrongly signed, or encrypted for another place.
+
+    A job like that is quarantined and never run; a value like that is never returned.
+    """
+
+
+class KeyMissing(TaskqError):
+    """What Redis holds is encrypted with a key that this process does not have.
+
+    A job like that is parked until a worker comes that has the key.
+    """
+
+
 class BrokerError(TaskqError):
     """The broker could not do what was asked.
 
@@ -91,6 +105,10 @@ class TaskCancelled(TaskFailed):
 
 class ResultTruncated(TaskqError):
     """The value was cut because Redis was nearly full when the job succeeded."""
+
+
+class Redacted(TaskqError):
+    """Stands for an exception whose text quoted something sensitive, where others would log it."""
 
 
 class JobExpired(TaskqError):

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
+import sys
 from traceback import format_exception
 from typing import Any
 
@@ -15,7 +16,8 @@ from asgiref.sync import async_to_sync
 
 from . import registry
 from .clock import now_ms, to_datetime
-from .codec import decode_envelope, decode_failures, encode_failure
+from .codec import OPEN, Mask, Seals, decode_envelope, printable
+from .codec.redaction import marked_values
 from .compat import (
     TaskContext,
     TaskError,
@@ -28,7 +30,9 @@ from .exceptions import (
     InvalidArgument,
     JobCancelled,
     JobExpired,
+    KeyMissing,
     LeaseLost,
+    Redacted,
     Snooze,
 )
 from .job import Envelope, Failure, Grant, Kind, Outcome, State
@@ -49,7 +53,8 @@ DEAD_RETENTION = 90 * DAY
 class Runner:
     """What all attempts of one holder share.
 
-    ``sender``: the backend class that signals are sent for; ``dead_retention``: ms.
+    ``sender``: the backend class that signals are sent for; ``dead_retention``: ms; ``seals``:
+    see Broker.
     """
 
     def __init__(
@@ -59,12 +64,14 @@ class Runner:
         sender: type,
         dead_retention: int = DEAD_RETENTION,
         result_limit: int = 1 << 20,
+        seals: Seals | None = None,
     ) -> None:
         self.alias = alias
         self.holder = holder
         self.sender = sender
         self.dead_retention = dead_retention
         self.result_limit = result_limit
+        self.seals = seals
 
     # -- resolve and bind ------------------------------------------------------------------------
 
@@ -76,10 +83,18 @@ class Runner:
             return self._quarantine(grant, error)
 
     def _prepare(self, grant: Grant, now: int) -> Attempt | Outcome:
-        envelope = decode_envelope(grant.envelope)
+        if self.seals is None:
+            envelope = decode_envelope(grant.envelope)
+        else:
+            envelope = self.seals.verify_envelope(grant.id, grant.envelope)
         declared = registry.find(envelope.t)
         if declared is None:
             return parked(grant, envelope.t, "no task of this name is known here")
+        if envelope.x:
+            try:
+                envelope = (self.seals or OPEN).decrypt_envelope(grant.id, envelope)
+            except KeyMissing as error:
+                return parked(grant, envelope.t, str(error))
         task = variation(
             declared,
             envelope.o,
@@ -92,26 +107,33 @@ class Runner:
         try:
             args, kwargs = task.signature.load(envelope.a, envelope.k)
         except ArgumentsDoNotBind as error:
-            return parked(grant, envelope.t, str(error))
+            quotes = self.seals is not None and self.seals.encrypts
+            reason = "its arguments no longer fit the function" if quotes else str(error)
+            return parked(grant, envelope.t, reason)
         return Attempt(self, grant, envelope, task, args, kwargs)
 
     def _quarantine(self, grant: Grant, error: Exception) -> Outcome:
         logger.error(
             "job %s of queue %s cannot be read and is quarantined as dead: %s",
-            grant.id,
+            printable(grant.id),
             grant.queue,
-            error,
+            printable(str(error)),
             extra={"job_id": grant.id, "queue": grant.queue, "task": None, "attempt": 0},
         )
-        failure = Failure(c=path_of(error), m=str(error), w=self.holder, f=now_ms())
-        return Outcome(grant, Kind.DEAD, encode_failure(failure), self.dead_retention, now_ms())
+        failure = Failure(c=path_of(error), m=str(error)[:1000], w=self.holder, f=now_ms())
+        line = self.encode(grant, failure)
+        return Outcome(grant, Kind.QUARANTINED, line, self.dead_retention, now_ms())
 
     def _expired(self, grant: Grant, task: Task, now: int) -> Outcome:
         late = (now - grant.live.expires) / 1000
         error = JobExpired(f"not started in time: {late:.1f} s after its expiry")
         logger.warning("%s expired", task.module_path, extra=log_fields(grant, task))
         failure = Failure(c=path_of(error), m=str(error), w=self.holder, f=now_ms())
-        return Outcome(grant, Kind.CANCELLED, encode_failure(failure), keep(task), now_ms())
+        return Outcome(grant, Kind.CANCELLED, self.encode(grant, failure), keep(task), now_ms())
+
+    def encode(self, grant: Grant, failure: Failure) -> bytes:
+        """The line that is kept of a failure."""
+        return (self.seals or OPEN).seal_failure(grant.id, failure)
 
 
 class Attempt:
@@ -187,7 +209,10 @@ class Attempt:
     def result(self) -> TaskResult:
         """The job as Django's receivers and ``context`` see it; made when somebody looks."""
         if self._result is None:
-            failures = decode_failures(self.grant.errors) if self.grant.errors else []
+            failures: list[Failure] = []
+            if self.grant.errors:
+                seals = self.runner.seals or OPEN
+                failures = seals.open_failures(self.grant.id, self.grant.queue, self.grant.errors)
             self._result = build_result(
                 self.task,
                 self.grant.id,
@@ -215,6 +240,8 @@ class Attempt:
         self._end(State.SUCCEEDED, value=value)
         if logger.isEnabledFor(logging.INFO):
             self._log(logging.INFO, "succeeded in %.3f s", (now_ms() - self.began) / 1000)
+        if self.runner.seals is not None:
+            blob = self.runner.seals.seal_value(self.grant.id, blob)
         return self._outcome(Kind.SUCCEEDED, b"" if blob == b"null" else blob, keep(self.task))
 
     def fail(self, error: BaseException) -> Outcome:
@@ -224,7 +251,7 @@ class Attempt:
         try:
             return self._judge(error)
         except Exception as problem:
-            logger.exception("%s failed in a way that has no answer", self.task.module_path)
+            self._log(logging.ERROR, "failed in a way that has no answer", error=problem)
             return self._dead(problem)
 
     def _judge(self, error: BaseException) -> Outcome:
@@ -239,7 +266,7 @@ class Attempt:
         if delay is None:
             return self._dead(error)
         self._log(logging.WARNING, "failed, runs again in %.1f s", delay, error=error)
-        blob = encode_failure(self._failure(error))
+        blob = self._encode(self._failure(error))
         return self._outcome(Kind.RETRYING, blob, round(delay * 1000))
 
     def give_back(self) -> Outcome:
@@ -249,34 +276,38 @@ class Attempt:
     def _dead(self, error: BaseException) -> Outcome:
         failure = self._failure(error)
         self._end(State.DEAD, failure)
-        what = f"{failure.c}: {failure.m}"
+        what = printable(f"{failure.c}: {failure.m}")
         self._log(logging.ERROR, "is dead after attempt %d: %s", self.number, what)
-        return self._outcome(Kind.DEAD, encode_failure(failure), self.runner.dead_retention)
+        return self._outcome(Kind.DEAD, self._encode(failure), self.runner.dead_retention)
 
     def _cancelled(self, error: BaseException) -> Outcome:
         reason = error if isinstance(error, Cancel) else JobCancelled("cancelled while it ran")
         failure = Failure(
             c=path_of(reason),
-            m=str(reason),
+            m=self._mask(reason)(str(reason))[:1000],
             w=self.runner.holder,
             s=self.began,
             f=now_ms(),
             n=self.number,
         )
         self._end(State.CANCELLED, failure)
-        return self._outcome(Kind.CANCELLED, encode_failure(failure), keep(self.task))
+        return self._outcome(Kind.CANCELLED, self._encode(failure), keep(self.task))
+
+    def _encode(self, failure: Failure) -> bytes:
+        return self.runner.encode(self.grant, failure)
 
     def _outcome(self, kind: Kind, blob: bytes = b"", delay: int = 0) -> Outcome:
         return Outcome(self.grant, kind, blob, delay, self.began)
 
     def _failure(self, error: BaseException) -> Failure:
-        text = "".join(format_exception(error))
+        mask = self._mask(error)
+        text = mask("".join(format_exception(error)))
         if len(text) > MOST_TRACEBACK:
             half = MOST_TRACEBACK // 2
             text = f"{text[:half]}\n...\n{text[-half:]}"
         return Failure(
             c=path_of(error),
-            m=str(error)[:1000],
+            m=mask(str(error))[:1000],
             b=text,
             w=self.runner.holder,
             s=self.began,
@@ -299,7 +330,21 @@ class Attempt:
             ("finished_at", to_datetime(now_ms())),
         ):
             object.__setattr__(result, name, change)
+        if failure is not None and self._mask(sys.exception()):
+            # Receivers log the exception they are called in, Django's own among them.
+            try:
+                raise Redacted(f"{failure.c}: {failure.m}")
+            except Redacted as error:
+                error.__context__ = None
+                announcement.signal.send_robust(sender=self.runner.sender, task_result=result)
+            return
         announcement.signal.send_robust(sender=self.runner.sender, task_result=result)
+
+    def _mask(self, error: BaseException | None) -> Mask:
+        """Hides in text what is sensitive: in the arguments, and where Django's mark says so."""
+        hidden = self.task.signature.hidden
+        values = [*hidden(self.envelope.a, self.envelope.k), *hidden(self.args, self.kwargs)]
+        return Mask([*values, *(marked_values(error) if error is not None else ())])
 
     def _arguments(self) -> Any:
         if self.task.takes_context:
@@ -307,6 +352,11 @@ class Attempt:
         return self.args
 
     def _log(self, level: int, text: str, *args: Any, error: BaseException | None = None) -> None:
+        mask = self._mask(error) if error is not None else None
+        if error is not None and mask:
+            text += "\n%s"  # a handler would format the exception as it is
+            args = (*args, mask("".join(format_exception(error))).rstrip())
+            error = None
         logger.log(
             level,
             f"%s {text}",

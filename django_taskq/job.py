@@ -120,6 +120,11 @@ class Envelope(msgspec.Struct, array_like=True):
     k: dict[str, Any] = {}  # keyword arguments as JSON
     o: dict[str, Any] = {}  # options that differ from the task's own
     r: int = 0  # run_after, ms; 0: at once
+    x: str = ""  # the arguments encrypted (codec/seal.py); a and k are empty then
+
+    def __repr__(self) -> str:
+        """Without the arguments: this lands in logs and error pages."""
+        return f"Envelope(t={self.t!r}, e={self.e}, o={self.o!r}, r={self.r})"
 
 
 LIVE = Layout(">IIHBBBbQQQQI")
@@ -149,8 +154,8 @@ class Live(NamedTuple):
 
     @classmethod
     def decode(cls, raw: bytes | None) -> Live:
-        """The record from its bytes; None gives the record of a fresh job."""
-        if not raw:
+        """The record from its bytes; None, or what is none, gives the record of a fresh job."""
+        if not raw or len(raw) < LIVE.size:
             return FRESH
         tail = raw[LIVE.size :].decode("utf-8", "replace")
         return cls._make((*LIVE.unpack_from(raw), tail[:ID_LENGTH].rstrip(), tail[ID_LENGTH:]))
@@ -172,6 +177,10 @@ class Grant(NamedTuple):
     live: Live
     errors: bytes = b""  # earlier failures, JSON lines
 
+    def __repr__(self) -> str:
+        """Without what the job carries."""
+        return f"Grant({self.queue!r}, {self.id!r}, {len(self.envelope)} bytes, {self.live!r})"
+
 
 class Failure(msgspec.Struct, omit_defaults=True):
     """One failed attempt, as kept in ``errors``."""
@@ -183,6 +192,7 @@ class Failure(msgspec.Struct, omit_defaults=True):
     s: int = 0  # started, ms
     f: int = 0  # finished, ms
     n: int = 0  # number of the attempt; 0: not counted
+    x: str = ""  # message and traceback encrypted (codec/seal.py); m and b are empty then
 
 
 class Kind(StrEnum):
@@ -191,6 +201,7 @@ class Kind(StrEnum):
     SUCCEEDED = "S"
     RETRYING = "R"
     DEAD = "D"
+    QUARANTINED = "Q"  # dead, and was never run: what Redis held is no job of ours
     CANCELLED = "C"
     SNOOZED = "Z"
     RETURNED = "G"  # given back, not started
@@ -213,3 +224,7 @@ class Outcome(NamedTuple):
     delay: int = 0
     started: int = 0
     task: str = ""  # of a parked job
+
+    def __repr__(self) -> str:
+        """Without the value or the failure."""
+        return f"Outcome({self.grant!r}, {self.kind}, {len(self.blob)} bytes)"

@@ -39,7 +39,9 @@ class Judge:
             self._broker.exchange([Exchange(queue, holder, 0, False, 0, 0, outcomes)])
 
     def _verdict(self, grant: Grant, holder: str) -> list[Outcome]:
-        runner = Runner(self._alias, holder, self._sender, self._broker.limits.dead_retention)
+        broker = self._broker
+        limit = broker.limits.dead_retention
+        runner = Runner(self._alias, holder, self._sender, limit, seals=broker.seals)
         attempt = runner.prepare(grant, now=0)  # it was not expired when it began
         if not isinstance(attempt, Attempt):
             return []

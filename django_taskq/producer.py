@@ -65,7 +65,7 @@ class Producer:
         return prepared(f".{number}")
 
     def _recipe(self, task: Task) -> Recipe:
-        return Recipe(task, self.alias, self.max_payload)
+        return Recipe(task, self.alias, self.max_payload, self.broker.seals)
 
     # -- pushing ---------------------------------------------------------------------------------
 

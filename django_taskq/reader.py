@@ -5,15 +5,18 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import msgspec
+
 from .broker.replies import Stored
 from .clock import to_datetime
-from .codec import decode_envelope, decode_failures
+from .codec import OPEN, Seals
 from .compat import TaskError
-from .exceptions import JobCancelled, MalformedJob, ResultTruncated
+from .exceptions import BadSeal, JobCancelled, KeyMissing, MalformedJob, ResultTruncated
 from .job import TRUNCATED, Envelope, Failure, Live, State
-from .result import STATUS, TaskResult
+from .result import STATUS, TaskResult, Unreadable
 from .task import Task, look_up, unknown_task, variation
 
+ENCRYPTED = "(encrypted)"  # stands for arguments that this process has no key for
 PRIORITY = 1 << 45  # what one priority is worth in the score of a ready job
 
 _CANCELLED = TaskError(
@@ -22,15 +25,16 @@ _CANCELLED = TaskError(
 )
 
 
-def read_result(id: str, queue: str, alias: str, stored: Stored) -> TaskResult:
-    """The result of a stored job; ``stored.state`` must not be None."""
+def read_result(id: str, queue: str, alias: str, stored: Stored, seals: Seals = OPEN) -> TaskResult:
+    """The result of a stored job; ``stored.state`` must not be None.
+
+    What is not ours by its seal is never returned: arguments are left out, an error says so in
+    its place, and the value raises BadSeal where it is asked for.
+    """
     assert stored.state is not None
-    try:
-        envelope = decode_envelope(stored.envelope)
-    except MalformedJob:
-        envelope = Envelope(t="malformed.job", e=0)
+    envelope = envelope_of(id, stored.envelope, seals)
     live = stored.live
-    failures = decode_failures(stored.errors)
+    failures = seals.open_failures(id, queue, stored.errors)
     result = build_result(
         task_of(envelope, queue, alias, priority_of(stored)),
         id,
@@ -42,12 +46,31 @@ def read_result(id: str, queue: str, alias: str, stored: Stored) -> TaskResult:
     if stored.state is State.CANCELLED and not failures:
         result.errors.append(_CANCELLED)
     if stored.state is State.SUCCEEDED:
-        object.__setattr__(result, "_return_value", value_of(result, stored.value))
+        object.__setattr__(result, "_return_value", value_of(result, stored.value, seals))
     return result
 
 
-def value_of(result: TaskResult, raw: bytes) -> Any:
-    """The value as the task's annotation names it; a ResultTruncated where it was cut."""
+def envelope_of(id: str, raw: bytes, seals: Seals) -> Envelope:
+    """The envelope as far as it can be shown."""
+    try:
+        envelope = seals.verify_envelope(id, raw)
+        try:
+            return seals.decrypt_envelope(id, envelope)
+        except KeyMissing:
+            return msgspec.structs.replace(envelope, a=[ENCRYPTED], k={})
+    except MalformedJob:
+        return Envelope(t="malformed.job", e=0)
+
+
+def value_of(result: TaskResult, raw: bytes, seals: Seals = OPEN) -> Any:
+    """The value as the task's annotation names it; a ResultTruncated where it was cut.
+
+    A value that may not or cannot be read is an Unreadable, see TaskResult.return_value.
+    """
+    try:
+        raw = seals.open_value(result.id, raw)
+    except (BadSeal, KeyMissing) as error:
+        return Unreadable(type(error), f"the value of job {result.id}: {error}")
     if raw == TRUNCATED:
         return ResultTruncated(f"the value of job {result.id} was dropped: Redis was nearly full")
     return result.task.signature.load_value(raw or b"null")

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from .broker.broker import Draft
 from .clock import now_ms, to_datetime, to_ms
-from .codec import encode_envelope
+from .codec import Seals, encode_envelope
 from .job import Envelope, State
 from .result import TaskResult, fresh_result
 from .task import Task
@@ -21,17 +21,24 @@ class Prepared(NamedTuple):
     result: TaskResult
     moment: datetime | None  # when it was made, which is when it counts as enqueued
 
+    def __repr__(self) -> str:
+        """Without what is sensitive in the job."""
+        return f"Prepared({self.queue!r}, {self.draft!r}, {self.result!r})"
+
 
 class Recipe:
     """Makes the jobs of one ``enqueue()`` or ``enqueue_many()``."""
 
-    def __init__(self, task: Task, alias: str, max_payload: int) -> None:
+    def __init__(
+        self, task: Task, alias: str, max_payload: int, seals: Seals | None = None
+    ) -> None:
         now = now_ms()
         self._moment = to_datetime(now)
         self._task = task
         self._name = task.module_path
         self._now = now
         self._max_payload = max_payload
+        self._seals = seals
         self._due = self._run_at = 0
         if task.run_after is not None:
             self._due = self._run_at = max(to_ms(task.run_after), 1)
@@ -50,7 +57,10 @@ class Recipe:
         envelope = Envelope(
             self._name, self._now, plain_args, plain_kwargs, task.overrides, self._run_at
         )
-        raw = encode_envelope(envelope, self._max_payload)
+        if self._seals is None:
+            raw = encode_envelope(envelope, self._max_payload)
+        else:
+            raw = self._seals.seal_envelope(id, envelope, self._max_payload)
         draft = Draft(id, raw, task.priority, self._due, self._expires_in)
         result = fresh_result(task, id, plain_args, plain_kwargs, self._alias, self._state)
         return Prepared(task.queue_name, draft, result, self._moment)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from . import compat
+from .codec import redact
 from .compat import TASK_REFRESH_ATTRS, TaskResultStatus
 from .job import ENDED, State
 
@@ -20,6 +21,14 @@ STATUS: dict[State, TaskResultStatus] = {
     State.DEAD: TaskResultStatus.FAILED,
     State.CANCELLED: TaskResultStatus.FAILED,
 }
+
+
+class Unreadable(NamedTuple):
+    """Stands for a value that is there and must not, or cannot, be returned."""
+
+    error: type[Exception]
+    message: str
+
 
 REFRESHED = (*TASK_REFRESH_ATTRS, "state")
 
@@ -38,6 +47,22 @@ class TaskResult(compat.TaskResult):  # type: ignore[misc]
     def __post_init__(self) -> None:
         # The arguments went through the codec already: they are JSON.
         pass
+
+    def __repr__(self) -> str:
+        """Without the value, and without the arguments that are sensitive."""
+        args, kwargs = redact(self.task, self.args, self.kwargs)
+        return (
+            f"TaskResult(id={self.id!r}, task={self.task.module_path!r}, state={self.state!r}, "
+            f"args={args!r}, kwargs={kwargs!r}, backend={self.backend!r})"
+        )
+
+    @property
+    def return_value(self) -> Any:
+        """As Django's. Raises BadSeal or KeyMissing for a value that is not ours to return."""
+        value = compat.TaskResult.return_value.fget(self)
+        if isinstance(value, Unreadable):
+            raise value.error(value.message)
+        return value
 
     @property
     def is_ended(self) -> bool:

@@ -232,7 +232,7 @@ class Supervisor:
             if word in ("cancel", "kill") and len(rest) == 4:
                 holder, _, id, fence = rest
                 for child in self._children:
-                    if child.holder == holder and fence.isdecimal():
+                    if child.holder == holder and fence.isdecimal() and len(fence) <= 10:
                         child.order(word, id, int(fence))
 
     # -- children --------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ from typing import Any, Final, overload
 from django.utils.module_loading import autodiscover_modules
 
 from . import compat, registry
-from .codec import Signature
+from .codec import EVERYTHING, Signature
 from .compat import (
     DEFAULT_TASK_BACKEND_ALIAS,
     DEFAULT_TASK_PRIORITY,
@@ -73,6 +73,7 @@ class Task(compat.Task):  # type: ignore[misc]
     retention: float | None = INHERIT
     aliases: tuple[str, ...] = INHERIT
     tags: tuple[str, ...] = INHERIT
+    sensitive: tuple[str, ...] = INHERIT
     on_commit: bool | str = INHERIT
 
     # Set by using() alone.
@@ -108,7 +109,9 @@ class Task(compat.Task):  # type: ignore[misc]
     def _work_out(self, options: TaskOptions) -> None:
         object.__setattr__(self, "options", options)
         object.__setattr__(self, "policy", policy_of(options))
-        object.__setattr__(self, "signature", signature_of(self.func, self.takes_context))
+        object.__setattr__(
+            self, "signature", signature_of(self.func, self.takes_context, options.sensitive)
+        )
         object.__setattr__(self, "overrides", {})
         object.__setattr__(self, "is_async", iscoroutinefunction(self.func))
 
@@ -130,13 +133,13 @@ class Task(compat.Task):  # type: ignore[misc]
     def using(self, **options: Any) -> Task:
         """A variation of this task, to enqueue with other options.
 
-        Takes every option of ``@task`` and also ``run_after`` (a datetime, or a timedelta or
-        seconds counted from the enqueue on) and ``id`` (the job's own; a second job under an id
-        that exists is not made). ``None`` for Django's own options keeps what there is.
+        Takes every option of ``@task`` but ``sensitive``, and also ``run_after`` (a datetime, or a
+        timedelta or seconds counted from the enqueue on) and ``id`` (the job's own; a second job
+        under an id that exists is not made). ``None`` for Django's own options keeps what there is.
         """
         changes = {}
         for name, value in options.items():
-            if name in OPTIONS:
+            if name in OPTIONS and name != "sensitive":
                 changes[name] = value
             elif name in DJANGO_OPTIONS:
                 if value is not None:
@@ -146,7 +149,7 @@ class Task(compat.Task):  # type: ignore[misc]
             elif name == "id":
                 changes["job_id"] = value
             else:
-                valid = (*DJANGO_OPTIONS, *OPTIONS, "run_after", "id")
+                valid = {*DJANGO_OPTIONS, *OPTIONS, "run_after", "id"} - {"sensitive"}
                 raise TypeError(f"using() knows no option {name!r}: {nearest(name, valid)}")
         return replace(self, **changes)
 
@@ -210,9 +213,11 @@ def policy_of(options: TaskOptions) -> RetryPolicy:
 
 
 @lru_cache(maxsize=4096)  # bounded: each reading of an unknown task's result has a new function
-def signature_of(func: Callable[..., Any], takes_context: bool) -> Signature:
+def signature_of(
+    func: Callable[..., Any], takes_context: bool, sensitive: tuple[str, ...] = ()
+) -> Signature:
     """The function's Signature, built once: ``using()`` makes many tasks of one function."""
-    return Signature(func, takes_context)
+    return Signature(func, takes_context, sensitive)
 
 
 def _reconstruct(path: str, changes: Mapping[str, Any]) -> Task:
@@ -307,6 +312,7 @@ def unknown_task(name: str) -> Task:
     missing.__module__, missing.__qualname__, missing.__name__ = module, qualname, qualname
     copy = _copy_of(None, {"func": missing})
     copy._work_out(TaskOptions())
+    copy.signature.sensitive = EVERYTHING  # nobody here can say what may be shown
     return copy
 
 

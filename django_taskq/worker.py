@@ -23,6 +23,7 @@ import msgspec
 
 from .broker.broker import Broker
 from .clock import monotonic
+from .codec import printable
 from .exceptions import CancelRequested, LeaseLost
 from .execution import Runner
 from .memory import memory_of
@@ -82,7 +83,12 @@ class Child:
         self._loop = asyncio.new_event_loop()
         limits = broker.limits
         runner = Runner(
-            plan.alias, holder, sender, limits.dead_retention, result_limit=plan.max_payload
+            plan.alias,
+            holder,
+            sender,
+            limits.dead_retention,
+            result_limit=plan.max_payload,
+            seals=broker.seals,
         )
         self.pool = Pool(runner, table, self._loop, self._busy, self._is_over)
         self.consumer = Consumer(
@@ -247,7 +253,7 @@ class Child:
             if attempt is not None and slot.is_deaf(now):
                 logger.error(
                     "job %s does not stop (%s): its process ends and is replaced. It is at\n%s",
-                    attempt.grant.id,
+                    printable(attempt.grant.id),
                     slot.interrupted,
                     slot.stack(),
                 )

@@ -6,8 +6,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import tee
 from typing import Any, NamedTuple
 
+from ..codec import OPEN, Seals
 from ..exceptions import NotReplicated
-from ..job import Outcome, new_id
+from ..job import Failure, Outcome, new_id
 from .calls import Arg, Call
 from .connection import Server
 from .keys import QUEUE_KEYS, global_key, queue_key
@@ -22,10 +23,11 @@ from .replies import (
     letters,
     renewed,
     stored_jobs,
+    text,
 )
 from .scripts import Script, load
 from .sweep import CHUNK as SWEEP
-from .sweep import FIRST, HOLLOW, Swept, swept
+from .sweep import EMPTIED, FIRST, Swept, swept
 from .trips import Sent
 from .waits import Wait
 
@@ -45,6 +47,10 @@ class Draft(NamedTuple):
     priority: int = 0
     due: int = 0
     expires_in: int = 0
+
+    def __repr__(self) -> str:
+        """Without what the job carries."""
+        return f"Draft({self.id!r}, {len(self.envelope)} bytes, priority={self.priority})"
 
 
 class Exchange(NamedTuple):
@@ -92,8 +98,11 @@ class Broker:
     """Owner of the keys and scripts of one prefix on one server. Safe to share between threads.
 
     ``now``: tests hand in a clock (ms); otherwise every script asks Redis. ``durability``: what
-    has to confirm a new job, see waits.py.
+    has to confirm a new job, see waits.py. ``seals``: how what is kept under this prefix is signed
+    and encrypted, for who makes and reads it; None: not at all.
     """
+
+    seals: Seals | None = None
 
     def __init__(
         self,
@@ -102,8 +111,10 @@ class Broker:
         limits: Limits = DEFAULT_LIMITS,
         now: Callable[[], int] | None = None,
         durability: Wait | None = None,
+        seals: Seals | None = None,
     ) -> None:
         self.server = server
+        self.seals = seals
         self.prefix = prefix
         self.limits = limits
         self.durability = durability
@@ -134,6 +145,10 @@ class Broker:
     def key(self, queue: str, name: str) -> str:
         """A key of a queue by its name in keys.py."""
         return queue_key(self.prefix, queue, name)
+
+    def notice(self, queue: str, failure: Failure) -> bytes:
+        """The line of a failure that a script writes into the errors of several jobs."""
+        return (self.seals or OPEN).seal_notice(queue, failure)
 
     @property
     def control(self) -> str:
@@ -169,8 +184,8 @@ class Broker:
         """Every queue that ever took a job."""
         flat = self.server.command("HGETALL", global_key(self.prefix, "queues"))
         for at in range(0, len(flat), 2):
-            if flat[at] != LAST_NUMBER:
-                self._numbers[flat[at].decode()] = int(flat[at + 1])
+            if flat[at] != LAST_NUMBER and flat[at + 1].isdigit():
+                self._numbers[text(flat[at])] = int(flat[at + 1])
         return sorted(self._numbers)
 
     # -- producers -------------------------------------------------------------------------------
@@ -394,8 +409,8 @@ class Broker:
                 *marks,
             ]
             ids, cursor, lost = self.server.call(self._call("reclaim", queue, args))
-            taken += ids.decode().split()
-            hopeless += lost.decode().split()
+            taken += text(ids).split()
+            hopeless += text(lost).split()
         return taken, hopeless
 
     def rights(self, queue: str, commands: Sequence[str]) -> list[int]:
@@ -422,7 +437,7 @@ class Broker:
             SWEEP,
             int(mend),
             self.limits.dead_retention,
-            HOLLOW,
+            self.notice(queue, EMPTIED),
         ]
         return swept(self.server.call(self._call("sweep", queue, args)))
 

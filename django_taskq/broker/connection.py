@@ -23,14 +23,10 @@ from . import embedded, sentinel
 from .calls import Arg, Call, Command
 from .faults import LOST_ERRORS, Fault, describe, fault_of
 from .links import Links, Place
+from .secrecy import scrub, secrets_of
 from .trips import Delivery, Row, Sent
 
 REDIRECT_TIMEOUT = 60.0  # seconds a call is tried while the slot of its queue moves
-
-
-def address_of(url: str) -> str:
-    """The URL without its passwords, for messages."""
-    return str(Address.parse(url))
 
 
 def real_url(url: str) -> str:
@@ -272,6 +268,7 @@ class Server:
         """The error to raise when the server cannot be reached."""
         if isinstance(error, BrokerUnavailable):
             return error
+        scrub(error, secrets_of(self.url))
         return BrokerUnavailable(
             f"{self.address} cannot be reached: {describe(error)}",
             address=self.address,
@@ -280,6 +277,7 @@ class Server:
 
     def refuse(self, error: BaseException) -> NoReturn:
         """Raises what an error reply means to the caller."""
+        scrub(error, secrets_of(self.url))
         if isinstance(error, redis.exceptions.OutOfMemoryError) or str(error).startswith("OOM"):
             raise BrokerFull(
                 f"{self.address} is full (maxmemory reached): nothing was enqueued; "

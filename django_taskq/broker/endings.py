@@ -175,7 +175,7 @@ class Endings:
                 self._confirmed.add(channel)
                 wakes = [w for key, ws in self._waiters.items() if key[0] == channel for w in ws]
         else:
-            ids = message[2].decode().split()
+            ids = message[2].decode("utf-8", "replace").split()
             with self._lock:
                 wakes = [w for id in ids for w in self._waiters.get((channel, id), ())]
         for wake in wakes:

@@ -15,6 +15,7 @@ from ..exceptions import MalformedJob
 from ..job import UNFINISHED, State
 from .broker import HOUSEKEEPING, Broker
 from .keys import QUEUE_KEYS
+from .replies import text
 
 SAMPLES = 20  # members of a key that its weight is judged by
 
@@ -107,7 +108,7 @@ def queue_state(name: str, reply: Sequence[Any]) -> QueueState:
         name=name,
         now=now,
         states={state: sizes.pop(state) for state in State},
-        next_job=first.decode(),
+        next_job=text(first),
         waits=max(now - due_at(envelope), 0) if first else 0,
         late=late,
         paused=paused not in (b"", b"0"),
@@ -118,7 +119,7 @@ def queue_state(name: str, reply: Sequence[Any]) -> QueueState:
         lapsed=sizes.pop("lapsed"),
         sizes=sizes,
         page=[
-            Holder(page[at].decode(), round(float(page[at + 1])) - now)
+            Holder(text(page[at]), round(float(page[at + 1])) - now)
             for at in range(0, len(page), 2)
         ],
         parked=pairs(parked),
@@ -136,4 +137,4 @@ def due_at(envelope: bytes) -> int:
 
 def pairs(flat: Sequence[Any]) -> dict[str, int]:
     """Names and numbers in turn as a mapping."""
-    return {flat[at].decode(): int(flat[at + 1]) for at in range(0, len(flat), 2)}
+    return {text(flat[at]): int(flat[at + 1]) for at in range(0, len(flat), 2)}

@@ -58,6 +58,10 @@ class Stored(NamedTuple):
     errors: bytes
     value: bytes
 
+    def __repr__(self) -> str:
+        """Without what the job carries and what became of it."""
+        return f"Stored({self.state}, due={self.due}, {self.live!r})"
+
 
 class Cancelled(NamedTuple):
     """``verdict``: C cancelled, R asked for while it runs, E had ended, U unknown."""
@@ -65,6 +69,11 @@ class Cancelled(NamedTuple):
     verdict: str
     holder: str
     fence: int
+
+
+def text(raw: bytes) -> str:
+    """Names that anybody may have written into Redis; what is no text is nobody's name."""
+    return raw.decode("utf-8", "replace")
 
 
 def letters(raw: bytes) -> str:
@@ -100,8 +109,19 @@ def exchanged(queue: str, reply: list[Any]) -> Exchanged:
         if reply[at + 2] != raw:  # all fresh jobs of a claim have the same record
             raw = reply[at + 2]
             live = Live.decode(raw)
-        grants.append(Grant(queue, reply[at].decode(), reply[at + 1], live, reply[at + 3]))
+        try:
+            grants.append(Grant(queue, reply[at].decode(), reply[at + 1], live, reply[at + 3]))
+        except UnicodeDecodeError:
+            grants.append(_nameless(queue, reply[at], live))
     return Exchanged(reply[0], reply[1] == b"O", reply[2], reply[3].decode(), grants)
+
+
+def _nameless(queue: str, id: Any, live: Live) -> Grant:
+    """What stands in the queue under a name that is no text, and so is no job of ours.
+
+    It keeps its name in bytes, so that it can be settled, and has no envelope: it is quarantined.
+    """
+    return Grant(queue, id, b"", live)
 
 
 def renewed(holders: Sequence[str], reply: list[Any]) -> Renewed:
@@ -112,10 +132,10 @@ def renewed(holders: Sequence[str], reply: list[Any]) -> Renewed:
         memory=memory,
         next_due=next_due,
         next_end=next_end,
-        lapsed=lapsed.decode().split(),
-        parked=parked.decode().split(),
+        lapsed=text(lapsed).split(),
+        parked=text(parked).split(),
         stops=[
-            Stop(stops[at].decode(), stops[at + 1].decode(), stops[at + 2], stops[at + 3].decode())
+            Stop(text(stops[at]), text(stops[at + 1]), stops[at + 2], text(stops[at + 3]))
             for at in range(0, len(stops), 4)
         ],
     )

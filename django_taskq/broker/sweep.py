@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from ..codec import encode_failure
 from ..exceptions import MalformedJob
 from ..job import Failure
 
@@ -75,11 +74,9 @@ CHECKS: dict[str, Check] = {
     )
 }
 
-HOLLOW = encode_failure(
-    Failure(
-        c=f"{MalformedJob.__module__}.{MalformedJob.__qualname__}",
-        m="the job's arguments are gone from Redis",
-    )
+EMPTIED = Failure(
+    c=f"{MalformedJob.__module__}.{MalformedJob.__qualname__}",
+    m="the job's arguments are gone from Redis",
 )
 
 

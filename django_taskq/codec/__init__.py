@@ -5,7 +5,8 @@ that JSON cannot hold, or that would come back as something else, is refused wit
 
 Layer 1: pure, no I/O. From the bottom up: ``plain`` walks values of JSON's own types, ``typed``
 brings others back as their annotation names them and ``compare`` says whether it did, ``place``
-is one parameter with the words for it, ``signature`` a whole call; ``envelope`` is what is stored.
+is one parameter with the words for it, ``signature`` a whole call; ``envelope`` is what is stored,
+``seal`` signs and encrypts it, ``redaction`` hides what must not be shown.
 """
 
 from __future__ import annotations
@@ -19,9 +20,16 @@ from .envelope import (
     encode_failure,
     encode_failures,
 )
+from .redaction import EVERYTHING, HIDDEN, Mask, printable, redact
+from .seal import OPEN, Seals
 from .signature import Signature
 
 __all__ = [
+    "EVERYTHING",
+    "HIDDEN",
+    "OPEN",
+    "Mask",
+    "Seals",
     "Signature",
     "decode",
     "decode_envelope",
@@ -30,4 +38,6 @@ __all__ = [
     "encode_envelope",
     "encode_failure",
     "encode_failures",
+    "printable",
+    "redact",
 ]

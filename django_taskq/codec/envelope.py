@@ -25,6 +25,15 @@ _failures = msgspec.json.Decoder(Failure)
 # The JSON of an object made of JSON's own types or msgspec structs.
 encode = _encoder.encode
 
+# What a signature is written as, before the blob: see seal.py. 43 characters and a dot follow.
+SIGNED = b"~s1."
+SEAL_SIZE = len(SIGNED) + 44
+
+
+def is_signed(raw: bytes) -> bool:
+    """Whether a signature stands before the blob; not whether it is right."""
+    return raw[:4] == SIGNED and raw[SEAL_SIZE - 1 : SEAL_SIZE] == b"."
+
 
 def decode(raw: bytes) -> Any:
     """What ``raw`` says. Raises MalformedJob for anything that is not JSON."""
@@ -57,16 +66,30 @@ def plain_list(envelope: Envelope) -> list[Any]:
 
 
 def decode_envelope(raw: bytes) -> Envelope:
-    """The envelope in ``raw``. Raises MalformedJob, with a short reason, for any garbage."""
+    """The envelope in ``raw``. Raises MalformedJob, with a short reason, for any garbage.
+
+    A signature is passed over, not verified, and encrypted arguments stay in ``x``: seal.py opens
+    what is to be run or shown.
+    """
     try:
         envelope = _envelopes.decode(raw)
     except UNREADABLE as error:
-        raise MalformedJob(f"the envelope cannot be read: {error}") from error
+        envelope = _under_signature(raw, error)
     if not (0 <= envelope.e < LATEST and 0 <= envelope.r < LATEST):
         raise MalformedJob("the envelope cannot be read: a time is out of range")
     if not envelope.t:
         raise MalformedJob("the envelope cannot be read: it names no task")
     return envelope
+
+
+def _under_signature(raw: bytes, error: Exception) -> Envelope:
+    """Looked for only in what is no JSON, so that envelopes without one do not pay for it."""
+    if is_signed(raw):
+        try:
+            return _envelopes.decode(raw[SEAL_SIZE:])
+        except UNREADABLE as inner:
+            error = inner
+    raise MalformedJob(f"the envelope cannot be read: {error}") from error
 
 
 def encode_failure(failure: Failure) -> bytes:
@@ -87,11 +110,16 @@ def decode_failures(raw: bytes | None) -> list[Failure]:
 
     A line that cannot be read is left out: the page that shows the others must not fail for it.
     """
-    failures = []
-    for line in (raw or b"").split(b"\n"):
-        with suppress(*UNREADABLE):
-            failures.append(_failures.decode(line))
-    return failures
+    return [failure for line in (raw or b"").split(b"\n") if (failure := decode_failure(line))]
+
+
+def decode_failure(line: bytes) -> Failure | None:
+    """The failure in one line; None if it cannot be read. A signature is passed over."""
+    if is_signed(line):
+        line = line[SEAL_SIZE:]
+    with suppress(*UNREADABLE):
+        return _failures.decode(line)
+    return None
 
 
 def _readable(failure: Failure) -> Failure:

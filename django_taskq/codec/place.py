@@ -23,7 +23,16 @@ _ANNOTATABLE = (date, time, timedelta, UUID, Decimal, Enum, set, frozenset, byte
 class Place:
     """What is known of a parameter or the return value, and the words for it."""
 
-    def __init__(self, words: str, declare: str, annotation: Any, *, optional: bool) -> None:
+    def __init__(
+        self,
+        words: str,
+        declare: str,
+        annotation: Any,
+        *,
+        optional: bool,
+        sensitive: bool = False,
+    ) -> None:
+        self.sensitive = sensitive
         self.words = words  # "argument 'when'"
         self.declare = declare  # "when: {}"
         self.annotation = annotation
@@ -45,7 +54,9 @@ class Place:
     # -- the words of a refusal ------------------------------------------------------------------
 
     def refusal(self, unfit: Unfit, words: str = "") -> str:
-        """What to tell the user."""
+        """What to tell the user; of a sensitive value nothing but which it is."""
+        if self.sensitive:
+            return f"{words or self.words} cannot travel, or no longer fits; it is sensitive"
         steps = list(reversed(unfit.path))
         where = "".join(f"[{step!r}]" for step in steps[:10]) + ("…" if len(steps) > 10 else "")
         reason = unfit.reason or self._stranger(unfit.stranger, steps)

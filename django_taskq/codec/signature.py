@@ -2,32 +2,86 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from copy import copy
 from functools import cached_property
 from inspect import Parameter
-from itertools import count
+from itertools import count, repeat
 from typing import Any
 
-from ..exceptions import ArgumentsDoNotBind, InvalidArgument
+from ..conf import nearest
+from ..exceptions import ArgumentsDoNotBind, InvalidArgument, InvalidOption
 from .envelope import decode, encode
 from .hints import hints_of
 from .parameters import Parameters
 from .place import Place
 from .plain import Unfit, key_of, plain
+from .redaction import HIDDEN, marked
 
 
 class Signature:
     """What a task's function takes and returns, worked out once.
 
-    ``takes_context``: the first parameter is the worker's to fill and no argument. Annotations
-    are resolved at first use, when the names they mention are all defined.
+    ``takes_context``: the first parameter is the worker's to fill and no argument. ``sensitive``:
+    names of parameters whose values are not shown; what Django's decorator marks joins them.
+    Annotations are resolved at first use, when the names they mention are all defined. Raises
+    InvalidOption for a sensitive name that no parameter has.
     """
 
-    def __init__(self, func: Callable[..., Any], takes_context: bool = False) -> None:
+    def __init__(
+        self,
+        func: Callable[..., Any],
+        takes_context: bool = False,
+        sensitive: Iterable[str] = (),
+    ) -> None:
         self.func = func
         self.name = getattr(func, "__qualname__", None) or repr(func)
         self._parameters = Parameters(func, takes_context)
         self._least, self._most = self._parameters.least, self._parameters.most
+        self.sensitive = frozenset(sensitive) | marked(func)
+        self._check(sensitive)
+
+    def _check(self, sensitive: Iterable[str]) -> None:
+        known = [parameter.name for parameter in self._parameters.all]
+        for name in sensitive:
+            if name not in known and self._parameters.others is None:
+                hint = nearest(name, known) if known else "it takes none"
+                said = f"{self.name}() has no parameter {name!r}"
+                raise InvalidOption(f"sensitive={tuple(sensitive)!r}: {said}; {hint}")
+
+    # -- what may be shown -----------------------------------------------------------------------
+
+    def hide(
+        self, args: Sequence[Any], kwargs: Mapping[str, Any]
+    ) -> tuple[list[Any], dict[str, Any]]:
+        """The arguments with HIDDEN for the sensitive ones; see redact()."""
+        if not self.sensitive:
+            return list(args), dict(kwargs)
+        shown = [
+            HIDDEN if name in self.sensitive else value
+            for name, value in zip(self._names(), args, strict=False)
+        ]
+        return shown, {
+            name: HIDDEN if self._hides(name) else value for name, value in kwargs.items()
+        }
+
+    def hidden(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Iterator[Any]:
+        """The values that ``hide()`` leaves out."""
+        if self.sensitive:
+            named = zip(self._names(), args, strict=False)
+            yield from (value for name, value in named if name in self.sensitive)
+            yield from (value for name, value in kwargs.items() if self._hides(name))
+
+    def _hides(self, name: str) -> bool:
+        others = self._parameters.others  # **kwargs: what it takes has no parameter of its own
+        if others is None or self._parameters.takes(name):
+            return name in self.sensitive
+        return name in self.sensitive or others.name in self.sensitive
+
+    def _names(self) -> Iterator[str]:
+        """The parameter of each positional argument, without end: a stranger has no name."""
+        yield from (parameter.name for parameter in self._parameters.positional)
+        yield from repeat(self._parameters.rest.name if self._parameters.rest else "")
 
     # -- arguments -------------------------------------------------------------------------------
 
@@ -125,7 +179,9 @@ class Signature:
             try:
                 return convert(place, value)
             except Unfit as unfit:
-                raise failure(f"{self.name}(): {place.refusal(unfit, words)}") from unfit
+                # Of a sensitive value no part may be shown, and the cause has it whole.
+                cause = None if place.sensitive else unfit
+                raise failure(f"{self.name}(): {place.refusal(unfit, words)}") from cause
 
         positional = [
             converted(place, words, value)
@@ -147,7 +203,11 @@ class Signature:
         if self._parameters.takes(name):
             return self._places[name], ""
         assert self._parameters.others is not None
-        return self._places[self._parameters.others.name], f"argument {name!r}"
+        place = self._places[self._parameters.others.name]
+        if name in self.sensitive and not place.sensitive:
+            place = copy(place)
+            place.sensitive = True
+        return place, f"argument {name!r}"
 
     # -- annotations, resolved at first use ------------------------------------------------------
 
@@ -164,6 +224,7 @@ class Signature:
                 f"{parameter.name}: {{}}",
                 self._hints.get(parameter.name, Parameter.empty),
                 optional=parameter.default is None,
+                sensitive=parameter.name in self.sensitive,
             )
             for parameter in self._parameters.all
         }

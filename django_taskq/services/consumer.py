@@ -19,7 +19,7 @@ from ..broker.broker import CHUNK, Broker, Exchange
 from ..broker.doorbell import Doorbell
 from ..broker.replies import Exchanged
 from ..clock import monotonic
-from ..codec import decode_failures, encode_failure
+from ..codec import OPEN, Seals, printable
 from ..exceptions import BrokerUnavailable
 from ..job import TRUNCATED, Grant, Kind, Outcome
 from ..pace import Pace
@@ -252,7 +252,7 @@ class Consumer:
         for _ in range(min(len(self.outcomes), CHUNK)):
             outcome = self.outcomes.popleft()
             if lean and len(outcome.blob) > LEAN_BYTES:
-                outcome = outcome._replace(blob=cut(outcome))
+                outcome = outcome._replace(blob=cut(outcome, self._broker.seals or OPEN))
             where = parked if outcome.kind is Kind.PARKED else by_queue
             where.setdefault(outcome.grant.queue, []).append(outcome)
         self.oldest = monotonic()
@@ -291,15 +291,17 @@ class Consumer:
             if verdict == "S":
                 logger.warning(
                     "job %s: its lease was lost, what came of attempt %d is not recorded",
-                    outcome.grant.id,
+                    printable(outcome.grant.id),
                     outcome.grant.live.attempt + 1,
                     extra={"job_id": outcome.grant.id, "queue": request.queue},
                 )
 
 
-def cut(outcome: Outcome) -> bytes:
+def cut(outcome: Outcome, seals: Seals = OPEN) -> bytes:
     """A value or failure that Redis has hardly room for."""
     if outcome.kind is Kind.SUCCEEDED:
         return TRUNCATED
-    (failure,) = decode_failures(outcome.blob)
-    return encode_failure(msgspec.structs.replace(failure, b=failure.b[-500:], m=failure.m[:200]))
+    grant = outcome.grant
+    (failure,) = seals.open_failures(grant.id, grant.queue, outcome.blob)
+    short = msgspec.structs.replace(failure, b=failure.b[-500:], m=failure.m[:200])
+    return seals.seal_failure(grant.id, short)

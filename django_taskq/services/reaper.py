@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from ..broker.broker import Broker
 from ..clock import now_ms
-from ..codec import encode_failure
+from ..codec import printable
 from ..exceptions import WorkerCrashed
 from ..job import Failure
 from ..judge import Judge
@@ -75,14 +75,17 @@ class Reaper(Service):
                 w=holder,
                 f=now_ms(),
             )
-            taken, hopeless = self._broker.reclaim(
-                queue, holder, encode_failure(failure), died=died, started=started
-            )
+            line = self._broker.notice(queue, failure)
+            taken, hopeless = self._broker.reclaim(queue, holder, line, died=died, started=started)
             del self._waiting[0]
             if taken:
                 logger.warning(
-                    "queue %s: %d jobs of %s go back (%s)", queue, len(taken), holder, cause
+                    "queue %s: %d jobs of %s go back (%s)",
+                    queue,
+                    len(taken),
+                    printable(holder),
+                    cause,
                 )
-            for id in hopeless:
+            for id in map(printable, hopeless):
                 logger.error("job %s is dead: %s, again and again", id, cause, extra={"job_id": id})
         return FOREVER

@@ -14,7 +14,8 @@ import pytest
 from django_taskq import broker as broker_package
 from django_taskq.broker.broker import Broker
 from django_taskq.broker.keys import QUEUE_KEYS
-from django_taskq.broker.sweep import CHECKS, CHUNK, HOLLOW, Swept
+from django_taskq.broker.sweep import CHECKS, CHUNK, EMPTIED, Swept
+from django_taskq.codec import encode_failure
 from django_taskq.job import FRESH, LIVE, State
 from tests.broker.helpers import (
     DAY,
@@ -149,7 +150,7 @@ def test_a_job_without_its_envelope_is_put_among_the_dead(
     assert states(broker) == {"dead": ["a"]}
     (job,) = broker.fetch(QUEUE, ["a"])
     assert (job.live.fence, job.live.ended) == (before.fence + 1, clock.now)
-    assert job.errors.endswith(HOLLOW)
+    assert job.errors.endswith(encode_failure(EMPTIED))
     assert dump(broker)["parked"] == dump(broker)["wake"] == []
 
 

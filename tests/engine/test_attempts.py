@@ -126,7 +126,7 @@ def test_garbage_is_quarantined_as_dead(raw: bytes, caplog: pytest.LogCaptureFix
     grant = Grant("default", "x.1", raw, Live(fence=1))
     outcome = Runner("default", HOLDER, RedisBackend).prepare(grant, 1)
     assert isinstance(outcome, Outcome)
-    assert outcome.kind is Kind.DEAD
+    assert outcome.kind is Kind.QUARANTINED
     assert failure_in(outcome).c.endswith(MalformedJob.__name__)
     assert "x.1" in caplog.text
 

@@ -713,7 +713,7 @@ def test_an_envelope_comes_back() -> None:
 
 
 def test_fields_of_another_release_are_skipped_and_missing_ones_have_defaults() -> None:
-    assert codec.decode_envelope(b'["a.b",1,[],{},{},0,"new"]') == Envelope(t="a.b", e=1)
+    assert codec.decode_envelope(b'["a.b",1,[],{},{},0,"","new"]') == Envelope(t="a.b", e=1)
 
 
 def test_a_large_envelope_is_refused_with_its_size() -> None:

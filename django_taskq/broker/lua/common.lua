@@ -17,8 +17,9 @@ end
 local LIVE = '>I4I4I2I1I1I1i1I8I8I8I8I4'
 local LIVE_SIZE = struct.size(LIVE)
 
+-- One that is too short is none: what is wrong with one job must not stop the others.
 local function read_live(raw)
-  if not raw then
+  if not raw or #raw < LIVE_SIZE then
     return { fence = 0, settled = 0, attempt = 0, crashes = 0, lost = 0, parks = 0, priority = 0,
              expires = 0, first = 0, started = 0, ended = 0, request = 0, tail = '' }
   end

@@ -5,7 +5,8 @@
 -- ARGV: now, holder, lease ms, first (1: register the holder), request, resent (1: it was sent
 --   before), want, lean (1: trim faster), keep of succeeded, dead, cancelled,
 --   dead retention ms, then per settled job: id, fence, kind, blob, delay, started
--- Kinds (job.Kind): S succeeded, R retrying, D dead, C cancelled, Z snoozed, G given back.
+-- Kinds (job.Kind): S succeeded, R retrying, D dead, Q quarantined (dead, never run, counted in
+--   meta), C cancelled, Z snoozed, G given back.
 -- Reply: now, holder's state (O its lease holds, L it is lost: nothing was claimed), ready jobs
 --   left, a letter per settled job (O done, C done but as cancelled, D had been done, S stale:
 --   nothing changed), then per claimed job: id, envelope, live, errors
@@ -27,6 +28,7 @@ local REST = {
   S = { set = succeeded, counts = 1, ends = true, keep = tonumber(ARGV[9]) },
   R = { set = retrying, counts = 1 },
   D = { set = dead, counts = 1, ends = true, keep = tonumber(ARGV[10]) },
+  Q = { set = dead, counts = 0, ends = true, keep = tonumber(ARGV[10]) },
   C = { set = cancelled, counts = 1, ends = true, keep = tonumber(ARGV[11]) },
   Z = { set = scheduled, counts = 0 },
   G = { set = ready, counts = 0 },
@@ -60,7 +62,7 @@ if count > 0 then
     local id, told, kind, blob = ids[i], tonumber(ARGV[at + 1]), ARGV[at + 2], ARGV[at + 3]
     local raw = lives[i]
     local fence, settled, attempt, crashes, lost, parks, priority, expires, first
-    if raw then
+    if raw and #raw >= LIVE_SIZE then
       fence, settled, attempt, crashes, lost, parks, priority, expires, first = struct.unpack(LIVE, raw)
     end
     local tail = raw and string.sub(raw, LIVE_SIZE + 1)
@@ -144,6 +146,7 @@ if count > 0 then
   for kind, list in pairs(lists) do
     local rest = REST[kind]
     redis.call('ZADD', rest.set, unpack(list))
+    if kind == 'Q' then redis.call('HINCRBY', meta, 'quarantined', #list / 2) end
     if rest.ends then
       budget = budget - forget(
         trimmable(rest.set, live, now, rest.keep, math.min(budget, 500)),

@@ -11,7 +11,7 @@ local now = clock(ARGV[1])
 local keeper, most, grace = ARGV[2], tonumber(ARGV[4]), tonumber(ARGV[5])
 local place = redis.call('HMGET', meta, 'keeper', 'keeper_until')
 if ARGV[3] ~= '1' and place[1] and place[1] ~= keeper then
-  local free_at = tonumber(place[2])
+  local free_at = tonumber(place[2] or 0) or 0
   for _, set in ipairs({ scheduled, retrying }) do -- it is late, whatever its time says
     local head = redis.call('ZRANGE', set, 0, 0, 'WITHSCORES')
     if head[2] then free_at = math.min(free_at, tonumber(head[2]) + grace) end

@@ -16,9 +16,9 @@ for i = 4, #ARGV do mine[ARGV[i]] = true end
 
 -- After an outage nobody could renew: give everybody a whole lease before anyone is reaped.
 local facts = redis.call('HMGET', meta, 'renewed', 'reap_after')
-local reap_after = tonumber(facts[2] or 0)
+local reap_after = tonumber(facts[2] or 0) or 0
 local set_back = reap_after > now + lease -- the clock was
-if set_back or facts[1] and now - tonumber(facts[1]) > lease / 2 then
+if set_back or facts[1] and now - (tonumber(facts[1]) or 0) > lease / 2 then
   reap_after = now + lease
   redis.call('HSET', meta, 'reap_after', reap_after)
 end
@@ -55,12 +55,13 @@ for _, set in ipairs({ scheduled, retrying }) do
 end
 
 local names, cursor = {}, ARGV[3]
-while #names < 50 do
+for _ = 1, 100 do
+  if #names == 50 then break end
   local found = redis.call('ZRANGE', parked, '(' .. cursor, '+', 'BYLEX', 'LIMIT', 0, 1)
   if #found == 0 then break end
   local name = string.match(found[1], '^(%S*) ')
-  names[#names + 1] = name
-  cursor = name .. '!' -- the first string behind all of "name id"
+  if name then names[#names + 1] = name end
+  cursor = name and name .. '!' or found[1] -- the first string behind all of "name id"
 end
 
 local info = redis.call('INFO', 'memory')

@@ -9,6 +9,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError
 
 from ...backends import RedisBackend
+from ...codec import printable
 from ...conf import nearest
 from ...doctor import Doctor, Finding
 from ...exceptions import BrokerUnavailable
@@ -87,10 +88,10 @@ def show(command: BaseCommand, finding: Finding) -> None:
         "error": command.style.ERROR,
     }[level]
     where = f"{finding.queue}: " if finding.queue else ""
-    command.stdout.write(f"{style(level.ljust(8))} {where}{finding.message}")
+    command.stdout.write(f"{style(level.ljust(8))} {where}{printable(finding.message)}")
     if finding.examples:
         more = ", ..." if finding.count > len(finding.examples) else ""
-        command.stdout.write(f"         {', '.join(finding.examples)}{more}")
+        command.stdout.write(f"         {', '.join(map(printable, finding.examples))}{more}")
     if finding.hint:
         command.stdout.write(f"         -> {finding.hint}")
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+from ...codec import printable
 from ...doctor import Progress, silent
 
 
@@ -34,7 +35,7 @@ def columns(rows: Sequence[Mapping[str, Any]]) -> str:
 
 def shown(value: Any) -> str:
     """A value for a person."""
-    return f"{value:,}" if isinstance(value, int) else str(value)
+    return f"{value:,}" if isinstance(value, int) else printable(value)
 
 
 def progress_on(stream: Any) -> Progress:
