@@ -15,6 +15,7 @@ local now = clock(ARGV[1])
 local place, cursor, count, mend = ARGV[2], ARGV[3], ARGV[4], ARGV[5] == '1'
 local retention, failure = tonumber(ARGV[6]), ARGV[7]
 local STEP, REST = 200, 50000 -- ms from step to step of the own walk, and after its end
+local BYTES = 1048576 -- of values read at a time, about
 local MOST = 500 -- members to look at together: a small hash or set is answered whole
 
 local SETS = { ready = ready, scheduled = scheduled, retrying = retrying, waiting = waiting,
@@ -212,7 +213,17 @@ end
 -- walking --------------------------------------------------------------------------------------
 
 local function walk_zset(key) return redis.call('ZSCAN', key, cursor, 'COUNT', count), 2 end
-local function walk_hash(key) return redis.call('HSCAN', key, cursor, 'COUNT', count), 2 end
+-- HSCAN brings the values along: where they are large, fewer at a time.
+local heavy = false
+local function walk_hash(key)
+  local bytes, most = 0, tonumber(count)
+  local some = redis.call('HRANDFIELD', key, 5)
+  for _, field in ipairs(some) do bytes = bytes + redis.call('HSTRLEN', key, field) end
+  if bytes * most > BYTES * #some then
+    heavy, most = true, math.max(math.floor(BYTES * #some / bytes), 1)
+  end
+  return redis.call('HSCAN', key, cursor, 'COUNT', most), 2
+end
 local function walk_set(key) return redis.call('SSCAN', key, cursor, 'COUNT', count), 1 end
 
 -- place, how it is walked, its key; in the order they are looked through
@@ -251,7 +262,7 @@ for _ = 1, #PLACES do -- small places are looked through together; empty buckets
   end
   reply[3] = reply[3] + #ids
   if cursor == '0' then at = at + 1 end
-  if reply[3] >= tonumber(count) or not PLACES[at] then break end
+  if reply[3] >= tonumber(count) or heavy or not PLACES[at] then break end
 end
 reply[1], reply[2] = PLACES[at] and PLACES[at][1] or '', cursor
 if own then
