@@ -103,12 +103,7 @@ class Doctor:
 
 def server_memory(doctor: Doctor) -> Iterator[Finding]:
     """How near the server is to its limit."""
-    info = dict(
-        line.split(":", 1)
-        for line in doctor.broker.server.command("INFO", "memory").decode().split("\r\n")
-        if ":" in line
-    )
-    used, most = int(info.get("used_memory", 0)), int(info.get("maxmemory", 0))
+    used, most = doctor.inspector.memory()
     if most and used > NEARLY_FULL * most:
         yield Finding(
             "error" if used >= most else "warning",

@@ -90,8 +90,9 @@ def show(command: BaseCommand, finding: Finding) -> None:
     where = f"{finding.queue}: " if finding.queue else ""
     command.stdout.write(f"{style(level.ljust(8))} {where}{printable(finding.message)}")
     if finding.examples:
+        ids = printable(", ".join(finding.examples))
         more = ", ..." if finding.count > len(finding.examples) else ""
-        command.stdout.write(f"         {', '.join(map(printable, finding.examples))}{more}")
+        command.stdout.write(f"         {ids}{more}")
     if finding.hint:
         command.stdout.write(f"         -> {finding.hint}")
 
