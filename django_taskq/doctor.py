@@ -79,13 +79,11 @@ class Doctor:
     def examine(self, queues: Sequence[str] | None = None) -> Iterator[Finding]:
         """Everything there is to say; None: all queues there are."""
         try:
-            self.broker.server.command("PING")
+            yield from server_memory(self)
+            for name in self.broker.queues() if queues is None else queues:
+                yield from list(wrong_types(self, name)) or self._parts(name)
         except BrokerUnavailable as error:
             yield Finding("error", "", "unreachable", str(error), "Is URL right? Is the server up?")
-            return
-        yield from server_memory(self)
-        for name in self.broker.queues() if queues is None else queues:
-            yield from list(wrong_types(self, name)) or self._parts(name)
 
     def _parts(self, name: str) -> Iterator[Finding]:
         state = self.inspector.queue(name)
@@ -233,7 +231,7 @@ def left_behind(doctor: Doctor, state: QueueState) -> Iterator[Finding]:
     """What the sweep finds, and with ``fix`` mends."""
     found: dict[str, list[str]] = {}
     counts: dict[str, int] = {}
-    total = 2 * state.sizes["jobs"] + sum(state.sizes.values())
+    total = sum(state.states.values()) + sum(state.sizes.values())
     with doctor.progress(state.name, total) as done:
         for chunk in doctor.broker.walk(state.name, mend=doctor.fix):
             done(chunk.looked)

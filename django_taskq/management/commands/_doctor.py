@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from argparse import ArgumentParser
 from dataclasses import asdict
 from typing import Any
@@ -46,7 +47,7 @@ def run(command: BaseCommand, options: dict[str, Any]) -> int:
         backend.broker,
         sorted(backend.queues),
         fix=options["fix"],
-        progress=_output.progress_on(command.stderr),
+        progress=_output.progress_on(sys.stderr),
     )
     findings = []
     for finding in doctor.examine(named(backend, options["queues"])):
