@@ -152,13 +152,6 @@ def test_examples_are_few(jobs: Broker) -> None:
     assert shown.endswith(", ...")
 
 
-def test_an_id_does_not_speak_to_the_terminal(jobs: Broker) -> None:
-    put(jobs, ["\x1b]0;title\x07"])
-    jobs.server.command("DEL", jobs.key("q", "ready"))
-
-    assert "?]0;title?" in Answer("doctor").text
-
-
 def test_a_token_that_is_taken_at_this_moment_is_no_finding(
     jobs: Broker, monkeypatch: pytest.MonkeyPatch
 ) -> None:

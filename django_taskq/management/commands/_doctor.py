@@ -88,11 +88,10 @@ def show(command: BaseCommand, finding: Finding) -> None:
         "error": command.style.ERROR,
     }[level]
     where = f"{finding.queue}: " if finding.queue else ""
-    command.stdout.write(f"{style(level.ljust(8))} {where}{_output.plain(finding.message)}")
+    command.stdout.write(f"{style(level.ljust(8))} {where}{finding.message}")
     if finding.examples:
-        ids = _output.plain(", ".join(finding.examples))
         more = ", ..." if finding.count > len(finding.examples) else ""
-        command.stdout.write(f"         {ids}{more}")
+        command.stdout.write(f"         {', '.join(finding.examples)}{more}")
     if finding.hint:
         command.stdout.write(f"         -> {finding.hint}")
 

@@ -34,12 +34,7 @@ def columns(rows: Sequence[Mapping[str, Any]]) -> str:
 
 def shown(value: Any) -> str:
     """A value for a person."""
-    return f"{value:,}" if isinstance(value, int) else plain(str(value))
-
-
-def plain(text: str) -> str:
-    """Text from Redis without what a terminal would obey."""
-    return "".join(each if each.isprintable() else "?" for each in text)
+    return f"{value:,}" if isinstance(value, int) else str(value)
 
 
 def progress_on(stream: Any) -> Progress:
