@@ -212,29 +212,15 @@ end
 
 -- walking --------------------------------------------------------------------------------------
 
-local function walk_zset(key) return redis.call('ZSCAN', key, cursor, 'COUNT', count), 2 end
--- HSCAN brings the values along: where they are large, fewer at a time.
-local heavy = false
-local function walk_hash(key)
-  local bytes, most = 0, tonumber(count)
-  local some = redis.call('HRANDFIELD', key, 5)
-  for _, field in ipairs(some) do bytes = bytes + redis.call('HSTRLEN', key, field) end
-  if bytes * most > BYTES * #some then
-    heavy, most = true, math.max(math.floor(BYTES * #some / bytes), 1)
-  end
-  return redis.call('HSCAN', key, cursor, 'COUNT', most), 2
-end
-local function walk_set(key) return redis.call('SSCAN', key, cursor, 'COUNT', count), 1 end
-
--- place, how it is walked, its key; in the order they are looked through
+-- place, how it is walked, what a member takes in the answer; in the order they are looked through
 local PLACES = {
-  { 'ready', walk_zset, ready }, { 'running', walk_zset, running },
-  { 'scheduled', walk_zset, scheduled }, { 'retrying', walk_zset, retrying },
-  { 'waiting', walk_zset, waiting }, { 'succeeded', walk_zset, succeeded },
-  { 'dead', walk_zset, dead }, { 'cancelled', walk_zset, cancelled },
-  { 'jobs', walk_hash, jobs }, { 'live', walk_hash, live }, { 'errors', walk_hash, errors },
-  { 'results', walk_hash, results }, { 'parked', walk_zset, parked },
-  { 'cancels', walk_set, cancels }, { 'claims', walk_hash, claims }, { 'wake' },
+  { 'ready', 'ZSCAN', ready, 2 }, { 'running', 'ZSCAN', running, 2 },
+  { 'scheduled', 'ZSCAN', scheduled, 2 }, { 'retrying', 'ZSCAN', retrying, 2 },
+  { 'waiting', 'ZSCAN', waiting, 2 }, { 'succeeded', 'ZSCAN', succeeded, 2 },
+  { 'dead', 'ZSCAN', dead, 2 }, { 'cancelled', 'ZSCAN', cancelled, 2 },
+  { 'jobs', 'HSCAN', jobs, 2 }, { 'live', 'HSCAN', live, 2 }, { 'errors', 'HSCAN', errors, 2 },
+  { 'results', 'HSCAN', results, 2 }, { 'parked', 'ZSCAN', parked, 2 },
+  { 'cancels', 'SSCAN', cancels, 1 }, { 'claims', 'HSCAN', claims, 2 }, { 'wake' },
 }
 
 local own = place == ''
@@ -249,11 +235,27 @@ for i, each in ipairs(PLACES) do
   if each[1] == place then at = i end
 end
 if not at then at, cursor = 1, '0' end -- the first walk, or a place of another release
+
+local walks = {}
+function walks.ZSCAN(key) return redis.call('ZSCAN', key, cursor, 'COUNT', count) end
+function walks.SSCAN(key) return redis.call('SSCAN', key, cursor, 'COUNT', count) end
+-- HSCAN brings the values along: where they are large, fewer at a time.
+local heavy = false
+function walks.HSCAN(key)
+  local bytes, most = 0, tonumber(count)
+  local some = redis.call('HRANDFIELD', key, 5)
+  for _, field in ipairs(some) do bytes = bytes + redis.call('HSTRLEN', key, field) end
+  if bytes * most > BYTES * #some then
+    heavy, most = true, math.max(math.floor(BYTES * #some / bytes), 1)
+  end
+  return redis.call('HSCAN', key, cursor, 'COUNT', most)
+end
+
 for _ = 1, #PLACES do -- small places are looked through together; empty buckets cost a turn, too
-  local name, walk, key = unpack(PLACES[at])
+  local name, walk, key, step = unpack(PLACES[at])
   local ids = {}
   if walk then
-    local answer, step = walk(key)
+    local answer = walks[walk](key)
     cursor = answer[1]
     for i = 1, #answer[2], step do ids[#ids + 1] = answer[2][i] end
   end
