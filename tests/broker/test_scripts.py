@@ -220,7 +220,7 @@ def test_every_range_by_score_or_name_has_a_limit(name: str) -> None:
 @every_code
 def test_every_walk_says_how_many(name: str) -> None:
     """A cursor of SCAN's kind reads about COUNT members a call."""
-    walks = re.findall(r"[HSZ]SCAN'[^\n]*", CODE[name])
+    walks = re.findall(r"call\('[HSZ]SCAN'[^\n]*", CODE[name])
 
     assert all("'COUNT', " in walk for walk in walks)
 

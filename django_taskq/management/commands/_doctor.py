@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from argparse import ArgumentParser
 from dataclasses import asdict
 from typing import Any
@@ -47,7 +48,8 @@ def run(command: BaseCommand, options: dict[str, Any]) -> int:
         backend.broker,
         sorted(backend.queues),
         fix=options["fix"],
-        progress=_output.progress_on(command.stderr),
+        allow_eviction=backend.conf.allow_eviction,
+        progress=_output.progress_on(sys.stderr),
     )
     findings = []
     for finding in doctor.examine(named(backend, options["queues"])):
