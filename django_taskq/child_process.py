@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import logging
 import multiprocessing
+import os
 import signal
 import socket
-from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 import msgspec
 
-from .broker.broker import Broker
 from .clock import monotonic
+from .deaths import cause_of
+from .isolation import Make
 from .job import new_id
 from .memory import memory_of, peak_of_the_dead
 from .service import FOREVER
@@ -25,8 +27,6 @@ logger = logging.getLogger("django_taskq.worker")
 LATEST = GRACE + 2.0  # seconds after its deadline, or the order to kill it, that a job may keep its
 # process alive; the process ends itself before, unless the job does not let its other threads run
 KILL_AFTER = 5.0  # seconds beyond the shutdown timeout that a child may take to leave
-
-Make = Callable[[str], tuple[Broker, type]]
 
 
 class Remains(NamedTuple):
@@ -120,15 +120,10 @@ class ChildProcess:
         self.process.join()
         self._orders.close()
         code = int(self.process.exitcode or 0)
+        rows = self.table.rows()
+        for row in rows:
+            if row.process:  # before its job goes back, though it dies by itself in a moment
+                with suppress(ProcessLookupError):
+                    os.kill(row.process, signal.SIGKILL)
         peak = f"{'' if self._measured else 'at least '}{self._peak >> 20:,} MB"
-        return Remains(code, self._cause or cause_of(code, peak), self.table.rows())
-
-
-def cause_of(code: int, peak: str) -> str:
-    """What an exit code says, in words. ``peak``: the most memory it held."""
-    if code >= 0:
-        return f"its process left with exit code {code}"
-    known = {number.value: number.name for number in signal.Signals}
-    name = known.get(-code, "a real-time signal")
-    hint = ", probably out of memory" if -code == signal.SIGKILL else ""
-    return f"its process was killed by signal {-code} ({name}{hint}; peak memory {peak})"
+        return Remains(code, self._cause or cause_of(code, peak), rows)

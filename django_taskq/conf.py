@@ -62,6 +62,7 @@ class TaskOptions:
     tags: tuple[str, ...] = ()
     sensitive: tuple[str, ...] = ()
     on_commit: bool | str = True
+    isolate: bool = False  # runs in a process of its own
 
 
 TaskOptions.NAMES = tuple(option.name for option in fields(TaskOptions))
@@ -125,6 +126,7 @@ _TASK_CHECKS: dict[str, Check] = {
     "tags": lambda value, name: _texts(value, name, _tag),
     "sensitive": lambda value, name: _texts(value, name, _parameter),
     "on_commit": _on_commit,
+    "isolate": lambda value, name: _flag(value, name),
 }
 
 
@@ -160,6 +162,7 @@ _TO_JSON: dict[str, Callable[[Any], Any]] = {
     "expires_in": retry.short,
     "retention": retry.short,
     "tags": list,
+    "isolate": bool,
 }
 
 

@@ -15,6 +15,7 @@ from typing import Any
 from asgiref.sync import async_to_sync
 
 from . import registry
+from .broker.broker import Broker
 from .clock import now_ms, to_datetime
 from .codec import OPEN, Mask, Seals, decode_envelope, printable
 from .codec.redaction import marked_values
@@ -72,6 +73,13 @@ class Runner:
         self.dead_retention = dead_retention
         self.result_limit = result_limit
         self.seals = seals
+
+    @classmethod
+    def of(
+        cls, broker: Broker, alias: str, holder: str, sender: type, result_limit: int = 1 << 20
+    ) -> Runner:
+        """A runner with what the broker says of retention and seals."""
+        return cls(alias, holder, sender, broker.limits.dead_retention, result_limit, broker.seals)
 
     # -- resolve and bind ------------------------------------------------------------------------
 

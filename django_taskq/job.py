@@ -205,6 +205,8 @@ class Kind(StrEnum):
     CANCELLED = "C"
     SNOOZED = "Z"
     RETURNED = "G"  # given back, not started
+    CRASHED = "X"  # its own process died of it; it runs again
+    POISON = "K"  # so often that it is dead
     PARKED = "P"
 
 

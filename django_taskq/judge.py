@@ -39,9 +39,7 @@ class Judge:
             self._broker.exchange([Exchange(queue, holder, 0, False, 0, 0, outcomes)])
 
     def _verdict(self, grant: Grant, holder: str) -> list[Outcome]:
-        broker = self._broker
-        limit = broker.limits.dead_retention
-        runner = Runner(self._alias, holder, self._sender, limit, seals=broker.seals)
+        runner = Runner.of(self._broker, self._alias, holder, self._sender)
         attempt = runner.prepare(grant, now=0)  # it was not expired when it began
         if not isinstance(attempt, Attempt):
             return []

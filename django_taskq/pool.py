@@ -23,6 +23,7 @@ from .clock import monotonic
 from .exceptions import Interruption
 from .execution import Attempt, Runner
 from .hygiene import AsyncHygiene, close_all, tidy
+from .isolation import Isolation
 from .job import Grant, Outcome
 from .pace import SAMPLE
 from .services.consumer import Consumer
@@ -77,12 +78,14 @@ class Pool:
     def __init__(
         self,
         runner: Runner,
+        isolation: Isolation,
         table: Table,
         loop: asyncio.AbstractEventLoop,
         busy: Callable[[], None],
         is_over: Callable[[], bool],
     ) -> None:
         self.runner = runner
+        self.isolation = isolation
         self.slots = [Slot(number, table) for number in range(table.slots)]
         self.free = deque(self.slots)
         self.closed = False
@@ -181,6 +184,8 @@ class Pool:
     def _suspect(self) -> Grant | None:
         """A job that crashed before runs when all slots but the one in hand are free."""
         consumer = self.consumer
+        if self._next_is_isolated():
+            return consumer.suspects.popleft()
         consumer.give_back_buffer()
         if len(self.free) < len(self.slots) - 1:
             return None
@@ -190,6 +195,13 @@ class Pool:
             return None
         self.alone = True
         return grant
+
+    def _next_is_isolated(self) -> bool:
+        """Whether the first suspect runs alone anyway, in a process of its own."""
+        with suppress(IndexError):
+            attempt = self.runner.prepare(self.consumer.suspects[0], now=0)
+            return isinstance(attempt, Attempt) and attempt.task.options.isolate
+        return False
 
     def _hand_in(self) -> bool:
         if self.consumer.is_due:
@@ -204,7 +216,7 @@ class Pool:
         attempt = self.runner.prepare(grant, now)
         if isinstance(attempt, Outcome):
             self._finish(slot, attempt)
-        elif attempt.task.is_async:
+        elif attempt.task.is_async and not attempt.task.options.isolate:
             self._loop.call_soon_threadsafe(self._start_async, slot, attempt)
             self._busy()
         else:
@@ -216,10 +228,11 @@ class Pool:
         outcome = None
         sampled = self.taken % SAMPLE == 0 and len(self._active) == 1 and thread_time()
         try:
-            slot.enter(attempt, self.places[attempt.grant.queue], self.alone)
+            own = attempt.task.options.isolate  # process
+            slot.enter(attempt, self.places[attempt.grant.queue], self.alone, contained=own)
             self._busy()
             tidy()
-            outcome = attempt.run()
+            outcome = self.isolation.run(slot, attempt) if own else attempt.run()
             tidy()
             interruption = slot.leave()
         except BaseException as error:  # an interruption between two lines of ours, a database

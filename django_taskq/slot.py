@@ -7,6 +7,8 @@ import ctypes
 import sys
 import threading
 import traceback
+from contextlib import suppress
+from multiprocessing.connection import Connection
 
 from .clock import monotonic
 from .exceptions import CancelRequested, Interruption, LeaseLost, TaskTimeout
@@ -29,11 +31,22 @@ class Slot:
         self._lock = threading.Lock()
         self._thread = 0
         self._task: asyncio.Task[None] | None = None
+        self._contained = False  # in a process of its own
+        self._pipe: Connection | None = None  # to that process
 
     def enter(
-        self, attempt: Attempt, queue: int, alone: bool, task: asyncio.Task[None] | None = None
+        self,
+        attempt: Attempt,
+        queue: int,
+        alone: bool,
+        task: asyncio.Task[None] | None = None,
+        *,
+        contained: bool = False,
     ) -> float:
-        """The job starts here, on this thread or as ``task``; the time (monotonic)."""
+        """The job starts here, on this thread or as ``task``; the time (monotonic).
+
+        ``contained``: in a process of its own, which ``contain()`` names.
+        """
         now = monotonic()
         timeout = attempt.task.options.timeout
         self.deadline = now + timeout if timeout else 0.0
@@ -45,8 +58,20 @@ class Slot:
             self.interrupted = None
             self.ends_at = 0.0
             self._task = task
-            self._thread = 0 if task else threading.get_ident()
+            self._thread = 0 if task or contained else threading.get_ident()
+            self._contained = contained
         return now
+
+    def contain(self, pid: int) -> None:
+        """The job's own process is there, and knows nothing of the job yet."""
+        self._table.note_process(self.number, pid)
+
+    def connect(self, pipe: Connection) -> None:
+        """The job's own process has got the job, and hears what interrupts it."""
+        with self._lock:
+            self._pipe = pipe
+            if self.interrupted is not None:
+                self._raise(type(self.interrupted))
 
     def leave(self) -> Interruption | None:
         """The job's code has stopped; what interrupted it, if anything did."""
@@ -55,6 +80,7 @@ class Slot:
             if self.interrupted and self._thread:
                 raise_in(self._thread, None)  # one that was not delivered yet must not be
             self._thread = 0
+            self._pipe = None
         self._table.stop(self.number)
         return self.interrupted
 
@@ -84,12 +110,19 @@ class Slot:
     def _raise(self, reason: type[Interruption]) -> None:
         if self._task is not None:
             self._task.cancel()
-        else:
+        elif self._pipe is not None:
+            with suppress(OSError):  # it has just ended
+                self._pipe.send_bytes(reason.__name__.encode())
+        elif self._thread:
             raise_in(self._thread, reason)
 
     def is_deaf(self, now: float) -> bool:
-        """Whether the job has not stopped although its time to do so is over."""
-        return self.attempt is not None and 0 < self.ends_at < now
+        """Whether this process must end: a job here has not stopped though its time is over."""
+        return self.attempt is not None and not self._contained and self.is_over(now)
+
+    def is_over(self, now: float) -> bool:
+        """Whether the time that the job had to stop is over."""
+        return 0 < self.ends_at < now
 
     def stack(self) -> str:
         """Where its code is, for the log."""

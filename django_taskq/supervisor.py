@@ -20,9 +20,10 @@ from django.db import connections
 from .broker.broker import Broker
 from .broker.connection import close_servers
 from .broker.doorbell import Ear
-from .child_process import ChildProcess, Make
+from .child_process import ChildProcess
 from .clock import monotonic
 from .exceptions import BrokerUnavailable
+from .isolation import BLOATED, Make
 from .job import new_id
 from .judge import Judge
 from .service import FOREVER, Service, next_due
@@ -36,7 +37,6 @@ from .worker import DONE, ORDERLY, Plan
 
 logger = logging.getLogger("django_taskq.worker")
 
-BLOATED = 2  # times --max-memory that a child may hold before it is killed
 SILENCE = 10.0  # seconds without a sign of life after which an idle child is replaced
 MOST_STILLBORN = 5  # children in a row that may die while they start
 QUICK_DEATH = 2.0  # seconds; a child that lives shorter is replaced after a pause
@@ -264,7 +264,7 @@ class Supervisor:
             queue = self.plan.names[row.queue]
             if 0 < row.deadline < now:
                 overdue.setdefault(queue, {})[row.id] = row.fence
-            elif code not in ORDERLY and not child.blameless:
+            elif code not in ORDERLY and not child.blameless and not row.process:
                 started.setdefault(queue, {})[row.id] = row.alone
         self._reaper.died(child.holder, started, cause, overdue)
 

@@ -13,12 +13,12 @@ from typing import Any, NamedTuple
 from .job import MAX_ID_LENGTH
 
 HEAD = Struct("=ddB")  # lease until, last sign of life, memory in % of Redis' maximum
-ROW = Struct(f"=I{MAX_ID_LENGTH}sHBdd")  # fence, id, queue, alone, started, deadline
-FENCE = Struct("=I")
+ROW = Struct(f"=I{MAX_ID_LENGTH}sHBddI")  # fence, id, queue, alone, started, deadline, pid
+FENCE = PROCESS = Struct("=I")
 
 
 class Row(NamedTuple):
-    """A job that is running in a slot. ``deadline``: 0 for none."""
+    """A job that is running in a slot. ``deadline``: 0 for none; ``process``: 0, or its own."""
 
     slot: int
     fence: int
@@ -27,6 +27,7 @@ class Row(NamedTuple):
     alone: bool
     started: float
     deadline: float
+    process: int = 0
 
 
 class Table:
@@ -86,8 +87,12 @@ class Table:
     ) -> None:
         """Writes a row; its fence last, because it says that the row counts."""
         at = HEAD.size + slot * ROW.size
-        ROW.pack_into(self._memory, at, 0, id.encode(), queue, alone, now, deadline)
+        ROW.pack_into(self._memory, at, 0, id.encode(), queue, alone, now, deadline, 0)
         FENCE.pack_into(self._memory, at, fence)
+
+    def note_process(self, slot: int, pid: int) -> None:
+        """Notes that the row's job runs in a process of its own."""
+        PROCESS.pack_into(self._memory, HEAD.size + (slot + 1) * ROW.size - PROCESS.size, pid)
 
     def stop(self, slot: int) -> None:
         """Clears a row."""
@@ -97,10 +102,10 @@ class Table:
         """The jobs that are running."""
         rows = []
         for slot in range(self.slots):
-            fence, id, queue, alone, started, deadline = ROW.unpack_from(
+            fence, id, queue, alone, started, deadline, process = ROW.unpack_from(
                 self._memory, HEAD.size + slot * ROW.size
             )
             if fence:
                 name = id.rstrip(b"\0").decode("ascii", "replace")
-                rows.append(Row(slot, fence, name, queue, bool(alone), started, deadline))
+                rows.append(Row(slot, fence, name, queue, bool(alone), started, deadline, process))
         return rows

@@ -75,6 +75,7 @@ class Task(compat.Task):  # type: ignore[misc]
     tags: tuple[str, ...] = INHERIT
     sensitive: tuple[str, ...] = INHERIT
     on_commit: bool | str = INHERIT
+    isolate: bool = INHERIT
 
     # Set by using() alone.
     job_id: str | None = None

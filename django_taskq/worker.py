@@ -15,17 +15,16 @@ import signal
 import socket
 import sys
 import threading
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
 
-from .broker.broker import Broker
 from .clock import monotonic
 from .codec import printable
 from .exceptions import CancelRequested, LeaseLost
 from .execution import Runner
+from .isolation import Isolation, Make
 from .memory import memory_of
 from .pool import Pool
 from .services.consumer import Consumer
@@ -70,27 +69,20 @@ class Child:
     def __init__(
         self,
         plan: Plan,
-        broker: Broker,
-        sender: type,
+        make: Make,
         holder: str,
         table: Table,
         orders: socket.socket,
     ) -> None:
+        broker, sender = make(plan.alias)
         self.plan = plan
         self.table = table
         self.holder = holder
         self._orders = orders
         self._loop = asyncio.new_event_loop()
-        limits = broker.limits
-        runner = Runner(
-            plan.alias,
-            holder,
-            sender,
-            limits.dead_retention,
-            result_limit=plan.max_payload,
-            seals=broker.seals,
-        )
-        self.pool = Pool(runner, table, self._loop, self._busy, self._is_over)
+        runner = Runner.of(broker, plan.alias, holder, sender, plan.max_payload)
+        isolation = Isolation(make, plan.alias, plan.max_payload, plan.max_memory)
+        self.pool = Pool(runner, isolation, table, self._loop, self._busy, self._is_over)
         self.consumer = Consumer(
             broker,
             Shares(plan.queues, strict=plan.strict),
@@ -322,7 +314,7 @@ class Child:
 
 def run_child(
     plan: Plan,
-    make: Callable[[str], tuple[Broker, type]],
+    make: Make,
     holder: str,
     memory: Any,
     orders: socket.socket,
@@ -337,8 +329,7 @@ def run_child(
     orders.setblocking(False)
     code = 1
     try:
-        broker, sender = make(plan.alias)
-        child = Child(plan, broker, sender, holder, Table(memory, plan.concurrency), orders)
+        child = Child(plan, make, holder, Table(memory, plan.concurrency), orders)
         code = child.run()
     except BaseException:
         logger.exception("the worker's child failed")

@@ -16,7 +16,8 @@ LAYERS = [
     "address conf codec retry",
     "broker",
     """task result registry reader recipe producer client execution hygiene pace shares slot table
-    pool wire service watcher worker child_process judge memory supervisor services doctor""",
+    pool wire service watcher worker child_process judge memory deaths isolation isolated preload
+    supervisor services doctor""",
     "backends apps checks management testing",
 ]
 LAYER = {name: number for number, names in enumerate(LAYERS) for name in names.split()}

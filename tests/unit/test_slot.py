@@ -106,7 +106,7 @@ def test_a_job_stands_in_the_table_from_enter_to_leave(slot: Slot, table: Table)
     began = slot.enter(attempt, 3, True)
 
     (row,) = table.rows()
-    assert row == (1, 4, attempt.grant.id, 3, True, began, 0.0)
+    assert row == (1, 4, attempt.grant.id, 3, True, began, 0.0, 0)
     assert slot.attempt is attempt
 
     assert slot.leave() is None

@@ -6,7 +6,8 @@
 --   before), want, lean (1: trim faster), keep of succeeded, dead, cancelled,
 --   dead retention ms, then per settled job: id, fence, kind, blob, delay, started
 -- Kinds (job.Kind): S succeeded, R retrying, D dead, Q quarantined (dead, never run, counted in
---   meta), C cancelled, Z snoozed, G given back.
+--   meta), C cancelled, Z snoozed, G given back, X its own process died of it, K the same once too
+--   often.
 -- Reply: now, holder's state (O its lease holds, L it is lost: nothing was claimed), ready jobs
 --   left, a letter per settled job (O done, C done but as cancelled, D had been done, S stale:
 --   nothing changed), then per claimed job: id, envelope, live, errors
@@ -32,6 +33,8 @@ local REST = {
   C = { set = cancelled, counts = 1, ends = true, keep = tonumber(ARGV[11]) },
   Z = { set = scheduled, counts = 0 },
   G = { set = ready, counts = 0 },
+  X = { set = ready, counts = 0 },
+  K = { set = dead, counts = 0, ends = true, keep = tonumber(ARGV[10]) },
 }
 
 -- delay -> score, as text: mostly all jobs of a call have the same
@@ -95,8 +98,9 @@ if count > 0 then
       end
       local rest = REST[kind]
       local began, over = 0, 0
-      if kind == 'G' then
+      if rest.set == ready then
         returned[#returned + 1] = { id, priority }
+        if kind == 'X' then crashes = math.max(crashes, 1) + 1 end -- as in reclaim: it was alone
       else
         began = tonumber(ARGV[at + 5])
         if first == 0 then first = began end

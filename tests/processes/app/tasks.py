@@ -207,3 +207,53 @@ def bomb() -> None:
     for _ in range(20):
         held.append(b"x" * (200 << 20))
         time.sleep(0.1)
+
+
+@task(isolate=True)
+def apart(a: int, b: int) -> list[int]:
+    """The sum, and the processes it was made in."""
+    return [a + b, os.getpid(), os.getppid()]
+
+
+@task(isolate=True)
+async def aapart(a: int) -> int:
+    await asyncio.sleep(0.01)
+    return a + 1
+
+
+@task(isolate=True, max_attempts=1)
+def apart_fails() -> None:
+    raise ValueError("apart")
+
+
+@task(isolate=True, timeout=0.3, max_attempts=1)
+def apart_spins() -> None:
+    trace("start spinning apart")
+    while True:
+        pass
+
+
+@task(isolate=True, timeout=None)
+async def apart_sleeps(name: str) -> None:
+    trace(f"start {name}")
+    await asyncio.sleep(600)
+
+
+@task(isolate=True, timeout=0.3, max_attempts=1)
+def apart_holds() -> None:
+    """Blocks in C and hears nothing."""
+    trace("start holding apart")
+    ctypes.PyDLL(None).sleep(600)
+
+
+@task(isolate=True)
+def apart_crashes() -> None:
+    trace("start crashing apart")
+    ctypes.string_at(0)
+
+
+@task(isolate=True)
+def apart_holds_its_pid(gate: str) -> int:
+    trace(f"pid {os.getpid()}")
+    wait_for(gate)
+    return os.getpid()

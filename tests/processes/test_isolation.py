@@ -1,0 +1,119 @@
+"""isolate=True: a process for the job alone, so that it takes nobody with it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from typing import Any
+
+import pytest
+
+from django_taskq import TaskCancelled, TaskFailed
+from django_taskq.job import State
+from django_taskq.slot import GRACE
+from tests.conftest import eventually
+from tests.processes.app import tasks
+from tests.processes.conftest import Station
+from tests.processes.test_faults import is_gone
+
+WAIT = 30.0
+
+
+@pytest.fixture
+def beside(station: Station) -> Any:
+    """A job that runs in the worker's one child, whatever happens to the others."""
+    station.worker()
+    result = tasks.hold.enqueue("beside", "end")
+    station.traced("start beside")
+    yield result
+    station.open("end")
+    assert result.get(timeout=WAIT) == "beside"
+    assert station.lines().count("start beside") == 1, "it was left alone"
+
+
+def test_a_job_runs_in_a_process_of_its_own(station: Station, beside: Any) -> None:
+    (child,) = station.workers[0].children()
+    first, second = (tasks.apart.enqueue(1, n).get(timeout=WAIT) for n in (1, 2))
+
+    assert (first[0], second[0]) == (2, 3)
+    assert len({child, *first[1:], *second[1:]}) == 4, "one each, forked from one that runs nothing"
+
+
+def test_async_jobs_do_too(beside: Any) -> None:
+    assert tasks.aapart.enqueue(1).get(timeout=WAIT) == 2
+
+
+def test_what_it_raises_is_kept(beside: Any) -> None:
+    result = tasks.apart_fails.enqueue()
+
+    with pytest.raises(TaskFailed, match="ValueError: apart"):
+        result.get(timeout=WAIT)
+    assert 'raise ValueError("apart")' in result.errors[0].traceback
+    assert result.attempts == 1
+
+
+def test_its_timeout_reaches_it(beside: Any) -> None:
+    result = tasks.apart_spins.enqueue()
+
+    with pytest.raises(TaskFailed, match="TaskTimeout"):
+        result.get(timeout=WAIT)
+    assert "in apart_spins" in result.errors[0].traceback, "and it stopped where it was"
+
+
+def test_a_cancellation_reaches_it(station: Station, beside: Any) -> None:
+    result = tasks.apart_sleeps.enqueue("apart")
+    station.traced("start apart")
+
+    assert result.cancel()
+    with pytest.raises(TaskCancelled):
+        result.get(timeout=5)
+
+
+def test_one_that_does_not_stop_dies_alone(station: Station, beside: Any) -> None:
+    children = station.workers[0].children()
+    result = tasks.apart_holds.enqueue()
+    station.traced("start holding apart")
+    began = time.monotonic()
+
+    with pytest.raises(TaskFailed, match="TaskTimeout"):
+        result.get(timeout=WAIT)
+
+    assert time.monotonic() - began < 0.3 + GRACE + 2
+    assert (result.state, result.attempts) == (State.DEAD, 1)
+    assert station.workers[0].children() == children
+
+
+def test_one_that_crashes_is_dead_after_three_times(station: Station, beside: Any) -> None:
+    children = station.workers[0].children()
+    result = tasks.apart_crashes.enqueue()
+
+    with pytest.raises(TaskFailed, match="signal 11"):
+        result.get(timeout=WAIT)
+
+    assert (result.state, result.attempts) == (State.DEAD, 0)
+    assert station.lines().count("start crashing apart") == 3
+    assert station.workers[0].children() == children
+
+
+@pytest.mark.parametrize("who", ["the child", "the worker"])
+def test_it_dies_with_its_child(station: Station, who: str) -> None:
+    worker = station.worker()
+    result = tasks.apart_holds_its_pid.enqueue("gate")
+    (line,) = eventually(station.lines)
+    pid = int(line.removeprefix("pid "))
+
+    if who == "the child":
+        os.kill(worker.children()[0], signal.SIGKILL)
+    else:
+        worker.kill_all()
+        station.worker()
+
+    eventually(lambda: is_gone(pid), 5)
+    eventually(lambda: len(station.lines()) == 2, 20)
+    station.open("gate")
+    assert result.get(timeout=WAIT) != pid
+    assert result.attempts == 1
+    backend = result.task.get_backend()
+    (stored,) = backend.broker.fetch("default", [result.id])
+    assert stored.live.crashes == 0
