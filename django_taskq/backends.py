@@ -17,6 +17,7 @@ from . import compat, registry
 from .broker.broker import Broker, Limits
 from .broker.connection import Server, get_server
 from .broker.endings import Endings
+from .broker.waits import wait_for
 from .client import Client, value_of
 from .clock import now_ms, to_datetime
 from .codec import Seals, decode_failures
@@ -180,20 +181,23 @@ class RedisBackend(TaskqBackend):
 
 
 # Django makes a backend per thread and context; what they use is one per process.
-_brokers: dict[tuple[Server, str, Limits, Sealing], Broker] = {}
+_brokers: dict[tuple[Server, str, Limits, Sealing, tuple[str, int, float]], Broker] = {}
 _endings: dict[Server, Endings] = {}
 
 
 def get_broker(server: Server, conf: Options) -> Broker:
-    """This process's one Broker for a server, prefix and limits."""
+    """This process's one Broker for a server, prefix, limits and durability."""
     keep = conf.keep
     limits = Limits(keep.succeeded, keep.dead, keep.cancelled, round(conf.dead_retention * 1000))
     sealing = Sealing.of(conf)
-    key = (server, conf.prefix, limits, sealing)
+    durability = (conf.durability, conf.replicas, conf.durability_timeout)
+    key = (server, conf.prefix, limits, sealing, durability)
     found = _brokers.get(key)
     if found is None:
         seals = sealing.seals(conf.prefix)
-        found = _brokers.setdefault(key, Broker(server, conf.prefix, limits, seals=seals))
+        wait = wait_for(*durability, server.socket_timeout)
+        made = Broker(server, conf.prefix, limits, durability=wait, seals=seals)
+        found = _brokers.setdefault(key, made)
     return found
 
 

@@ -18,6 +18,7 @@ from django_taskq.broker.connection import Server
 from django_taskq.broker.inspector import Inspector
 from django_taskq.broker.keys import GLOBAL_KEYS, QUEUE_KEYS
 from django_taskq.broker.sweep import CHECKS
+from django_taskq.exceptions import BrokerError
 from django_taskq.job import ENDED, TRANSITIONS, UNFINISHED, State
 from tests.broker.helpers import (
     DAY,
@@ -402,6 +403,10 @@ def ways_of_weigh(full: Broker, limited: Broker, clock: Any) -> None:
     assert Inspector(limited).weights(QUEUE)["jobs"] > 0
 
 
+def ways_of_confirm(full: Broker, limited: Broker, clock: Any) -> None:
+    assert limited.server.call(limited.confirm_call(QUEUE)) == 1
+
+
 def ways_of_register(full: Broker, limited: Broker, clock: Any) -> None:
     assert limited.number("mail") == 1
 
@@ -430,7 +435,8 @@ def test_a_key_that_is_not_declared_is_noticed(
     without_wake = [key for key in keys if not key.endswith(":wake")]
     limited = allow(*without_wake)
 
-    with pytest.raises(redis.ResponseError, match=r"(?i)noperm|no permissions"):
+    with pytest.raises((redis.ResponseError, BrokerError), match=r"(?i)noperm|no permissions"):
         Broker(limited, prefix).enqueue(QUEUE, [draft("a")])
-    with pytest.raises(redis.ResponseError, match=r"NOPERM|No permissions|ACL failure"):
+    refused = (redis.ResponseError, BrokerError)
+    with pytest.raises(refused, match=r"NOPERM|No permissions|ACL failure"):
         limited.command("EVAL", "return redis.call('LLEN', ARGV[1])", 0, f"{prefix}:elsewhere")

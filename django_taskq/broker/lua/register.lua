@@ -7,7 +7,9 @@
 -- Reply: the number
 
 local number = redis.call('HGET', queues, ARGV[1])
-if not number then
+if number then
+  redis.call('HSET', queues, ARGV[1], number) -- so that a WAIT behind it covers it
+else
   number = (redis.call('HGET', queues, '#') or redis.call('HLEN', queues)) + 1
   redis.call('HSET', queues, ARGV[1], number, '#', number)
 end
