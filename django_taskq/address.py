@@ -129,7 +129,8 @@ class Address:
         hosts = ",".join(f"[{h}]:{p}" if ":" in h else f"{h}:{p}" for h, p in self.hosts)
         where = self.path or (f"{hosts}/{self.service}" if self.service else hosts)
         database = self.options.get("db")
-        return f"{self.scheme}://{where}" + ("" if database is None else f"/{database}")
+        mark = "?db=" if self.path else "/"
+        return f"{self.scheme}://{where}" + ("" if database is None else f"{mark}{database}")
 
 
 def _hosts(parts: SplitResult, sentinel: bool) -> tuple[Host, ...]:

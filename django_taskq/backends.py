@@ -180,24 +180,26 @@ class RedisBackend(TaskqBackend):
         return await self._client.aretry(result)
 
 
+Durability = tuple[str, int, float]  # settings: which, replicas, seconds
+
 # Django makes a backend per thread and context; what they use is one per process.
-_brokers: dict[tuple[Server, str, Limits, Sealing, tuple[str, int, float]], Broker] = {}
+_brokers: dict[tuple[Server, str, Limits, Durability, Sealing], Broker] = {}
 _endings: dict[Server, Endings] = {}
 
 
 def get_broker(server: Server, conf: Options) -> Broker:
-    """This process's one Broker for a server, prefix, limits and durability."""
+    """This process's one Broker for a server, prefix, limits, durability and seals."""
     keep = conf.keep
     limits = Limits(keep.succeeded, keep.dead, keep.cancelled, round(conf.dead_retention * 1000))
-    sealing = Sealing.of(conf)
     durability = (conf.durability, conf.replicas, conf.durability_timeout)
-    key = (server, conf.prefix, limits, sealing, durability)
+    sealing = Sealing.of(conf)
+    key = (server, conf.prefix, limits, durability, sealing)
     found = _brokers.get(key)
     if found is None:
-        seals = sealing.seals(conf.prefix)
         wait = wait_for(*durability, server.socket_timeout)
-        made = Broker(server, conf.prefix, limits, durability=wait, seals=seals)
-        found = _brokers.setdefault(key, made)
+        seals = sealing.seals(conf.prefix)
+        broker = Broker(server, conf.prefix, limits, durability=wait, seals=seals)
+        found = _brokers.setdefault(key, broker)
     return found
 
 

@@ -228,13 +228,13 @@ class Options:
     max_payload: int = 1_048_576  # bytes
     connect_timeout: float = 2.0
     socket_timeout: float = 5.0
-    # None: what is set cannot be used, and no job is taken or run unsealed instead.
-    sign: bool | str | None = False
-    encryption_keys: tuple[bytes, ...] | None = field(default=(), repr=False)
     durability: str = "fast"
     replicas: int = 1  # that have to confirm a job, with durability "replicated"
     durability_timeout: float = 2.0
     allow_eviction: bool = False
+    # None: what is set cannot be used, and no job is taken or run unsealed instead.
+    sign: bool | str | None = False
+    encryption_keys: tuple[bytes, ...] | None = field(default=(), repr=False)
     problems: tuple[Problem, ...] = ()
 
     @classmethod
@@ -419,13 +419,13 @@ def _key(value: Any, name: str) -> bytes:
 _SEALING = ("SIGN", "ENCRYPTION_KEYS")
 
 _CHECKS: dict[str, Check] = {
-    "SIGN": _sign,
-    "ENCRYPTION_KEYS": _encryption_keys,
     "URL": check_url,
     "DURABILITY": _durability,
     "REPLICAS": _whole(1, 16),
     "DURABILITY_TIMEOUT": _seconds(0.001, 3_600),
     "ALLOW_EVICTION": _flag,
+    "SIGN": _sign,
+    "ENCRYPTION_KEYS": _encryption_keys,
     "PREFIX": _prefix,
     "MAX_PAYLOAD": _whole(1, 512 * 1_048_576),  # Redis holds no longer string
     "CONNECT_TIMEOUT": _seconds(0.001, 3_600),

@@ -29,11 +29,6 @@ from .trips import Delivery, Row, Sent
 REDIRECT_TIMEOUT = 60.0  # seconds a call is tried while the slot of its queue moves
 
 
-def address_of(url: str) -> str:
-    """The URL without its passwords, for messages."""
-    return str(Address.parse(url))
-
-
 def real_url(url: str) -> str:
     """A URL that any client understands: an embedded server is started and named by its socket."""
     if not url.startswith("embedded:"):
@@ -272,9 +267,9 @@ class Server:
 
     def unavailable(self, error: BaseException, *, maybe_sent: bool) -> BrokerUnavailable:
         """The error to raise when the server cannot be reached."""
-        scrub(error, self._secrets)
         if isinstance(error, BrokerUnavailable):
             return error
+        scrub(error, self._secrets)
         return BrokerUnavailable(
             f"{self.address} cannot be reached: {describe(error)}",
             address=self.address,

@@ -65,7 +65,7 @@ class Delivery:
         error itself.
         """
         fault = fault_of(error)
-        if fault is Fault.FINAL:
+        if fault is Fault.FINAL or (fault is Fault.ELSEWHERE and not self.server.is_cluster):
             self.server.refuse(error)
         self.failures += 1
         # Of several calls one may have been refused, the others not.

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import os
 
+from django_taskq.address import Address
 from django_taskq.broker.aio import AsyncServer
-from django_taskq.broker.connection import Server, address_of
+from django_taskq.broker.connection import Server
 
 
 def test_a_server_may_be_connected_to_any_number_of_times(server: Server) -> None:
@@ -42,5 +43,5 @@ def test_a_forked_child_has_connections_of_its_own(server: Server) -> None:
 
 
 def test_a_password_is_never_part_of_an_address() -> None:
-    assert address_of("redis://user:s3cret@host:6379/1") == "redis://host:6379/1"
-    assert address_of("redis://host:6379/1") == "redis://host:6379/1"
+    assert str(Address.parse("redis://user:s3cret@host:6379/1")) == "redis://host:6379/1"
+    assert str(Address.parse("redis://host:6379/1")) == "redis://host:6379/1"

@@ -14,11 +14,13 @@ from __future__ import annotations
 
 import ctypes
 import os
+import random
 import shutil
 import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
@@ -52,9 +54,20 @@ def binary_of(kind: str) -> str:
 
 
 def free_port() -> int:
-    """A port where nothing listens now."""
-    with socket.create_server((LOOPBACK, 0)) as listener:
-        return int(listener.getsockname()[1])
+    """A port where nothing listens now, and that no connection is given as its own end."""
+    while True:
+        port = random.randrange(12_000, 30_000)  # below what Linux gives to connections
+        if port in _given:
+            continue
+        try:
+            socket.create_server((LOOPBACK, port)).close()
+        except OSError:
+            continue
+        _given.add(port)
+        return port
+
+
+_given: set[int] = set()
 
 
 def until(check: Callable[[], Any], timeout: float = UP_TIMEOUT, message: str = "") -> Any:
@@ -117,9 +130,15 @@ class Node:
     def start(self, *, wait: bool = True) -> Node:
         """Starts it, with the data it had; returns when it answers."""
         words = [self.binary, str(self._conf), *(["--sentinel"] if self._is_sentinel else [])]
+        # The kernel takes the end of the thread that started it for the parent's.
+        is_main = threading.current_thread() is threading.main_thread()
         with (self.home / "log").open("ab") as log:
             self.process = subprocess.Popen(
-                words, stdout=log, stderr=log, cwd=self.home, preexec_fn=_die_with_parent
+                words,
+                stdout=log,
+                stderr=log,
+                cwd=self.home,
+                preexec_fn=_die_with_parent if is_main else None,
             )
         if wait:
             self.wait_up()
