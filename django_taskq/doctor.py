@@ -12,6 +12,7 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 
 from . import registry
+from .broker import health
 from .broker.broker import Broker
 from .broker.inspector import Inspector, QueueState
 from .broker.keys import QUEUE_KEYS
@@ -67,24 +68,27 @@ class Doctor:
         settings: Sequence[str] = (),
         *,
         fix: bool = False,
+        allow_eviction: bool = False,
         progress: Progress = silent,
     ) -> None:
         self.broker = broker
         self.inspector = Inspector(broker)
         self.settings = settings
         self.fix = fix
+        self.allow_eviction = allow_eviction
         self.progress = progress
 
     def examine(self, queues: Sequence[str] | None = None) -> Iterator[Finding]:
         """Everything there is to say; None: all queues there are."""
         try:
-            self.broker.server.command("PING")
+            names = self.broker.queues() if queues is None else queues
+            for each in health.check(self.broker, names, allow_eviction=self.allow_eviction):
+                yield Finding(each.level, "", "server", each.message, each.hint)
+            yield from server_memory(self)
+            for name in names:
+                yield from list(wrong_types(self, name)) or self._parts(name)
         except BrokerUnavailable as error:
             yield Finding("error", "", "unreachable", str(error), "Is URL right? Is the server up?")
-            return
-        yield from server_memory(self)
-        for name in self.broker.queues() if queues is None else queues:
-            yield from list(wrong_types(self, name)) or self._parts(name)
 
     def _parts(self, name: str) -> Iterator[Finding]:
         state = self.inspector.queue(name)
@@ -103,12 +107,7 @@ class Doctor:
 
 def server_memory(doctor: Doctor) -> Iterator[Finding]:
     """How near the server is to its limit."""
-    info = dict(
-        line.split(":", 1)
-        for line in doctor.broker.server.command("INFO", "memory").decode().split("\r\n")
-        if ":" in line
-    )
-    used, most = int(info.get("used_memory", 0)), int(info.get("maxmemory", 0))
+    used, most = doctor.inspector.memory()
     if most and used > NEARLY_FULL * most:
         yield Finding(
             "error" if used >= most else "warning",
@@ -219,7 +218,7 @@ def lapsed_leases(doctor: Doctor, state: QueueState) -> Iterator[Finding]:
 
 def heavy_keys(doctor: Doctor, state: QueueState) -> Iterator[Finding]:
     """Keys that a Cluster cannot move without a halt; elsewhere their size does not matter."""
-    if not getattr(doctor.broker.server, "is_cluster", False):
+    if not doctor.broker.server.is_cluster:
         return
     for name, size in doctor.inspector.weights(state.name).items():
         if size > HEAVY:
@@ -238,7 +237,7 @@ def left_behind(doctor: Doctor, state: QueueState) -> Iterator[Finding]:
     """What the sweep finds, and with ``fix`` mends."""
     found: dict[str, list[str]] = {}
     counts: dict[str, int] = {}
-    total = 2 * state.sizes["jobs"] + sum(state.sizes.values())
+    total = sum(state.states.values()) + sum(state.sizes.values())
     with doctor.progress(state.name, total) as done:
         for chunk in doctor.broker.walk(state.name, mend=doctor.fix):
             done(chunk.looked)

@@ -97,6 +97,15 @@ class Inspector:
         sizes = pairs(reply)
         return dict(sorted(sizes.items(), key=lambda item: -item[1]))
 
+    def memory(self) -> tuple[int, int]:
+        """Bytes that the server uses, and its maxmemory; 0 for none, or if it does not tell."""
+        try:
+            text = self._broker.server.command("INFO", "memory").decode()
+        except redis.ResponseError:  # no right to INFO
+            return 0, 0
+        info = dict(line.partition(":")[::2] for line in text.split("\r\n"))
+        return int(info.get("used_memory", 0)), int(info.get("maxmemory", 0))
+
 
 def queue_state(name: str, reply: Sequence[Any]) -> QueueState:
     """The reply of ``survey``."""

@@ -29,7 +29,7 @@ CLUSTER = {
     "CLIENT|UNBLOCK": "1",
     "CLUSTER|SLOTS": "",
 }
-OPTIONAL = ("CONFIG|GET",)  # the startup check sees more with it
+OPTIONAL = ("CONFIG|GET", "MEMORY|USAGE")  # the startup check and the doctor see more with it
 IN_SCRIPT = re.compile(r"(?:redis\.p?call|send)\('([A-Z]+)'")
 WRITES = {"HASH": "HSET {key} f v", "ZSET": "ZADD {key} 1 m", "LIST": "RPUSH {key} v"}
 WRITES |= {"SET": "SREM {key} m", "STREAM": "XADD {key} * f v"}
@@ -37,7 +37,8 @@ WRITES |= {"SET": "SREM {key} m", "STREAM": "XADD {key} * f v"}
 
 def script_commands() -> set[str]:
     """Every command that our scripts call."""
-    return {command for name in names() for command in IN_SCRIPT.findall(load(name).source)}
+    called = {command for name in names() for command in IN_SCRIPT.findall(load(name).source)}
+    return called - {command.partition("|")[0] for command in OPTIONAL}
 
 
 def needed_commands(broker: Broker) -> list[str]:

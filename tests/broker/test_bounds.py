@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from django_taskq.broker import calls
-from django_taskq.broker.broker import CHUNK, HOUSEKEEPING, Broker
+from django_taskq.broker.broker import CHUNK, HOUSEKEEPING, Broker, Draft
 from django_taskq.codec import decode_failures
 from tests.broker.helpers import (
     DAY,
@@ -241,3 +241,15 @@ def test_a_sweep_looks_at_about_a_hundred(broker: Broker) -> None:
     looked = [chunk.looked for chunk in broker.walk(QUEUE, mend=True)]
 
     assert max(looked) <= 3 * HOUSEKEEPING
+
+
+def test_a_sweep_looks_at_fewer_where_arguments_are_large(broker: Broker) -> None:
+    broker.enqueue(QUEUE, [Draft(id, b"x" * 100_000) for id in IDS[:200]])
+    chunk = broker.sweep(QUEUE, "jobs")
+    looked = [chunk.looked]
+    while chunk.place == "jobs":
+        chunk = broker.sweep(QUEUE, "jobs", chunk.cursor)
+        looked.append(chunk.looked)
+
+    assert max(looked) <= 40
+    assert sum(looked) >= 200

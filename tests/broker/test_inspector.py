@@ -147,15 +147,25 @@ def test_the_heaviest_key_comes_first(broker: Broker, inspector: Inspector) -> N
     assert set(weights) <= set(QUEUE_KEYS)
 
 
-def test_a_server_that_does_not_tell_weights_is_no_error(
+def test_how_full_the_server_is(inspector: Inspector) -> None:
+    used, most = inspector.memory()
+
+    assert used > 100_000
+    assert most >= 0
+
+
+def test_a_server_that_does_not_tell_is_no_error(
     inspector: Inspector, broker: Broker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refuse(call: Any) -> Any:
+    def refuse(*call: Any) -> Any:
         raise redis.ResponseError("NOPERM this user has no permissions to run 'memory|usage'")
 
-    monkeypatch.setattr(broker.server, "call", refuse)
+    with monkeypatch.context() as patch:
+        patch.setattr(broker.server, "call", refuse)
+        patch.setattr(broker.server, "command", refuse)
 
-    assert inspector.weights(QUEUE) == {}
+        assert inspector.weights(QUEUE) == {}
+        assert inspector.memory() == (0, 0)
 
 
 def test_a_key_of_another_type_is_named(broker: Broker, inspector: Inspector) -> None:

@@ -15,6 +15,7 @@ from django.test import override_settings
 from django_taskq import doctor as module
 from django_taskq.backends import RedisBackend
 from django_taskq.broker.broker import Broker
+from django_taskq.broker.connection import Server
 from django_taskq.broker.sweep import CHECKS
 from django_taskq.doctor import Doctor, duration
 from django_taskq.management.commands import _output
@@ -30,6 +31,7 @@ from tests.broker.helpers import (
     states,
 )
 from tests.conftest import FakeTime
+from tests.engine.proxy import proxied
 from tests.engine.support import configured
 from tests.engine.tasks import nothing
 
@@ -148,6 +150,13 @@ def test_examples_are_few(jobs: Broker) -> None:
     shown = answer.text.splitlines()[answer.text.splitlines().index(line) + 1]
     assert shown.count("job-") == 5
     assert shown.endswith(", ...")
+
+
+def test_an_id_does_not_speak_to_the_terminal(jobs: Broker) -> None:
+    put(jobs, ["\x1b]0;title\x07"])
+    jobs.server.command("DEL", jobs.key("q", "ready"))
+
+    assert "\x1b" not in Answer("doctor").text
 
 
 def test_a_token_that_is_taken_at_this_moment_is_no_finding(
@@ -282,6 +291,20 @@ def test_a_server_that_is_away_is_a_finding(prefix: str, words: tuple[str, ...])
     assert answer.code == 1
     assert "127.0.0.1:1" in answer.text
     assert "secret" not in answer.text
+
+
+def test_a_server_that_goes_away_meanwhile_is_a_finding(jobs: Broker, url: str) -> None:
+    put(jobs, [f"job-{number}" for number in range(300)])
+    with proxied(url) as proxy:
+        server = Server(proxy.url, 0.05)
+        found = Doctor(Broker(server, jobs.prefix)).examine(["q", "q"])
+        first = next(found)
+        proxy.go_away()
+        names = [first.name, *(each.name for each in found)]
+        server.close()
+
+    assert names[-1] == "unreachable"
+    assert names.count("unreachable") == 1
 
 
 # -- options ---------------------------------------------------------------------------------------

@@ -92,18 +92,8 @@ def test_no_script_builds_code_or_the_name_of_a_command(path: Path) -> None:
     assert not re.search(
         r"\b(loadstring|load|dofile|loadfile|setfenv|getfenv|cjson|cmsgpack)\b", text
     )
-    variable = {"sweep.lua": "walk"}.get(path.name, "command")  # for what is looked at below
-    if path.name not in ("common.lua", "survey.lua", "sweep.lua"):
-        variable = "none"
+    variable = "command" if path.name == "common.lua" else ""  # of send(), looked at below
     for first in re.findall(r"redis\.p?call\(\s*([^,)]+)", text):
         assert re.fullmatch(r"'[A-Z]+'", first.strip()) or first.strip() == variable
-    if path.name == "sweep.lua":  # its walk is a column of a table of its own
-        table = text.partition("PLACES = {")[2].partition("\n}")[0]
-        walks = re.findall(r"\{ '\w+'(?:, '[A-Z]+', \w+, \d)? \}", table)
-        assert len(walks) == table.count("{ '")
-    if path.name == "survey.lua":
-        counted = re.findall(r"(?<!function )\bcount\(\s*\w+, ([^,)]+)", text)
-        assert counted
-        assert all(re.fullmatch(r"'[A-Z]+'", second) for second in counted)
     for first in re.findall(r"(?<!function )\bsend\(\s*([^,)]+)", text):
         assert re.fullmatch(r"'[A-Z]+'", first.strip())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from django_taskq.broker.connection import make_server
 from django_taskq.broker.health import Finding
 from django_taskq.broker.waits import Wait
 from django_taskq.exceptions import BrokerUnavailable
+from tests.processes.conftest import ROOT
 from tests.topology.conftest import QUEUES, Stationed
 from tests.topology.servers import Cluster, Node, free_port
 from tests.topology.test_everywhere import a_day
@@ -125,6 +127,15 @@ def test_a_user_with_the_rights_that_are_documented_can_do_all(node: Node, at: S
     allow(node, rights.acl_line(broker))
     broker.server.close()
     a_day(station)
+
+
+def test_the_line_of_the_documentation_allows_all(cluster: Cluster) -> None:
+    page = (ROOT / "docs" / "servers.md").read_text()
+    (line,) = re.findall(r"^ACL SETUSER .*$", page, re.MULTILINE)
+    for one in cluster.nodes:
+        allow(one, line)
+    url = cluster.url.replace("//", f"//{USER}")
+    assert found(Broker(make_server(url), "taskq", durability=Wait("replicated", 1, 1.0))) == []
 
 
 def test_the_same_on_a_cluster(cluster: Cluster, at: Stationed) -> None:

@@ -12,18 +12,16 @@ local now = clock(ARGV[1])
 local skip, most, names = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
 
 local counts = {}
-local function count(name, command, key)
-  counts[#counts + 1] = name
-  counts[#counts + 1] = redis.call(command, key)
-end
 for name, set in pairs({ ready = ready, running = running, scheduled = scheduled,
   retrying = retrying, waiting = waiting, succeeded = succeeded, dead = dead,
   cancelled = cancelled, parked = parked, holders = holders }) do
-  count(name, 'ZCARD', set)
+  counts[#counts + 1] = name
+  counts[#counts + 1] = redis.call('ZCARD', set)
 end
 for name, key in pairs({ jobs = jobs, live = live, errors = errors, results = results,
   claims = claims }) do
-  count(name, 'HLEN', key)
+  counts[#counts + 1] = name
+  counts[#counts + 1] = redis.call('HLEN', key)
 end
 counts[#counts + 1] = 'lapsed'
 counts[#counts + 1] = redis.call('ZCOUNT', holders, '-inf', now)

@@ -15,6 +15,7 @@ local now = clock(ARGV[1])
 local place, cursor, count, mend = ARGV[2], ARGV[3], ARGV[4], ARGV[5] == '1'
 local retention, failure = tonumber(ARGV[6]), ARGV[7]
 local STEP, REST = 200, 50000 -- ms from step to step of the own walk, and after its end
+local BYTES = 1048576 -- of values read at a time, about
 local MOST = 500 -- members to look at together: a small hash or set is answered whole
 
 local SETS = { ready = ready, scheduled = scheduled, retrying = retrying, waiting = waiting,
@@ -211,15 +212,28 @@ end
 
 -- walking --------------------------------------------------------------------------------------
 
--- place, how it is walked, what a member takes in the answer; in the order they are looked through
+local function walk_zset(key) return redis.call('ZSCAN', key, cursor, 'COUNT', count) end
+-- HSCAN brings the values along: where they are large, fewer at a time.
+local heavy = false
+local function walk_hash(key)
+  local bytes, most = 0, tonumber(count)
+  local some = redis.call('HRANDFIELD', key, 5)
+  for _, field in ipairs(some) do bytes = bytes + redis.call('HSTRLEN', key, field) end
+  if bytes * most > BYTES * #some then
+    heavy, most = true, math.max(math.floor(BYTES * #some / bytes), 1)
+  end
+  return redis.call('HSCAN', key, cursor, 'COUNT', most)
+end
+
+-- place, how it is walked, its key; in the order they are looked through
 local PLACES = {
-  { 'ready', 'ZSCAN', ready, 2 }, { 'running', 'ZSCAN', running, 2 },
-  { 'scheduled', 'ZSCAN', scheduled, 2 }, { 'retrying', 'ZSCAN', retrying, 2 },
-  { 'waiting', 'ZSCAN', waiting, 2 }, { 'succeeded', 'ZSCAN', succeeded, 2 },
-  { 'dead', 'ZSCAN', dead, 2 }, { 'cancelled', 'ZSCAN', cancelled, 2 },
-  { 'jobs', 'HSCAN', jobs, 2 }, { 'live', 'HSCAN', live, 2 }, { 'errors', 'HSCAN', errors, 2 },
-  { 'results', 'HSCAN', results, 2 }, { 'parked', 'ZSCAN', parked, 2 },
-  { 'cancels', 'HSCAN', cancels, 2 }, { 'claims', 'HSCAN', claims, 2 }, { 'wake' },
+  { 'ready', walk_zset, ready }, { 'running', walk_zset, running },
+  { 'scheduled', walk_zset, scheduled }, { 'retrying', walk_zset, retrying },
+  { 'waiting', walk_zset, waiting }, { 'succeeded', walk_zset, succeeded },
+  { 'dead', walk_zset, dead }, { 'cancelled', walk_zset, cancelled },
+  { 'jobs', walk_hash, jobs }, { 'live', walk_hash, live }, { 'errors', walk_hash, errors },
+  { 'results', walk_hash, results }, { 'parked', walk_zset, parked },
+  { 'cancels', walk_hash, cancels }, { 'claims', walk_hash, claims }, { 'wake' },
 }
 
 local own = place == ''
@@ -235,19 +249,19 @@ for i, each in ipairs(PLACES) do
 end
 if not at then at, cursor = 1, '0' end -- the first walk, or a place of another release
 for _ = 1, #PLACES do -- small places are looked through together; empty buckets cost a turn, too
-  local name, walk, key, step = unpack(PLACES[at])
+  local name, walk, key = unpack(PLACES[at])
   local ids = {}
   if walk then
-    local answer = redis.call(walk, key, cursor, 'COUNT', count)
+    local answer = walk(key)
     cursor = answer[1]
-    for i = 1, #answer[2], step do ids[#ids + 1] = answer[2][i] end
+    for i = 1, #answer[2], 2 do ids[#ids + 1] = answer[2][i] end
   end
   for from = 1, math.max(#ids, walk and 0 or 1), MOST do
     look[name]({ unpack(ids, from, math.min(from + MOST - 1, #ids)) })
   end
   reply[3] = reply[3] + #ids
   if cursor == '0' then at = at + 1 end
-  if reply[3] >= tonumber(count) or not PLACES[at] then break end
+  if reply[3] >= tonumber(count) or heavy or not PLACES[at] then break end
 end
 reply[1], reply[2] = PLACES[at] and PLACES[at][1] or '', cursor
 if own then

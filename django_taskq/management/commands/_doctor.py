@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from argparse import ArgumentParser
 from dataclasses import asdict
 from typing import Any
@@ -47,7 +48,8 @@ def run(command: BaseCommand, options: dict[str, Any]) -> int:
         backend.broker,
         sorted(backend.queues),
         fix=options["fix"],
-        progress=_output.progress_on(command.stderr),
+        allow_eviction=backend.conf.allow_eviction,
+        progress=_output.progress_on(sys.stderr),
     )
     findings = []
     for finding in doctor.examine(named(backend, options["queues"])):
@@ -90,8 +92,9 @@ def show(command: BaseCommand, finding: Finding) -> None:
     where = f"{finding.queue}: " if finding.queue else ""
     command.stdout.write(f"{style(level.ljust(8))} {where}{printable(finding.message)}")
     if finding.examples:
+        ids = printable(", ".join(finding.examples))
         more = ", ..." if finding.count > len(finding.examples) else ""
-        command.stdout.write(f"         {', '.join(map(printable, finding.examples))}{more}")
+        command.stdout.write(f"         {ids}{more}")
     if finding.hint:
         command.stdout.write(f"         -> {finding.hint}")
 
