@@ -153,6 +153,8 @@ def _parameters(parts: SplitResult, scheme: str) -> dict[str, Any]:
         readers |= SENTINEL_PARAMETERS
     options = {}
     for name, text in parse_qsl(parts.query, keep_blank_values=True):
+        if not name.replace("_", "").isalpha():  # behind a "?" in a password, say
+            raise InvalidOption("what stands behind its ? cannot be read")
         if name not in readers:
             raise InvalidOption(f"unknown parameter {name!r}: {_hint(name, list(readers))}")
         read, must = readers[name]

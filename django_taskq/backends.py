@@ -7,11 +7,9 @@ from copy import deepcopy
 from dataclasses import replace
 from functools import lru_cache
 from inspect import isasyncgenfunction, isgeneratorfunction
-from typing import Any, NamedTuple
+from typing import Any
 
-from django.conf import settings
 from django.core.checks import CheckMessage, Error
-from django.core.exceptions import ImproperlyConfigured
 
 from . import compat, registry
 from .broker.broker import Broker, Limits
@@ -20,7 +18,7 @@ from .broker.endings import Endings
 from .broker.waits import wait_for
 from .client import Client, value_of
 from .clock import now_ms, to_datetime
-from .codec import Seals, decode_failures
+from .codec import decode_failures
 from .compat import (
     BaseTaskBackend,
     InvalidTask,
@@ -34,6 +32,7 @@ from .job import Grant, Kind, Live, Outcome, State, new_id
 from .producer import Producer
 from .recipe import Prepared
 from .result import STATUS, TaskResult
+from .sealing import Sealing
 from .signals import ENQUEUED
 from .task import Task, adopt, variation
 
@@ -201,42 +200,6 @@ def get_broker(server: Server, conf: Options) -> Broker:
         broker = Broker(server, conf.prefix, limits, durability=wait, seals=seals)
         found = _brokers.setdefault(key, broker)
     return found
-
-
-class Sealing(NamedTuple):
-    """The settings that Seals are made of."""
-
-    sign: bool | str | None
-    secrets: tuple[str | bytes, ...]
-    keys: tuple[bytes, ...] | None
-
-    @classmethod
-    def of(cls, conf: Options) -> Sealing:
-        """Those of a backend. Django's secrets are looked at only where they are to sign."""
-        secrets: tuple[str | bytes, ...] = ()
-        if conf.sign:
-            secrets = (settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS)
-        return cls(conf.sign, secrets, conf.encryption_keys)
-
-    def __repr__(self) -> str:
-        return "Sealing(...)"
-
-    def seals(self, prefix: str) -> Seals | None:
-        """What seals the jobs; None: nothing does."""
-        if self.sign is None or self.keys is None:
-            return Unusable()
-        if not self.sign and not self.keys:
-            return None
-        return Seals(prefix, secrets=self.secrets, keys=self.keys, lenient=self.sign == "accept")
-
-
-class Unusable(Seals):
-    """Stands where seals were asked for and cannot be made: better nothing than unsealed."""
-
-    def __getattribute__(self, name: str) -> Any:
-        raise ImproperlyConfigured(
-            "OPTIONS['SIGN'] or OPTIONS['ENCRYPTION_KEYS'] cannot be used: see `manage.py check`"
-        )
 
 
 def get_endings(server: Server) -> Endings:

@@ -7,15 +7,14 @@ from __future__ import annotations
 
 import difflib
 import re
-from base64 import urlsafe_b64decode
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
-from importlib.util import find_spec
 from typing import Any, ClassVar, NamedTuple
 
 from . import retry
 from .address import check_url
 from .exceptions import InvalidOption
+from .keyring import check_keys, check_sign
 from .retry import Errors, as_seconds, bad_option, check_errors, check_max_attempts
 
 DAY = 86_400.0
@@ -385,40 +384,6 @@ def _flag(value: Any, name: str) -> bool:
     raise bad_option(name, value, "must be True or False")
 
 
-def _sign(value: Any, name: str) -> bool | str:
-    if value is True or value is False or value == "accept":
-        return value  # type: ignore[no-any-return]
-    raise bad_option(name, value, "must be True, False, or 'accept' while it is introduced")
-
-
-MAKE_A_KEY = 'python -c "import secrets; print(secrets.token_urlsafe(32))"'
-
-
-def _encryption_keys(value: Any, name: str) -> tuple[bytes, ...]:
-    """The keys as bytes. Messages never show one."""
-    texts = [value] if isinstance(value, str) else value
-    if not isinstance(texts, list | tuple):
-        raise InvalidOption(
-            f"{name} is a {type(value).__name__}: it must be a list of keys, the first of which "
-            f"encrypts; make one with: {MAKE_A_KEY}"
-        )
-    if texts and find_spec("cryptography") is None:
-        raise InvalidOption(
-            f"{name} needs the package cryptography: pip install 'django-taskq-redis[encryption]'"
-        )
-    return tuple(_key(text, f"{name}[{at}]") for at, text in enumerate(texts))
-
-
-def _key(value: Any, name: str) -> bytes:
-    text = value.strip().rstrip("=") if isinstance(value, str) else ""
-    if re.fullmatch(r"[A-Za-z0-9_-]{43}", text):
-        return urlsafe_b64decode(text + "=")
-    raise InvalidOption(
-        f"{name} is no key: it must be 32 bytes in URL-safe base64, 43 characters; make one with: "
-        f"{MAKE_A_KEY}"
-    )
-
-
 _SEALING = ("SIGN", "ENCRYPTION_KEYS")
 
 _CHECKS: dict[str, Check] = {
@@ -427,8 +392,8 @@ _CHECKS: dict[str, Check] = {
     "REPLICAS": _whole(1, 16),
     "DURABILITY_TIMEOUT": _seconds(0.001, 3_600),
     "ALLOW_EVICTION": _flag,
-    "SIGN": _sign,
-    "ENCRYPTION_KEYS": _encryption_keys,
+    "SIGN": check_sign,
+    "ENCRYPTION_KEYS": check_keys,
     "PREFIX": _prefix,
     "MAX_PAYLOAD": _whole(1, 512 * 1_048_576),  # Redis holds no longer string
     "CONNECT_TIMEOUT": _seconds(0.001, 3_600),

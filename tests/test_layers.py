@@ -13,11 +13,11 @@ import django_taskq
 ROOT = Path(django_taskq.__file__).parent
 LAYERS = [
     "exceptions clock compat job signals",
-    "address conf codec retry",
+    "address conf codec keyring retry",
     "broker",
     """task result registry reader recipe producer client execution hygiene pace shares slot table
     pool wire service watcher worker child_process judge memory deaths isolation isolated preload
-    supervisor services doctor""",
+    sealing supervisor services doctor""",
     "backends apps checks management testing",
 ]
 LAYER = {name: number for number, names in enumerate(LAYERS) for name in names.split()}

@@ -57,6 +57,7 @@ class Server:
         self.url = url
         self.parts = Address.parse(url)
         self.address = str(self.parts)
+        self._secrets = secrets_of(self.parts)
         self.connect_timeout = connect_timeout
         self.socket_timeout = socket_timeout
         self.redirect_timeout = redirect_timeout
@@ -268,7 +269,7 @@ class Server:
         """The error to raise when the server cannot be reached."""
         if isinstance(error, BrokerUnavailable):
             return error
-        scrub(error, secrets_of(self.url))
+        scrub(error, self._secrets)
         return BrokerUnavailable(
             f"{self.address} cannot be reached: {describe(error)}",
             address=self.address,
@@ -277,7 +278,7 @@ class Server:
 
     def refuse(self, error: BaseException) -> NoReturn:
         """Raises what an error reply means to the caller."""
-        scrub(error, secrets_of(self.url))
+        scrub(error, self._secrets)
         if isinstance(error, redis.exceptions.OutOfMemoryError) or str(error).startswith("OOM"):
             raise BrokerFull(
                 f"{self.address} is full (maxmemory reached): nothing was enqueued; "

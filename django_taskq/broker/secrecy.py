@@ -1,19 +1,19 @@
-"""Keeps what a URL holds of secrets out of messages: ours, and those of the client library."""
+"""Keeps passwords out of what the client library and the server say."""
 
 from __future__ import annotations
 
-from urllib.parse import parse_qsl, quote, unquote
+from urllib.parse import quote
+
+from ..address import Address
 
 SHORTEST = 3  # characters of a password that is looked for in texts; a shorter one is none
 
 
-def secrets_of(url: str) -> list[str]:
-    """The passwords in a URL, in each form in which an error may quote them; the longest first."""
-    head = url.partition("://")[2].rpartition("@")[0]
-    raw = [userinfo.partition(":")[2] for userinfo in head.split(",")]
-    query = url.partition("?")[2].partition("#")[0]
-    raw += [value for name, value in parse_qsl(query) if "password" in name.casefold()]
-    forms = {form for text in raw for form in (text, unquote(text), quote(text, safe=""))}
+def secrets_of(address: Address) -> list[str]:
+    """The passwords of an address, in each form in which an error may quote them."""
+    found = {**address.options, **{f"sentinel_{k}": v for k, v in address.sentinel.items()}}
+    texts = [str(value) for name, value in found.items() if "password" in name]
+    forms = {form for text in texts for form in (text, repr(text)[1:-1], quote(text, safe=""))}
     return sorted((form for form in forms if len(form) >= SHORTEST), key=len, reverse=True)
 
 
@@ -23,8 +23,7 @@ def scrub(error: BaseException, secrets: list[str]) -> None:
     each: BaseException | None = error
     while secrets and each is not None and id(each) not in seen:
         seen.add(id(each))
-        if any(secret in str(each) for secret in secrets):
-            each.args = tuple(_without(arg, secrets) for arg in each.args)
+        each.args = tuple(_without(arg, secrets) for arg in each.args)
         each = each.__cause__ or each.__context__
 
 

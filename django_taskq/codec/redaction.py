@@ -162,14 +162,18 @@ class Mask:
     """Replaces values in text, in the forms in which messages quote them.
 
     A text shorter than SHORTEST is replaced in quotes only, and a number of so few digits not.
+    Where the values are too many, or one cannot be looked into, nothing of a text is shown.
     """
 
     def __init__(self, values: Iterable[Any] = ()) -> None:
         self._texts: set[str] = set()
         self._pattern: re.Pattern[str] | None = None
         self._too_many = False
-        for value in values:
-            self._add(value, 8)
+        try:
+            for value in values:
+                self._add(value, 8)
+        except Exception:  # a value that cannot be looked into: a lazy one, an odd property
+            self._too_many = True
 
     def __bool__(self) -> bool:
         return bool(self._texts) or self._too_many

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import traceback
 from pathlib import Path
-from typing import Any
 
 import pytest
 import redis
@@ -14,6 +13,7 @@ from django.test import override_settings
 
 from django_taskq.address import Address
 from django_taskq.backends import RedisBackend
+from django_taskq.broker import embedded
 from django_taskq.broker.broker import Broker
 from django_taskq.broker.connection import Server
 from django_taskq.compat import task_backends
@@ -26,52 +26,61 @@ from tests.security.tasks import double
 
 SECRET = "hunter2"
 URLS = [
-    (f"redis://:{SECRET}@127.0.0.1:1/0", "redis://127.0.0.1:1/0"),
-    (f"redis://ada:{SECRET}@127.0.0.1:1/0", "redis://127.0.0.1:1/0"),
-    (f"rediss://ada:{SECRET}@127.0.0.1:1/0", "rediss://127.0.0.1:1/0"),
-    (f"redis://127.0.0.1:1/0?password={SECRET}", "redis://127.0.0.1:1/0"),
-    (f"redis://127.0.0.1:1?db=2&username=ada&password={SECRET}", "redis://127.0.0.1:1/2"),
-    (f"redis://127.0.0.1:1/0?password={SECRET}%40x", "redis://127.0.0.1:1/0"),
-    (f"redis://:{SECRET}%40%2F%3F@127.0.0.1:1/0", "redis://127.0.0.1:1/0"),
-    (f"rediss://127.0.0.1:1/0?ssl_password={SECRET}", "rediss://127.0.0.1:1/0"),
-    (f"unix:///nowhere/r.sock?password={SECRET}", "unix:///nowhere/r.sock"),
-    (f"unix://ada:{SECRET}@/nowhere/r.sock?db=1", "unix:///nowhere/r.sock?db=1"),
-    (f"unix://:{SECRET}@/nowhere/r.sock", "unix:///nowhere/r.sock"),
+    f"redis://:{SECRET}@127.0.0.1:1/0",
+    f"redis://ada:{SECRET}@127.0.0.1:1/0",
+    f"rediss://ada:{SECRET}@127.0.0.1:1/0",
+    f"redis://127.0.0.1:1/0?password={SECRET}",
+    f"redis://127.0.0.1:1?db=2&username=ada&password={SECRET}",
+    f"redis://127.0.0.1:1/0?password={SECRET}%40x",
+    f"redis://:{SECRET}%40%2F%3F@127.0.0.1:1/0",
+    f"rediss://127.0.0.1:1/0?ssl_password={SECRET}",
+    f"unix:///nowhere/r.sock?password={SECRET}",
+    f"unix://ada:{SECRET}@/nowhere/r.sock?db=1",
+    f"redis+sentinel://ada:{SECRET}@127.0.0.1:1,127.0.0.1:2/mymaster/0",
+    f"redis+sentinel://127.0.0.1:1/mymaster/0?sentinel_password={SECRET}",
+    f"redis+cluster://:{SECRET}@127.0.0.1:1,127.0.0.1:2",
+]
+BADLY_WRITTEN = [
+    f"redis://:{SECRET}@with@at@host/0",
+    f"redis://:{SECRET}?x@host/0",
+    f"redis://:1234?{SECRET}@host/0",
+    f"redis://:{SECRET}/x@host/0",
+    f"redis://ada:1234/{SECRET}@host/0",
+    f"redis://:{SECRET}#x@host/0",
+    f"redis://host/0?password={SECRET}@x",
+    f"redis://host/0?password=x@{SECRET}",
+    f"redis://host/0?PASSWORD={SECRET}",
+    f"redis://host/0#{SECRET}",
+    f"redis://host/0?db={SECRET}",
+    f"redis://host/{SECRET}",
+    f"ftp://:{SECRET}@host",
+    f"redis://:{SECRET}@host:port",
+    f"{SECRET}@host",
+    SECRET,
+    f"redis:{SECRET}",
+    f"embedded:///srv/valkey?password={SECRET}",
 ]
 
 
-@pytest.mark.parametrize(("url", "address"), URLS, ids=range(len(URLS)))
-def test_an_address_is_a_url_without_its_secrets(url: str, address: str) -> None:
-    assert str(Address.parse(url)) == address
+@pytest.mark.parametrize("url", URLS, ids=range(len(URLS)))
+def test_an_address_is_a_url_without_its_secrets(url: str) -> None:
+    address = str(Address.parse(url))
+    assert SECRET not in address
+    assert "ada" not in address
+    assert "127.0.0.1:1" in address or "/nowhere/r.sock" in address
 
 
-@pytest.mark.parametrize(
-    "url",
-    [
-        f"redis://:{SECRET}@with@at@host/0",
-        f"redis://:{SECRET}?x@host/0",
-        f"redis://:{SECRET}/x@host/0",
-        f"redis://:{SECRET}#x@host/0",
-        f"redis://host/0?password={SECRET}@x",
-        f"redis://host/0?password=x@{SECRET}",
-        f"redis://host/0?PASSWORD={SECRET}",
-        f"redis://host/0#{SECRET}",
-        f"redis+sentinel://ada:{SECRET}@h1,h2/mymaster/0",
-        f"redis+sentinel://h1,h2/mymaster/0?sentinel_password={SECRET}",
-        f"redis+cluster://:{SECRET}@h1,h2",
-        f"{SECRET}@host",
-        f"embedded:///srv/valkey?password={SECRET}",
-    ],
-)
+@pytest.mark.parametrize("url", BADLY_WRITTEN, ids=range(len(BADLY_WRITTEN)))
 def test_a_url_that_is_badly_written_gives_nothing_away(url: str) -> None:
     try:
         said = str(Address.parse(url))
     except InvalidOption as error:
-        said = f"{error} {error.__cause__}"
+        said = "".join(traceback.format_exception(error, chain=True))
     assert SECRET not in said
+    assert SECRET not in repr(Options.parse("default", {"OPTIONS": {"URL": url}}))
 
 
-@pytest.mark.parametrize("url", [url for url, _ in URLS], ids=range(len(URLS)))
+@pytest.mark.parametrize("url", URLS, ids=range(len(URLS)))
 def test_errors_and_reprs_do_not_show_it(url: str) -> None:
     server = Server(url, connect_timeout=0.05)
     broker = Broker(server)
@@ -83,7 +92,7 @@ def test_errors_and_reprs_do_not_show_it(url: str) -> None:
     assert SECRET not in shown
 
 
-@pytest.mark.parametrize("secret_url", [url for url, _ in URLS], ids=range(len(URLS)))
+@pytest.mark.parametrize("secret_url", URLS, ids=range(len(URLS)))
 def test_settings_checks_and_the_workers_lines_do_not_show_it(
     secret_url: str,
     prefix: str,
@@ -102,16 +111,6 @@ def test_settings_checks_and_the_workers_lines_do_not_show_it(
         supervisor = Supervisor(plan, backend.broker, lambda alias: (backend.broker, RedisBackend))
         shown = f"{backend.check()} {backend.conf!r} {refused.value} {caught.value} {supervisor}"
     assert SECRET not in shown + caplog.text + "".join(capsys.readouterr())
-
-
-@pytest.mark.parametrize(
-    "url",
-    [f"ftp://:{SECRET}@host", f"redis://:{SECRET}@host:port", f"{SECRET}", 3, f"redis:{SECRET}"],
-)
-def test_a_url_that_cannot_be_used_is_not_quoted(url: Any) -> None:
-    conf = Options.parse("default", {"OPTIONS": {"URL": url}})
-    assert conf.problems
-    assert SECRET not in repr(conf)
 
 
 # --- what the client library and the server say ---------------------------------------------------
@@ -146,9 +145,8 @@ def test_a_server_that_does_not_know_our_password_is_not_told_on(url: str, prefi
     """A real refusal: the tests' server has no password, or another one."""
     separator = "&" if "?" in url else "?"
     if url.startswith("embedded:"):
-        from django_taskq.broker.connection import real_url
-
-        url, separator = real_url(url), "?"
+        where = embedded.parse(url)
+        url, separator = f"unix://{embedded.ensure(where.path, persist=where.persist)}", "?"
     server = Server(f"{url}{separator}username=nobody&password={SECRET}", connect_timeout=0.2)
     with pytest.raises(BrokerUnavailable) as caught:
         Broker(server, prefix).number("default")
@@ -157,8 +155,6 @@ def test_a_server_that_does_not_know_our_password_is_not_told_on(url: str, prefi
 
 
 def test_the_embedded_servers_directory_is_ours_alone(url: str) -> None:
-    from django_taskq.broker import embedded
-
     if not url.startswith("embedded:"):
         pytest.skip("the tests run on another server")
     home = Path(embedded.parse(url).path)

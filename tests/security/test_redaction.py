@@ -9,6 +9,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
+from django.utils.functional import SimpleLazyObject
 from django.views.decorators.debug import sensitive_variables
 
 from django_taskq import Task, task
@@ -301,6 +302,18 @@ def test_too_much_to_look_for_hides_all() -> None:
     assert Mask([nested])("deep value") == HIDDEN
     assert not Mask([])
     assert Mask([])("text") == "text"
+
+
+def test_a_value_that_cannot_be_looked_into_hides_all() -> None:
+    """The failure is written down all the same: a mask never raises."""
+
+    def fail() -> str:
+        raise RuntimeError
+
+    mask = Mask([SimpleLazyObject(fail)])
+    assert mask
+    assert mask("anything") == HIDDEN
+    assert "lazy value" not in Mask([SimpleLazyObject(lambda: "lazy value")])("a lazy value")
 
 
 def test_text_for_a_log_is_one_line_without_codes() -> None:

@@ -344,7 +344,11 @@ def test_encryption_can_be_switched_on_in_a_running_system(station: Station) -> 
 
 @pytest.mark.parametrize(
     "options",
-    [{"SIGN": "yes"}, {"ENCRYPTION_KEYS": ["too-short-a-key"]}, {"ENCRYPTION_KEYS": True}],
+    [
+        {"SIGN": "too-short-a-key"},
+        {"ENCRYPTION_KEYS": ["too-short-a-key"]},
+        {"ENCRYPTION_KEYS": True},
+    ],
 )
 def test_a_setting_that_cannot_be_used_stops_everything(
     station: Station, options: dict[str, Any]
@@ -362,7 +366,7 @@ def test_a_setting_that_cannot_be_used_stops_everything(
 def test_a_missing_extra_says_what_to_install(
     station: Station, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("django_taskq.conf.find_spec", lambda name: None)
+    monkeypatch.setattr("django_taskq.keyring.find_spec", lambda name: None)
     with station.under(ENCRYPTION_KEYS=[KEY]):
         (message,) = station.backend.check()
     assert "pip install 'django-taskq-redis[encryption]'" in message.msg
