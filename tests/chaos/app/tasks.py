@@ -53,18 +53,13 @@ def passing(number: int, size: int) -> str:
 
 
 @task(**STEADY)
-def gated(number: int, gate: str, stubborn: bool = False) -> int:
-    """Runs until the file ``gate`` exists. ``stubborn``: settles although it was told to stop."""
+def gated(number: int, gate: str, late: bool = False) -> int:
+    """Runs until the file ``gate`` exists; ``late``: in this process also until ``gate.pid``."""
     trace(BEGUN, number)
-    try:
-        while not os.path.exists(gate):
-            time.sleep(0.005)
-    except BaseException:
-        trace(STOPPED, number)
-        if not stubborn:
-            raise
-    else:
-        trace(DONE, number)
+    own = f"{gate}.{os.getpid()}"
+    while not (os.path.exists(gate) or (late and os.path.exists(own))):
+        time.sleep(0.005)
+    trace(DONE, number)
     return os.getpid()
 
 
