@@ -1,8 +1,8 @@
 """Tries faults, two at a time, each in a process of its own, and prints a table.
 
-    python -m tests.chaos                              the short run of all
-    python -m tests.chaos --faults kill-child,restart-always --jobs 100000 --rounds 50
-    python -m tests.chaos --long                       as long as each fault deserves
+python -m tests.chaos                              the short run of all
+python -m tests.chaos --faults kill-child,restart-always --jobs 100000 --rounds 50
+python -m tests.chaos --long                       as long as each fault deserves
 """
 
 from __future__ import annotations
@@ -43,7 +43,8 @@ def try_one(fault: type[Fault], jobs: int, rounds: int) -> Report:
 def try_all(options: argparse.Namespace) -> Iterator[Report]:
     """The chosen faults, as they end."""
     faults = load_faults()
-    chosen = options.faults or list(faults)
+    short = [name for name, fault in faults.items() if options.long or not fault.slow]
+    chosen = options.faults or short
     with ThreadPoolExecutor(options.at_once) as pool:
         waiting = []
         for name in chosen:

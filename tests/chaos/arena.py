@@ -38,6 +38,7 @@ class Arena:
         self.recoveries: list[float] = []  # seconds
         self.expected: dict[str, tuple[str, str]] = {}  # id -> its end, words of its error
         self.struck = 0
+        self.notes: list[str] = []  # for the table
         os.environ.update(
             CHAOS_LEDGER=str(self.ledger.path),
             CHAOS_LEASE=str(fault.lease),
@@ -110,9 +111,10 @@ class Arena:
         self.struck += 1
         self.fault.strike(self)
         over = time.monotonic()
+        gone = self.load.gave_up
         try:
             self.wait(
-                lambda: not (met & self.running()) and self.ledger.latest > over,
+                lambda: not (met & self.running()) and (gone or self.ledger.latest > over),
                 "the jobs that the fault met have ended, and new ones start",
                 self.fault.patience,
             )

@@ -142,9 +142,13 @@ def _check_rest(client: Any, queue: Queue, census: Census, prefix: str) -> None:
     parked = {name.split(" ", 1)[1] for name in queue.members("parked")}
     census.complain("parked names of jobs that do not wait", parked - those(State.WAITING))
     census.complain("waiting jobs that nobody would release", those(State.WAITING) - parked)
-    census.complain("cancels of jobs that do not run", set(queue.members("cancels")) - those("running"))
+    census.complain(
+        "cancels of jobs that do not run", set(queue.members("cancels")) - those("running")
+    )
     census.complain("keys that nobody declared", queue.foreign(prefix))
     if census.counts["wake"] != bool(census.counts["ready"]):
-        census.complaints.append(f"{census.counts['wake']} wake tokens, {census.counts['ready']} ready")
+        census.complaints.append(
+            f"{census.counts['wake']} wake tokens, {census.counts['ready']} ready"
+        )
     if census.counts["timer"] > 1:
         census.complaints.append(f"{census.counts['timer']} timer tokens")

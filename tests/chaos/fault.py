@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 if TYPE_CHECKING:
     from tests.chaos.arena import Arena
@@ -26,15 +26,16 @@ class Fault:
     rounds = 2
     long = (5_000, 10)  # jobs and rounds of a long run
     quick = False  # part of the default test suite
+    slow = False  # tried only when it is named, or in the long run
     aof = "no"
     lease = 5.0  # seconds
-    window = 150  # jobs in Redis at once
+    window = 150  # jobs in Redis at once; 0: all
     pause = 0.01  # seconds between two calls of enqueue
     task_ms = 10.0
     most_again = -1  # jobs that may be done twice; -1: those in flight at a fault
     forgets = False  # the server may lose what it had
     patience = 60.0  # seconds for everything to end
-    server_options: dict[str, str] = {}
+    server_options: ClassVar[dict[str, str]] = {}
 
     def __init_subclass__(cls) -> None:
         if cls.name:
@@ -54,6 +55,9 @@ class Fault:
 
         task = tasks.awork if number % 7 == 6 else tasks.work
         return task, (number, self.task_ms)
+
+    def fill(self, arena: Arena, jobs: int) -> None:
+        """Before the first round, while jobs are coming."""
 
     def strike(self, arena: Arena) -> None:
         """The fault, once."""

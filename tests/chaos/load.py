@@ -37,7 +37,7 @@ class Load(threading.Thread):
         self._window = window
         self._pause = pause
         self._until = float("inf")  # jobs to make in all
-        self._gave_up = threading.Event()
+        self.gave_up = False
         self._next = 0
 
     def run(self) -> None:
@@ -65,7 +65,7 @@ class Load(threading.Thread):
 
     def give_up(self) -> None:
         """A call that is refused is not made again."""
-        self._gave_up.set()
+        self.gave_up = True
 
     def _call(self, count: int) -> None:
         numbers = range(self._next, self._next + count)
@@ -87,7 +87,7 @@ class Load(threading.Thread):
                 self._insist(number, task, result)
 
     def _insist(self, number: int, task: Any, result: Any) -> None:
-        while not self._gave_up.is_set():
+        while not self.gave_up:
             try:
                 self._accept([number], [task.using(id=result.id).enqueue(*result.args)])
                 return

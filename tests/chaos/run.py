@@ -41,6 +41,7 @@ def run(fault: Fault, jobs: int, rounds: int) -> Report:
             traceback.print_exc()
     finally:
         report.faults, report.recoveries = arena.struck, arena.recoveries
+        report.notes = arena.notes
         report.took = time.monotonic() - began
         arena.close()
         if not report.passed:
@@ -54,8 +55,9 @@ def play(arena: Arena, jobs: int, rounds: int) -> Census:
     """From the first job to the last; what Redis holds then."""
     fault = arena.fault
     fault.arrange(arena)
-    arena.load = Load(arena.ledger, fault.make, fault.window, fault.pause)
+    arena.load = Load(arena.ledger, fault.make, fault.window or jobs, fault.pause)
     arena.load.start()
+    fault.fill(arena, jobs)
     for _ in range(rounds):
         arena.round()
     fault.settle(arena)

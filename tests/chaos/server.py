@@ -30,11 +30,11 @@ class Server:
         self._home = home
         self._log = home / "server.log"
         self._env = {**os.environ, **(env or {})}
-        socket = home / "s"
-        self.url = f"unix://{socket}"
+        self.socket = str(home / "s")
+        self.url = f"unix://{self.socket}"
         self._options = {
             "port": "0",
-            "unixsocket": str(socket),
+            "unixsocket": self.socket,
             "dir": str(home),
             "save": "",
             "appendonly": "no" if aof == "no" else "yes",
@@ -43,7 +43,7 @@ class Server:
             "enable-protected-configs": "yes",
             **options,
         }
-        self.client = redis.Redis(unix_socket_path=str(socket), socket_timeout=PATIENCE)
+        self.client = redis.Redis(unix_socket_path=self.socket, socket_timeout=PATIENCE)
         self.start()
 
     def start(self, *, wait: bool = True, **options: str) -> None:

@@ -3,6 +3,7 @@
 CHAOS_URL     the server, or a proxy before it
 CHAOS_LEDGER  the file that jobs write their effects into
 CHAOS_LEASE   seconds
+CHAOS_DURABILITY  how sure an enqueue is; not set: the default
 CHAOS_KNOWS   which of the two sets of tasks this code has: "old", "new" or "old new"
 """
 
@@ -36,10 +37,11 @@ TASKS: dict[str, Any] = {
                 "shutdown_timeout": 5,
             },
             "KEEP": {"succeeded": ENDED, "dead": ENDED, "cancelled": ENDED},
-            **({"DURABILITY": os.environ["CHAOS_DURABILITY"]} if "CHAOS_DURABILITY" in os.environ else {}),
         },
     },
 }
+if "CHAOS_DURABILITY" in os.environ:
+    TASKS["default"]["OPTIONS"]["DURABILITY"] = os.environ["CHAOS_DURABILITY"]
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,

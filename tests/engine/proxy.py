@@ -1,4 +1,4 @@
-"""A TCP proxy before a server, which can lose a reply, or be away."""
+"""A TCP proxy before a server, which can lose a reply, be away, stall, or fall silent."""
 
 from __future__ import annotations
 
@@ -15,13 +15,17 @@ from django_taskq.broker.connection import real_url
 class Proxy:
     """Passes bytes on. ``losing``: scripts reach the server, their replies are lost.
 
-    ``away``: whoever connects is turned off at once.
+    ``away``: whoever connects is turned off at once. ``flowing``: cleared, nothing passes, and
+    what comes is passed on when it is set again.
     """
 
     def __init__(self, url: str) -> None:
         self.losing = False
         self.away = False
         self.lost = 0
+        self.flowing = threading.Event()
+        self.flowing.set()
+        self._silent: set[socket.socket] = set()
         self._target = urlsplit(real_url(url))
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.url = f"redis://127.0.0.1:{self._listener.getsockname()[1]}/0"
@@ -34,6 +38,10 @@ class Proxy:
         for each in list(self._sockets - {self._listener}):
             with suppress(OSError):
                 each.shutdown(socket.SHUT_RDWR)
+
+    def fall_silent(self) -> None:
+        """Connections of now stay open, but nothing passes through them ever again."""
+        self._silent |= self._sockets
 
     def close(self) -> None:
         """Nothing listens any more, and every connection is broken."""
@@ -69,6 +77,9 @@ class Proxy:
                     data = source.recv(65536)
                     if not data:
                         return
+                    self.flowing.wait()
+                    if source in self._silent:
+                        continue
                     asked = asked or b"EVAL" in data
                     if source is server and asked and self.losing:
                         self.lost += 1
