@@ -1,6 +1,6 @@
 """An hour of steady work: neither the worker's memory nor the server's grows.
 
-    python -m tests.chaos.soak --minutes 60
+python -m tests.chaos.soak --minutes 60
 """
 
 from __future__ import annotations

@@ -27,8 +27,8 @@ class Freeze(Fault):
     long = (2_000, 25)  # times eight jobs: 200 frozen runs
 
     def __init__(self) -> None:
-        self.zombies: set[int] = set()  # pids
-        self.frozen: dict[str, int] = {}  # id -> number
+        self.zombies: set[int] = set()  # pids, of this round
+        self.frozen: dict[str, set[int]] = {}  # id -> pids of the zombies that ran it
         self.complaints: list[str] = []
         self._number = 10_000_000
 
@@ -38,8 +38,7 @@ class Freeze(Fault):
     def strike(self, arena: Arena) -> None:
         zombie = arena.living[-1]
         gate = arena.home / f"gate-{arena.struck}"
-        pids = set(zombie.children())
-        self.zombies |= pids
+        self.zombies = set(zombie.children())
         held = self.hold(arena, str(gate))
         zombie.signal_all(signal.SIGSTOP)
         arena.worker()
@@ -65,7 +64,7 @@ class Freeze(Fault):
             self._number += 1
             result = tasks.gated.using(priority=9).enqueue(self._number, gate, bool(at % 2))
             arena.expected[result.id] = ("succeeded", "")
-            self.frozen[result.id] = self._number
+            self.frozen[result.id] = self.zombies
             numbers.append(self._number)
         arena.wait(lambda: all(n in arena.ledger.open for n in numbers), "the held jobs run")
         return numbers
@@ -85,7 +84,7 @@ class Freeze(Fault):
         arena.wait(lambda: not set(pids) & set(zombie.children()), "the zombies end")
 
     def verify(self, arena: Arena, census: Census) -> list[str]:
-        stolen = [n for id, n in self.frozen.items() if value_of(id) in self.zombies]
+        stolen = [id for id, pids in self.frozen.items() if value_of(id) in pids]
         if stolen:
             self.complaints.append(f"values of runs that had lost their lease: {stolen[:3]}")
         return self.complaints
