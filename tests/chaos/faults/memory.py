@@ -20,7 +20,7 @@ class Full(Fault):
 
     name = "full"
     rounds = 1
-    long = (20_000, 5)
+    long = (3_000, 1)
     forgets = True  # the results of what has ended are short-lived
     window = 3_000
     pause = 0.0
