@@ -173,7 +173,8 @@ class Queue(RuleBasedStateMachine):
         sent = [child for child in self.children + self.gone if child.last is not None]
         if sent:
             child = sent[who % len(sent)]
-            self.answered(child, child.again(0))
+            assert child.last is not None
+            self.answered(child, child._send(child.last._replace(resent=0)))
             if child in self.gone and child.holder in self.model.leases:
                 self.reclaim_of(child, died=True, marks={})
 
