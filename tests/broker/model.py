@@ -130,12 +130,12 @@ class Model:
                 continue
             job = self.jobs[id]
             job.settled = fence
+            job.attempt += kind in COUNTED
             job.valued |= kind == "S"
             job.failures += kind != "S"
             if job.asked:
                 job.asked = False
                 kind, delay = "C", delay if kind in "SDC" else DAY
-            job.attempt += kind in COUNTED
             if kind == "G":
                 back.append(id)
                 self.to(id, "running")  # until all are known
