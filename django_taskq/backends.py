@@ -15,6 +15,7 @@ from . import compat, registry
 from .broker.broker import Broker, Limits
 from .broker.connection import Server, get_server
 from .broker.endings import Endings
+from .broker.waits import wait_for
 from .client import Client, value_of
 from .clock import now_ms, to_datetime
 from .codec import decode_failures
@@ -170,17 +171,21 @@ class RedisBackend(TaskqBackend):
 
 
 # Django makes a backend per thread and context; what they use is one per process.
-_brokers: dict[tuple[Server, str, Limits], Broker] = {}
+_brokers: dict[tuple[Server, str, Limits, tuple[str, int, float]], Broker] = {}
 _endings: dict[Server, Endings] = {}
 
 
 def get_broker(server: Server, conf: Options) -> Broker:
-    """This process's one Broker for a server, prefix and limits."""
+    """This process's one Broker for a server, prefix, limits and durability."""
     keep = conf.keep
     limits = Limits(keep.succeeded, keep.dead, keep.cancelled, round(conf.dead_retention * 1000))
-    key = (server, conf.prefix, limits)
+    durability = (conf.durability, conf.replicas, conf.durability_timeout)
+    key = (server, conf.prefix, limits, durability)
     found = _brokers.get(key)
-    return found or _brokers.setdefault(key, Broker(server, conf.prefix, limits))
+    if found is None:
+        wait = wait_for(*durability, server.socket_timeout)
+        found = _brokers.setdefault(key, Broker(server, conf.prefix, limits, durability=wait))
+    return found
 
 
 def get_endings(server: Server) -> Endings:

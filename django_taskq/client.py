@@ -86,7 +86,7 @@ class Client:
             own = copy.copy(error)  # several callers share one failed round trip
             own.results = [job.result]
             raise own from error
-        self.producer.settle([job], letters)
+        self.producer.confirm([job], self.producer.settle([job], letters))
         return job.result
 
     async def aenqueue_on_commit(

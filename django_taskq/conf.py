@@ -10,17 +10,16 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, ClassVar, NamedTuple
-from urllib.parse import urlsplit
 
 from . import retry
+from .address import check_url
 from .exceptions import InvalidOption
 from .retry import Errors, as_seconds, bad_option, check_errors, check_max_attempts
 
 DAY = 86_400.0
 MAX_TAG_LENGTH = 64
 MAX_NAME_LENGTH = 255
-SCHEMES = ("redis", "rediss", "unix", "embedded")
-LATER_SCHEMES = ("redis+sentinel", "redis+cluster")
+DURABILITIES = ("fast", "replicated", "local")
 
 QUEUE_NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 
@@ -207,7 +206,7 @@ class Options:
     """One backend's settings. ``queues``: weights by name; empty: any queue name will do."""
 
     alias: str = "default"
-    url: str = "redis://localhost:6379/0"
+    url: str = field(default="redis://localhost:6379/0", repr=False)  # it holds a password
     prefix: str = "taskq"
     queues: Mapping[str, int] = field(default_factory=lambda: {"default": 1})
     task_defaults: TaskOptions = field(default_factory=TaskOptions)
@@ -217,6 +216,10 @@ class Options:
     max_payload: int = 1_048_576  # bytes
     connect_timeout: float = 2.0
     socket_timeout: float = 5.0
+    durability: str = "fast"
+    replicas: int = 1  # that have to confirm a job, with durability "replicated"
+    durability_timeout: float = 2.0
+    allow_eviction: bool = False
     problems: tuple[Problem, ...] = ()
 
     @classmethod
@@ -350,32 +353,24 @@ def _start_method(value: Any, name: str) -> str | None:
     raise bad_option(name, value, "must be 'fork', 'spawn', or None for what is safe here")
 
 
-def _url(value: Any, name: str) -> str:
-    """A URL that a connection can be made from. Messages never show it: it holds a password."""
-    if not isinstance(value, str):
-        raise InvalidOption(f"{name} is a {type(value).__name__}: it must be text")
-    scheme, separator, rest = value.partition("://")
-    if not separator or scheme not in (*SCHEMES, *LATER_SCHEMES):
-        schemes = ", ".join(f"{scheme}://" for scheme in SCHEMES)
-        raise InvalidOption(f"{name}: it must begin with one of {schemes}")
-    if scheme in LATER_SCHEMES:
-        raise InvalidOption(f"{name}: {scheme}:// is not supported yet")
-    if scheme in ("unix", "embedded"):
-        if not rest.partition("?")[0]:
-            raise InvalidOption(f"{name}: a path must follow {scheme}://")
+def _durability(value: Any, name: str) -> str:
+    if value in DURABILITIES:
+        return str(value)
+    raise bad_option(name, value, f"must be one of {', '.join(map(repr, DURABILITIES))}")
+
+
+def _flag(value: Any, name: str) -> bool:
+    if isinstance(value, bool):
         return value
-    try:
-        parts = urlsplit(value)
-        _ = parts.port
-    except ValueError:
-        raise InvalidOption(f"{name}: its host or port cannot be read") from None
-    if parts.path.strip("/") and not parts.path.strip("/").isdecimal():
-        raise InvalidOption(f"{name}: what follows the host must be a database number, as in /0")
-    return value
+    raise bad_option(name, value, "must be True or False")
 
 
 _CHECKS: dict[str, Check] = {
-    "URL": _url,
+    "URL": check_url,
+    "DURABILITY": _durability,
+    "REPLICAS": _whole(1, 16),
+    "DURABILITY_TIMEOUT": _seconds(0.001, 3_600),
+    "ALLOW_EVICTION": _flag,
     "PREFIX": _prefix,
     "MAX_PAYLOAD": _whole(1, 512 * 1_048_576),  # Redis holds no longer string
     "CONNECT_TIMEOUT": _seconds(0.001, 3_600),

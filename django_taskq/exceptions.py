@@ -68,6 +68,15 @@ class BrokerFull(BrokerError):
     """
 
 
+class NotReplicated(BrokerError):
+    """The jobs are enqueued, but not as safe yet as ``DURABILITY`` asks.
+
+    Too few replicas, or not the disk, confirmed them in time. They run like any other; lost they
+    are if the server fails before it has passed them on. Enqueuing one again under its
+    ``result.id`` makes no second one, and waits for the confirmation again.
+    """
+
+
 class TaskFailed(TaskqError):
     """``result.get()``: the job ended dead. ``result`` carries the errors."""
 

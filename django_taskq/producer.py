@@ -72,12 +72,14 @@ class Producer:
     def push(self, jobs: Sequence[Prepared]) -> None:
         """Sends the jobs, in order, one round trip per queue and 500.
 
-        Raises BrokerUnavailable or BrokerFull with the results in ``error.results``.
+        Raises BrokerUnavailable or BrokerFull with the results in ``error.results``, and
+        NotReplicated when all of them are in.
         """
+        unconfirmed = 0
         try:
             if len(jobs) == 1:
                 (job,) = jobs
-                self.settle(jobs, self.broker.enqueue_one(job.queue, job.draft))
+                self.confirm(jobs, self.settle(jobs, self.broker.enqueue_one(job.queue, job.draft)))
                 return
             by_queue: dict[str, list[Prepared]] = {}
             for job in jobs:
@@ -88,13 +90,24 @@ class Producer:
                 for batch, letters in zip(
                     batches, self.broker.enqueue_batches(queue, drafts), strict=True
                 ):
-                    self.settle(batch, letters)
+                    unconfirmed += self.settle(batch, letters)
+            self.confirm(jobs, unconfirmed)
         except BrokerError as error:
             error.results = [job.result for job in jobs]
             raise
 
-    def settle(self, jobs: Sequence[Prepared], letters: str) -> None:
-        """Tells the results what became of their jobs."""
+    def confirm(self, jobs: Sequence[Prepared], unconfirmed: int) -> None:
+        """Raises NotReplicated if some of the jobs, which are all in, are not safe yet."""
+        if unconfirmed:
+            error = self.broker.unconfirmed(unconfirmed)
+            error.results = [job.result for job in jobs]
+            raise error
+
+    def settle(self, jobs: Sequence[Prepared], letters: str) -> int:
+        """Tells the results what became of their jobs; how many are in and not confirmed."""
+        unconfirmed = 0 if letters.isupper() else sum(map(str.islower, letters))
+        if unconfirmed:
+            letters = letters.upper()
         pushed = []
         for job, letter in zip(jobs, letters, strict=True):
             result = job.result
@@ -104,6 +117,7 @@ class Producer:
             else:  # a random id that exists is this very job: the reply to its push was lost
                 pushed.append(result)
         self.pushed(pushed)
+        return unconfirmed
 
     def hold(self, jobs: Sequence[Prepared], using: str) -> None:
         """Pushes the jobs when the transaction of ``using`` commits.

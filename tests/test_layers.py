@@ -13,7 +13,7 @@ import django_taskq
 ROOT = Path(django_taskq.__file__).parent
 LAYERS = [
     "exceptions clock compat job signals",
-    "conf codec retry",
+    "address conf codec retry",
     "broker",
     """task result registry reader recipe producer client execution hygiene pace shares slot table
     pool wire service watcher worker supervisor services""",

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections import deque
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 import redis
-import redis.asyncio
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
 
-from .broker import CHUNK, Broker, Draft
-from .calls import NO_SCRIPT, Call
-from .connection import Server, pool_options, real_url
+from ..exceptions import BrokerUnavailable
+from .broker import CHUNK, Broker, Draft, needs_confirmation
+from .calls import ASKING, NO_SCRIPT, Arg, Call, Command
+from .connection import Server
+from .faults import LOST_ERRORS
+from .links import Place
 from .replies import letters
+from .trips import Delivery
 
 Pending = tuple[Draft, "asyncio.Future[str]"]
 
@@ -26,8 +26,7 @@ class AsyncServer:
 
     def __init__(self, server: Server) -> None:
         self.server = server
-        self._idle: deque[Any] = deque()
-        self._factory: redis.asyncio.ConnectionPool | None = None
+        self._idle: dict[Place, deque[Any]] = {}
         self._guard: AsyncIterator[None] | None = None
         self._pending: dict[tuple[Broker, str], list[Pending]] = {}
         self._sending: set[asyncio.Task[None]] = set()
@@ -36,86 +35,105 @@ class AsyncServer:
 
     async def call(self, call: Call) -> Any:
         """The script's reply. Raises BrokerUnavailable or BrokerFull as the sync call does."""
-        begun = time.monotonic()
-        sent = False
-        failures = 0
+        delivery = Delivery(self.server)
+        once: Place | None = None  # where to ask this once
+        place: Place | None = None
         while True:
             connection = None
             try:
-                connection = await self._borrow()
-                sent = True
-                reply = await self._exchange(connection, call)
-            except (redis.ConnectionError, redis.TimeoutError, OSError) as error:
-                await self._drop(connection, *self._take_idle())
-                failures += 1
-                left = self.server.connect_timeout - (time.monotonic() - begun)
-                if left <= 0 or isinstance(error, redis.AuthenticationError):
-                    raise self.server.unavailable(error, maybe_sent=sent) from error
-                if failures > 1:
-                    await asyncio.sleep(min(0.01 * 2**failures, 0.25, left))
-                await asyncio.to_thread(self.server.mend)
+                place = once or await self._place_of(call)
+                connection = await self._borrow(place)
+                delivery.departs()
+                reply = await self._exchange(connection, call, asking=once is not None)
+            except LOST_ERRORS as error:
+                await self._drop(connection, *self._take_idle(place))
+                once = await self._rest_after(delivery, error, call)
             except redis.ResponseError as error:
-                if connection is not None:
-                    self._idle.append(connection)
-                self.server.refuse(error)
+                self._give_back(place, connection)
+                once = await self._rest_after(delivery, error, call)
             except BaseException:
                 await self._drop(connection)
                 raise
             else:
-                self._idle.append(connection)
+                self._give_back(place, connection)
                 return reply
 
-    async def command(self, *command: str | bytes | int) -> Any:
-        """The reply to a plain command. Raises BrokerUnavailable."""
-        connection = None
+    async def command(self, *words: Arg) -> Any:
+        """The reply to a plain command, which may be sent twice. Raises BrokerUnavailable."""
+        return await self.call(Command(*words))
+
+    async def _place_of(self, call: Call) -> Place:
+        key = call.keys[0] if call.keys else ""
+        place = self.server.known_place(key)
+        return await asyncio.to_thread(self.server.place, key) if place is None else place
+
+    async def _rest_after(
+        self, delivery: Delivery, error: BaseException, call: Call
+    ) -> Place | None:
+        """As Delivery.rest_after(), without blocking the loop."""
+        rest = delivery.failed(error, (call,))
+        if rest:
+            await asyncio.sleep(rest)
         try:
-            connection = await self._borrow()
-            await connection.send_command(*command)
-            reply = await connection.read_response()
-        except BaseException as error:
-            await self._drop(connection)
-            if isinstance(error, redis.ConnectionError | redis.TimeoutError | OSError):
-                raise self.server.unavailable(error, maybe_sent=True) from error
-            raise
-        self._idle.append(connection)
+            return await asyncio.to_thread(self.server.recover, error)
+        except BrokerUnavailable as away:
+            delivery.failed_to_recover(away)
+            return None
+
+    async def _exchange(self, connection: Any, call: Call, *, asking: bool) -> Any:
+        if asking:
+            await connection.send_packed_command(ASKING + call.pack_source())
+            await connection.read_response()
+        else:
+            await connection.send_packed_command(call.pack())
+        reply = await self._read(connection, call)
+        if reply is NO_SCRIPT:
+            await connection.send_packed_command(call.pack_source())
+            reply = await self._read(connection, call)
+        if isinstance(reply, redis.ResponseError):
+            raise reply
         return reply
 
-    async def _exchange(self, connection: Any, call: Call) -> Any:
-        await connection.send_command(*call.by_sha())
+    async def _read(self, connection: Any, call: Call) -> Any:
+        """As calls.read()."""
+        reply: Any
         try:
             reply = await connection.read_response()
         except redis.exceptions.NoScriptError:
             reply = NO_SCRIPT
-        if reply is NO_SCRIPT:
-            await connection.send_command(*call.by_source())
-            reply = await connection.read_response()
+        except redis.ResponseError as error:
+            reply = error
+        if call.wait is not None:
+            try:
+                call.unconfirmed = not call.wait.is_met(await connection.read_response())
+            except redis.ResponseError as error:
+                call.unconfirmed = call.wait.failed(error)
         return reply
 
-    async def _borrow(self) -> Any:
-        if self._idle:
-            return self._idle.pop()
+    async def _borrow(self, place: Place) -> Any:
+        idle = self._idle.get(place)
+        if idle:
+            return idle.pop()
         if self._guard is None:
             self._guard = self._until_the_loop_ends()
             await anext(self._guard)
-        factory = self._factory
-        if factory is None:
-            options = pool_options(self.server.connect_timeout, self.server.socket_timeout)
-            options["retry"] = Retry(NoBackoff(), 0)
-            url = await asyncio.to_thread(real_url, self.server.url)
-            factory = self._factory = redis.asyncio.ConnectionPool.from_url(url, **options)
-        connection: Any = factory.connection_class(**factory.connection_kwargs)
+        connection = self.server.links.make_async(place)
         await connection.connect()
         return connection
+
+    def _give_back(self, place: Place | None, connection: Any) -> None:
+        if place is not None and connection is not None:
+            self._idle.setdefault(place, deque()).append(connection)
 
     async def _drop(self, *connections: Any) -> None:
         for connection in connections:
             if connection is not None:
                 await connection.disconnect(nowait=True)
 
-    def _take_idle(self) -> list[Any]:
-        idle = list(self._idle)
-        self._idle.clear()
-        return idle
+    def _take_idle(self, place: Place | None = None) -> list[Any]:
+        """Every idle connection to a place, or to all; they are nobody's then."""
+        places = list(self._idle) if place is None else [place]
+        return [one for each in places for one in self._idle.pop(each, ())]
 
     async def _until_the_loop_ends(self) -> AsyncIterator[None]:
         """Closes the connections with the loop: asyncio.run() ends its open generators."""
@@ -123,7 +141,7 @@ class AsyncServer:
             yield
         finally:
             await self._drop(*self._take_idle())
-            self._factory = self._guard = None
+            self._guard = None
 
     # -- enqueue: calls of the same moment share a round trip --------------------------------------
 
@@ -147,9 +165,17 @@ class AsyncServer:
             self._sending.add(task)
             task.add_done_callback(self._sending.discard)
 
+    async def _enqueue(self, broker: Broker, queue: str, drafts: Sequence[Draft]) -> str:
+        call = broker.enqueue_call(queue, drafts)
+        found = letters(await self.call(call))
+        if needs_confirmation(call, found):
+            call = broker.confirm_call(queue)
+            await self.call(call)
+        return found.lower() if call.unconfirmed else found
+
     async def _send(self, broker: Broker, queue: str, batch: list[Pending]) -> None:
         try:
-            reply = await self.call(broker.enqueue_call(queue, [draft for draft, _ in batch]))
+            found = await self._enqueue(broker, queue, [draft for draft, _ in batch])
         except BaseException as error:
             for _, future in batch:
                 if not future.done():
@@ -157,7 +183,7 @@ class AsyncServer:
             if not isinstance(error, Exception):
                 raise
         else:
-            for (_, future), letter in zip(batch, letters(reply), strict=True):
+            for (_, future), letter in zip(batch, found, strict=True):
                 if not future.done():
                     future.set_result(letter)
 

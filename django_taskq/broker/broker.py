@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import tee
 from typing import Any, NamedTuple
 
+from ..exceptions import NotReplicated
 from ..job import Outcome
 from .calls import Arg, Call
 from .connection import Server
@@ -24,6 +26,7 @@ from .replies import (
 )
 from .scripts import Script, load
 from .trips import Sent
+from .waits import Wait
 
 CHUNK = 500  # jobs per call of the hot scripts
 HOUSEKEEPING = 100  # jobs per call of all others
@@ -86,7 +89,8 @@ DEFAULT_LIMITS = Limits()
 class Broker:
     """Owner of the keys and scripts of one prefix on one server. Safe to share between threads.
 
-    ``now``: tests hand in a clock (ms); otherwise every script asks Redis.
+    ``now``: tests hand in a clock (ms); otherwise every script asks Redis. ``durability``: what
+    has to confirm a new job, see waits.py.
     """
 
     def __init__(
@@ -95,22 +99,24 @@ class Broker:
         prefix: str = "taskq",
         limits: Limits = DEFAULT_LIMITS,
         now: Callable[[], int] | None = None,
+        durability: Wait | None = None,
     ) -> None:
         self.server = server
         self.prefix = prefix
         self.limits = limits
+        self.durability = durability
         self._now = now
         self._keys: dict[tuple[str, str], tuple[str, ...]] = {}
         self._numbers: dict[str, int] = {}
 
     # -- building calls --------------------------------------------------------------------------
 
-    def _call(self, name: str, queue: str, args: Sequence[Arg]) -> Call:
+    def _call(self, name: str, queue: str, args: Sequence[Arg], wait: Wait | None = None) -> Call:
         script = load(name)
         keys = self._keys.get((name, queue))
         if keys is None:
             keys = self._keys[name, queue] = self._keys_of(script, queue)
-        return Call(script, keys, args)
+        return Call(script, keys, args, wait)
 
     def _keys_of(self, script: Script, queue: str) -> tuple[str, ...]:
         return tuple(
@@ -138,7 +144,12 @@ class Broker:
         """The queue's short number, given once and kept for ever."""
         number = self._numbers.get(queue)
         if number is None:
-            number = int(self.server.call(self._call("register", queue, (queue,))))
+            # Lost in a failover, a number would be given to another queue too.
+            call = self._call("register", queue, (queue,), self.durability)
+            number = int(self.server.call(call))
+            if call.unconfirmed:
+                missing = TimeoutError(f"queue {queue!r} is new: {self.durability} did not confirm")
+                raise self.server.unavailable(missing, maybe_sent=False)
             self._numbers[queue] = number
         return number
 
@@ -166,15 +177,24 @@ class Broker:
         args: list[Arg] = [self._time()]
         for draft in drafts:
             args += draft
-        return self._call("enqueue", queue, args)
+        return self._call("enqueue", queue, args, self.durability)
+
+    def confirm_call(self, queue: str) -> Call:
+        """The call that has what the queue has confirmed as durable."""
+        return self._call("confirm", queue, (), self.durability)
 
     def enqueue(self, queue: str, drafts: Sequence[Draft]) -> str:
-        """Takes jobs in; a letter per job: N new, E its id existed and nothing was done."""
+        """Takes jobs in; a letter per job: N new, E its id existed and nothing was done.
+
+        Small letters: they are in, and what ``durability`` asks for did not confirm it.
+        """
         return "".join(self.enqueue_batches(queue, chunks(drafts, CHUNK)))
 
     def enqueue_one(self, queue: str, draft: Draft) -> str:
         """Takes one job in; its letter."""
-        return letters(self.server.call(self.enqueue_call(queue, (draft,))))
+        call = self.enqueue_call(queue, (draft,))
+        found = letters(self.server.call(call))
+        return found if self.durability is None else self._confirmed(queue, call, found)
 
     def enqueue_batches(self, queue: str, batches: Iterable[Sequence[Draft]]) -> Iterator[str]:
         """Takes batches of up to CHUNK jobs in, in order; the letters of each.
@@ -182,7 +202,28 @@ class Broker:
         The next batch is made while the server works on the last.
         """
         calls = (self.enqueue_call(queue, batch) for batch in batches)
-        return map(letters, self.server.stream(calls))
+        if self.durability is None:
+            return map(letters, self.server.stream(calls))
+        return self._confirmed_batches(queue, calls)
+
+    def _confirmed_batches(self, queue: str, calls: Iterable[Call]) -> Iterator[str]:
+        mine, sent = tee(calls)
+        for call, reply in zip(mine, self.server.stream(sent), strict=True):
+            yield self._confirmed(queue, call, letters(reply))
+
+    def _confirmed(self, queue: str, call: Call, found: str) -> str:
+        """The letters, small where the confirmation is missing."""
+        if needs_confirmation(call, found):
+            call = self.confirm_call(queue)
+            self.server.call(call)
+        return found.lower() if call.unconfirmed else found
+
+    def unconfirmed(self, jobs: int) -> NotReplicated:
+        """The error of jobs that are in, without what ``durability`` asks for."""
+        return NotReplicated(
+            f"{jobs} enqueued at {self.server.address}, not confirmed by {self.durability}: lost "
+            "if the server fails before it has passed on what it took in"
+        )
 
     def fetch_call(self, queue: str, ids: Sequence[str]) -> Call:
         """The call that reads up to HOUSEKEEPING jobs."""
@@ -337,11 +378,23 @@ class Broker:
             hopeless += lost.decode().split()
         return taken, hopeless
 
+    def rights(self, queue: str, commands: Sequence[str]) -> list[int]:
+        """The places of those commands that the server does not let its user send."""
+        return [int(at) for at in self.server.call(self._call("rights", queue, commands))]
+
     def trim(self, queue: str) -> int:
         """Deletes ended jobs over their age or count, up to HOUSEKEEPING; how many."""
         keep = self.limits
         args = (self._time(), HOUSEKEEPING, keep.succeeded, keep.dead, keep.cancelled)
         return int(self.server.call(self._call("trim", queue, args)))
+
+
+def needs_confirmation(call: Call, letters: str) -> bool:
+    """Whether an enqueue wrote nothing, so that there was nothing its WAIT could wait for.
+
+    The jobs are in since an earlier call, and whether that was confirmed is not known here.
+    """
+    return call.wait is not None and not call.unconfirmed and "N" not in letters
 
 
 def chunks(items: Sequence[Any], size: int) -> Iterable[Sequence[Any]]:

@@ -13,61 +13,134 @@ import hiredis
 import redis
 
 from .scripts import Script
+from .waits import Wait
 
 Arg = str | bytes | int | float
 
 NO_SCRIPT = object()
+ASKING: bytes = hiredis.pack_command(("ASKING",))
 
 
 class Call:
-    """One script with its keys and arguments, ready to be sent."""
+    """One script with its keys and arguments, ready to be sent.
 
-    __slots__ = ("args", "keys", "script")
+    ``wait``: what has to confirm it before it counts as done; ``unconfirmed``: it was carried out
+    and that was missing.
+    """
 
-    def __init__(self, script: Script, keys: tuple[str, ...], args: Sequence[Arg]) -> None:
+    __slots__ = ("args", "keys", "script", "unconfirmed", "wait")
+
+    def __init__(
+        self,
+        script: Script,
+        keys: tuple[str, ...],
+        args: Sequence[Arg],
+        wait: Wait | None = None,
+    ) -> None:
         self.script = script
         self.keys = keys
         self.args = args
+        self.wait = wait
+        self.unconfirmed = False
 
-    def by_sha(self) -> tuple[Any, ...]:
-        return ("EVALSHA", self.script.sha, len(self.keys), *self.keys, *self.args)
+    def pack(self) -> bytes:
+        """As it is sent.
 
-    def by_source(self) -> tuple[Any, ...]:
-        return ("EVAL", self.script.source, len(self.keys), *self.keys, *self.args)
+        hiredis packs text, bytes and numbers by itself; redis-py's packer looks at each argument
+        first, which costs more than the packing.
+        """
+        return self._packed("EVALSHA", self.script.sha)
+
+    def pack_source(self) -> bytes:
+        """As it is sent to a server that may not know the script."""
+        return self._packed("EVAL", self.script.source)
+
+    def _packed(self, command: str, script: str) -> bytes:
+        words: tuple[Any, ...] = (command, script, len(self.keys), *self.keys, *self.args)
+        packed: bytes = hiredis.pack_command(words)
+        return packed if self.wait is None else packed + self.wait.packed
 
 
-def exchange(connection: Any, calls: Sequence[Call]) -> list[Any]:
-    """Sends the calls at once and reads all replies; an error reply is raised after the last."""
-    send(connection, calls)
-    return receive(connection, calls)
+class Command(Call):
+    """A plain command; for what is no script. ``keys``: where it belongs; none: anywhere."""
+
+    __slots__ = ()
+
+    def __init__(self, *words: Arg) -> None:
+        # PUBLISH reaches every node of a Cluster; SPUBLISH only the one of its slot.
+        keyed = len(words) > 1 and str(words[0]).upper() not in KEYLESS
+        self.args = words
+        self.keys = (str(words[1]),) if keyed else ()
+        self.wait = None
+        self.unconfirmed = False
+
+    def pack(self) -> bytes:
+        words: tuple[Any, ...] = tuple(self.args)
+        packed: bytes = hiredis.pack_command(words)
+        return packed
+
+    def pack_source(self) -> bytes:
+        return self.pack()
+
+
+KEYLESS = {
+    *("ACL", "CLIENT", "CLUSTER", "COMMAND", "CONFIG", "DBSIZE", "ECHO", "FLUSHALL", "FLUSHDB"),
+    *("INFO", "MEMORY", "PING", "PUBLISH", "ROLE", "SCAN", "SCRIPT", "TIME", "WAIT", "WAITAOF"),
+}
+
+
+def exchange(connection: Any, calls: Sequence[Call], *, asking: bool = False) -> list[Any]:
+    """Sends the calls at once and reads all replies; an error reply is raised after the last.
+
+    ``asking``: the slot is being moved, and the node that it moves to is asked.
+    """
+    if asking:
+        connection.send_packed_command([ASKING + call.pack_source() for call in calls])
+    else:
+        send(connection, calls)
+    return receive(connection, calls, asking=asking)
 
 
 def send(connection: Any, calls: Sequence[Call]) -> None:
-    """Sends the calls; ``receive`` must follow on the same connection.
-
-    hiredis packs text, bytes and numbers by itself; redis-py's packer looks at each argument
-    first, which costs more than the packing.
-    """
-    packed = [hiredis.pack_command(call.by_sha()) for call in calls]
-    connection.send_packed_command([b"".join(packed)])
+    """Sends the calls; ``receive`` must follow on the same connection."""
+    connection.send_packed_command([b"".join([call.pack() for call in calls])])
 
 
-def receive(connection: Any, calls: Sequence[Call]) -> list[Any]:
+def receive(connection: Any, calls: Sequence[Call], *, asking: bool = False) -> list[Any]:
     """The replies to what ``send`` sent; loads a script that the server does not know."""
+    replies = receive_each(connection, calls, asking=asking)
+    for reply in replies:
+        if isinstance(reply, redis.ResponseError):
+            raise reply
+    return replies
+
+
+def receive_each(connection: Any, calls: Sequence[Call], *, asking: bool = False) -> list[Any]:
+    """As ``receive``, with an error reply in its place among the replies."""
     replies: list[Any] = []
-    failure: redis.ResponseError | None = None
-    for _ in calls:
-        try:
-            replies.append(connection.read_response())
-        except redis.exceptions.NoScriptError:
-            replies.append(NO_SCRIPT)
-        except redis.ResponseError as error:
-            replies.append(None)
-            failure = failure or error
+    for call in calls:
+        if asking:
+            connection.read_response()
+        replies.append(read(connection, call))
     for at, reply in enumerate(replies):
         if reply is NO_SCRIPT:
-            connection.send_command(*calls[at].by_source())
-            replies[at] = connection.read_response()
-    if failure is not None:
-        raise failure
+            connection.send_packed_command([calls[at].pack_source()])
+            replies[at] = read(connection, calls[at])
     return replies
+
+
+def read(connection: Any, call: Call) -> Any:
+    """The reply to one call: a value, NO_SCRIPT or a ResponseError."""
+    reply: Any
+    try:
+        reply = connection.read_response()
+    except redis.exceptions.NoScriptError:
+        reply = NO_SCRIPT
+    except redis.ResponseError as error:
+        reply = error
+    if call.wait is not None:
+        try:
+            call.unconfirmed = not call.wait.is_met(connection.read_response())
+        except redis.ResponseError as error:
+            call.unconfirmed = call.wait.failed(error)
+    return reply

@@ -1,7 +1,7 @@
 """Connections to one server: how they are made, shared, and what is done when they break.
 
 Everything sent here may be sent twice (all scripts are idempotent), so one reply that does not
-come is asked for again.
+come is asked for again. What a Cluster does otherwise is in ``cluster.py``.
 """
 
 from __future__ import annotations
@@ -15,41 +15,26 @@ from weakref import WeakSet
 
 import redis
 from django.core.exceptions import ImproperlyConfigured
-from redis.backoff import NoBackoff
-from redis.maint_notifications import MaintNotificationsConfig
-from redis.retry import Retry
 
-from ..exceptions import BrokerFull, BrokerUnavailable
+from ..address import Address
+from ..exceptions import BrokerError, BrokerFull, BrokerUnavailable
 from . import calls as wire
-from . import embedded
-from .calls import Arg, Call
+from . import embedded, sentinel
+from .calls import Arg, Call, Command
+from .faults import LOST_ERRORS, Fault, describe, fault_of
+from .links import Links, Place
 from .trips import Delivery, Row, Sent
+
+REDIRECT_TIMEOUT = 60.0  # seconds a call is tried while the slot of its queue moves
 
 
 def address_of(url: str) -> str:
-    """The URL without its password, for messages."""
-    head, at, rest = url.rpartition("@")
-    if not at:
-        return url
-    scheme, _, _ = head.partition("://")
-    return f"{scheme}://{rest}"
-
-
-def pool_options(connect_timeout: float, socket_timeout: float) -> dict[str, Any]:
-    """What every connection is made with; redis-py's own defaults change between releases."""
-    return {
-        "socket_connect_timeout": connect_timeout,
-        "socket_timeout": socket_timeout,
-        "retry": Retry(NoBackoff(), 0),
-        "retry_on_error": [],
-        "health_check_interval": 0,
-        "protocol": 2,
-        "maint_notifications_config": MaintNotificationsConfig(enabled=False),
-    }
+    """The URL without its passwords, for messages."""
+    return str(Address.parse(url))
 
 
 def real_url(url: str) -> str:
-    """What redis-py is given: an embedded server is started and named by its socket."""
+    """A URL that any client understands: an embedded server is started and named by its socket."""
     if not url.startswith("embedded:"):
         return url
     where = embedded.parse(url)
@@ -60,32 +45,68 @@ class Server:
     """One Redis or Valkey server, as this process talks to it. Safe to use from any thread.
 
     ``connect_timeout``: seconds after which an unreachable server is given up;
-    ``socket_timeout``: seconds a reply may take.
+    ``socket_timeout``: seconds a reply may take; ``redirect_timeout``: seconds a call is tried
+    while its slot moves (on a Cluster).
     """
 
-    def __init__(self, url: str, connect_timeout: float = 2.0, socket_timeout: float = 5.0) -> None:
+    is_cluster = False
+
+    def __init__(
+        self,
+        url: str,
+        connect_timeout: float = 2.0,
+        socket_timeout: float = 5.0,
+        redirect_timeout: float = REDIRECT_TIMEOUT,
+    ) -> None:
         self.url = url
-        self.address = address_of(url)
+        self.parts = Address.parse(url)
+        self.address = str(self.parts)
         self.connect_timeout = connect_timeout
         self.socket_timeout = socket_timeout
+        self.redirect_timeout = redirect_timeout
+        self.links = Links(self.parts, connect_timeout, socket_timeout)
         self._idle: deque[Any] = deque()
-        self._factory: redis.ConnectionPool | None = None
+        self._place: Place | None = None
         _all.add(self)
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.address}>"
+
+    # -- where it is -----------------------------------------------------------------------------
+
+    def place(self, key: str = "") -> Place:
+        """Where a key lives; may ask the network. Raises ConnectionError."""
+        place = self._place  # another thread may forget it meanwhile, see mend()
+        if place is None:
+            place = self._place = self._find()
+        return place
+
+    def all_places(self) -> list[Place]:
+        """Every master that keeps jobs; may ask the network. Raises ConnectionError."""
+        return [self.place()]
+
+    def known_place(self, key: str = "") -> Place | None:
+        """As ``place()``, without asking anybody."""
+        return self._place
+
+    def _find(self) -> Place:
+        parts = self.parts
+        if parts.scheme == "embedded":
+            where = embedded.parse(self.url)
+            return str(embedded.ensure(where.path, persist=where.persist))
+        if parts.is_sentinel:
+            return sentinel.find_master(self)
+        return parts.path or parts.hosts[0]
+
+    def together(self, keys: Sequence[str]) -> list[list[str]]:
+        """The keys in groups, each of which one blocking command can read."""
+        return [list(keys)]
 
     # -- connections -----------------------------------------------------------------------------
 
-    def connect(self, socket_timeout: float | None = None) -> Any:
+    def connect(self, socket_timeout: float | None = None, key: str = "") -> Any:
         """A connection of the caller's own, not opened yet; None: the server's timeout."""
-        factory = self._factory  # another thread may forget it meanwhile, see mend()
-        if factory is None:
-            factory = self._factory = redis.ConnectionPool.from_url(
-                real_url(self.url), **pool_options(self.connect_timeout, self.socket_timeout)
-            )
-        # Not make_connection(), which counts what it ever made and refuses the hundredth.
-        options = dict(factory.connection_kwargs)
-        if socket_timeout is not None:
-            options["socket_timeout"] = socket_timeout
-        return factory.connection_class(**options)
+        return self.links.make(self.place(key), socket_timeout)
 
     @contextmanager
     def borrowed(self) -> Iterator[Any]:
@@ -96,13 +117,24 @@ class Server:
         except BaseException:
             connection.disconnect()
             raise
-        self._idle.append(connection)
+        self.give_back(connection)
+
+    def borrow_for(self, call: Call) -> Any:
+        """A pooled connection to where the call belongs."""
+        return self._borrow()
+
+    def _take(self, place: Place) -> Any:
+        return self._borrow()
 
     def _borrow(self) -> Any:
         try:
             return self._idle.pop()
         except IndexError:
             return self.connect()
+
+    def give_back(self, connection: Any) -> None:
+        """Puts a connection back whose replies were all read."""
+        self._idle.append(connection)
 
     def close(self) -> None:
         """Closes what is idle; the next call opens anew."""
@@ -122,21 +154,24 @@ class Server:
         """
         delivery = Delivery(self)
         while True:
-            connection = self._borrow()
+            connection = None
             try:
+                connection = self._borrow()
                 replies = delivery.run(connection, calls)
-            except (redis.ConnectionError, redis.TimeoutError, OSError) as error:
-                connection.disconnect()
-                delivery.failed(error)
-                continue
+            except LOST_ERRORS as error:
+                if connection is not None:
+                    connection.disconnect()
+                delivery.rest_after(error, calls)
             except redis.ResponseError as error:
                 self._idle.append(connection)
-                self.refuse(error)
+                delivery.rest_after(error, calls)
             except BaseException:
-                connection.disconnect()
+                if connection is not None:
+                    connection.disconnect()
                 raise
-            self._idle.append(connection)
-            return replies
+            else:
+                self._idle.append(connection)
+                return replies
 
     def stream(self, calls: Iterable[Call]) -> Iterator[Any]:
         """The replies of many calls, in order; each is sent before the one before it is read.
@@ -164,12 +199,14 @@ class Server:
 
     def begin(self, calls: Sequence[Call]) -> Sent:
         """Sends the calls and leaves their replies to be read later. Raises BrokerUnavailable."""
-        connection = self._borrow()
+        connection = None
         try:
+            connection = self._borrow()
             wire.send(connection, calls)
         except BaseException as error:
-            connection.disconnect()
-            if isinstance(error, redis.ConnectionError | redis.TimeoutError | OSError):
+            if connection is not None:
+                connection.disconnect()
+            if isinstance(error, LOST_ERRORS):
                 raise self.unavailable(error, maybe_sent=True) from error
             raise
         return Sent(self, connection, calls)
@@ -178,7 +215,7 @@ class Server:
         """The replies to what ``begin`` sent."""
         try:
             replies = wire.receive(connection, calls)
-        except (redis.ConnectionError, redis.TimeoutError, OSError) as error:
+        except LOST_ERRORS as error:
             connection.disconnect()
             raise self.unavailable(error, maybe_sent=True) from error
         except redis.ResponseError as error:
@@ -190,19 +227,36 @@ class Server:
         self._idle.append(connection)
         return replies
 
-    def command(self, *command: Arg) -> Any:
-        """The reply to a plain command; for what is no script (PUBLISH, INFO, PING)."""
+    def call_at(self, place: Place, call: Call) -> Any:
+        """The reply of one node, whatever lives there; tried once. Raises redis-py's errors."""
+        connection = self._take(place)
         try:
-            with self.borrowed() as connection:
-                connection.send_command(*command)
-                return connection.read_response()
-        except (redis.ConnectionError, redis.TimeoutError, OSError) as error:
-            raise self.unavailable(error, maybe_sent=True) from error
+            wire.send(connection, (call,))
+            (reply,) = wire.receive_each(connection, (call,))
+        except BaseException:
+            connection.disconnect()
+            raise
+        self.give_back(connection)
+        if isinstance(reply, redis.ResponseError):
+            raise reply
+        return reply
+
+    def command(self, *words: Arg) -> Any:
+        """The reply to a plain command; for what is no script (PUBLISH, INFO, PING).
+
+        Like a script it may be sent twice.
+        """
+        return self.call(Command(*words))
 
     # -- errors ----------------------------------------------------------------------------------
 
+    def recover(self, error: BaseException) -> Place | None:
+        """Does what the error asks for before another try; where to ask this once, if it says."""
+        self.mend()
+        return None
+
     def mend(self) -> None:
-        """After a lost connection: an embedded server that died is started again.
+        """After a lost connection: finds the server anew; an embedded one is started again.
 
         Raises BrokerUnavailable when it cannot be.
         """
@@ -212,43 +266,60 @@ class Server:
                 embedded.revive(embedded.parse(self.url).path, timeout=self.connect_timeout)
             except ImproperlyConfigured as error:
                 raise self.unavailable(error, maybe_sent=False) from error
-            self._factory = None  # its socket may have moved
+        self._place = None  # a socket may have moved, Sentinels may have made another the master
 
     def unavailable(self, error: BaseException, *, maybe_sent: bool) -> BrokerUnavailable:
         """The error to raise when the server cannot be reached."""
+        if isinstance(error, BrokerUnavailable):
+            return error
         return BrokerUnavailable(
             f"{self.address} cannot be reached: {describe(error)}",
             address=self.address,
             maybe_sent=maybe_sent,
         )
 
-    def refuse(self, error: redis.ResponseError) -> NoReturn:
+    def refuse(self, error: BaseException) -> NoReturn:
         """Raises what an error reply means to the caller."""
-        text = str(error)
-        if isinstance(error, redis.exceptions.OutOfMemoryError) or text.startswith("OOM"):
+        if isinstance(error, redis.exceptions.OutOfMemoryError) or str(error).startswith("OOM"):
             raise BrokerFull(
                 f"{self.address} is full (maxmemory reached): nothing was enqueued; "
                 "workers go on and make room"
             ) from error
-        if isinstance(error, redis.exceptions.ReadOnlyError) or text.startswith("MISCONF"):
+        if isinstance(error, redis.exceptions.AskError) and not self.is_cluster:
+            hint = "it is a node of a Cluster: set redis+cluster://host:port as the URL"
+            raise self.unavailable(redis.RedisError(hint), maybe_sent=False) from error
+        if isinstance(error, redis.exceptions.NoPermissionError):
+            raise BrokerError(
+                f"{self.address} does not let its user do this: {describe(error)}; "
+                "docs/servers.md says which rights are needed"
+            ) from error
+        if fault_of(error) is not Fault.FINAL:
             raise self.unavailable(error, maybe_sent=False) from error
         raise error
 
 
-def describe(error: BaseException) -> str:
-    """An error's message in one line, without what a URL may carry."""
-    return str(error).split("\n", 1)[0] or type(error).__name__
+_servers: dict[tuple[str, float, float, float], Server] = {}
 
 
-_servers: dict[tuple[str, float, float], Server] = {}
+def make_server(url: str, *timeouts: float) -> Server:
+    """A Server of one's own for a URL, of whatever kind that names."""
+    from .cluster import ClusterServer  # which is built on this module
+
+    kind = ClusterServer if Address.parse(url).is_cluster else Server
+    return kind(url, *timeouts)
 
 
-def get_server(url: str, connect_timeout: float = 2.0, socket_timeout: float = 5.0) -> Server:
+def get_server(
+    url: str,
+    connect_timeout: float = 2.0,
+    socket_timeout: float = 5.0,
+    redirect_timeout: float = REDIRECT_TIMEOUT,
+) -> Server:
     """This process's one Server for a URL: pools are global, Django's backends are per thread."""
-    key = (url, connect_timeout, socket_timeout)
+    key = (url, connect_timeout, socket_timeout, redirect_timeout)
     server = _servers.get(key)
     if server is None:
-        server = _servers.setdefault(key, Server(*key))
+        server = _servers.setdefault(key, make_server(*key))
     return server
 
 

@@ -7,6 +7,8 @@ its channel is subscribed, and after the connection was lost.
 from __future__ import annotations
 
 import os
+import selectors
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -18,16 +20,19 @@ import redis
 
 from ..exceptions import BrokerUnavailable
 from .connection import Server
+from .doorbell import LOST, fileno_of
+from .links import Place
 
 Wake = Callable[[], None]
 
-# ValueError, AttributeError: the socket was closed by another thread while this one read.
-LOST = (redis.RedisError, OSError, BrokerUnavailable, ValueError, AttributeError)
 IDLE = 30.0  # seconds without a waiter after which the thread ends
 
 
 class Endings:
-    """The subscriber of one server. Safe to use from any thread."""
+    """The subscriber of one server, or of the nodes of a Cluster. Safe to use from any thread.
+
+    A channel lives where its queue does, so there is a connection for each node that has one.
+    """
 
     def __init__(self, server: Server) -> None:
         self._server = server
@@ -39,8 +44,11 @@ class Endings:
         self._lock = threading.Lock()
         self._waiters: dict[tuple[str, str], set[Wake]] = {}
         self._confirmed: set[str] = set()
-        self._connection: Any = None
+        self._connections: dict[Place, Any] = {}
         self._thread: threading.Thread | None = None
+        self._ear, self._hammer = socket.socketpair()  # has the thread open what is missing
+        self._ear.setblocking(False)
+        self._hammer.setblocking(False)
 
     @contextmanager
     def waiting(self, channel: str, id: str, wake: Wake) -> Iterator[None]:
@@ -61,8 +69,15 @@ class Endings:
         if self._thread is None or not self._thread.is_alive():
             self._thread = threading.Thread(target=self._run, name="taskq-endings", daemon=True)
             self._thread.start()
-        elif self._connection is not None and channel not in self._confirmed:
-            self._subscribe(self._connection, channel)
+            return
+        if channel not in self._confirmed:
+            place = self._server.known_place(channel)
+            connection = self._connections.get(place) if place is not None else None
+            if connection is None:
+                with suppress(BlockingIOError):
+                    self._hammer.send(b"!")
+            else:
+                self._subscribe(connection, channel)
 
     def _subscribe(self, connection: Any, channel: str) -> None:
         # The reading thread notices a lost connection too, and subscribes everything again;
@@ -75,62 +90,86 @@ class Endings:
         failures = 0
         while True:
             try:
-                connection = self._open()
+                self._close()
+                self._open()
                 failures = 0
-                self._listen(connection)
+                self._listen()
                 if self._retire():
                     return
-            except LOST:
+            except (*LOST, BrokerUnavailable) as error:
                 failures += 1
                 self._close()
                 if not self._waiters and self._retire():
                     return
                 time.sleep(min(0.05 * 2 ** min(failures, 10), 2.0))
                 with suppress(BrokerUnavailable):
-                    self._server.mend()
+                    self._server.recover(error)
 
-    def _open(self) -> Any:
-        self._close()
-        connection = self._server.connect(socket_timeout=5.0)
-        connection.connect()
+    def _open(self) -> None:
+        """Subscribes every channel that somebody waits for, where it lives."""
         with self._lock:
-            self._connection = connection
-            channels = {channel for channel, _ in self._waiters}
-            for channel in channels:
+            wanted = {channel for channel, _ in self._waiters} - self._confirmed
+        for channel in wanted:
+            place = self._server.place(channel)
+            connection = self._connections.get(place)
+            if connection is None:
+                connection = self._server.links.make(place, 5.0)
+                connection.connect()
+            with self._lock:
+                self._connections[place] = connection
                 self._subscribe(connection, channel)
-        return connection
 
-    def _listen(self, connection: Any) -> None:
+    def _listen(self) -> None:
         """Returns once nobody has waited for a while."""
         idle_since = time.monotonic()
         while time.monotonic() - idle_since < IDLE:
-            if not connection.is_connected:
-                raise redis.ConnectionError("lost while a channel was being subscribed")
-            if connection.can_read(timeout=1.0):
-                self._hear(connection.read_response())
-            if self._waiters:
-                idle_since = time.monotonic()
+            with selectors.DefaultSelector() as selector:
+                selector.register(self._ear, selectors.EVENT_READ)
+                for connection in self._connections.values():
+                    selector.register(fileno_of(connection), selectors.EVENT_READ, connection)
+                while not self._hear_all(selector):
+                    if self._waiters:
+                        idle_since = time.monotonic()
+                    elif time.monotonic() - idle_since >= IDLE:
+                        return
+            self._open()
+
+    def _hear_all(self, selector: selectors.BaseSelector) -> bool:
+        """Hears what comes within a second; True: a channel of another node is wanted."""
+        wanted = False
+        for key, _ in selector.select(1.0):
+            if key.data is None:
+                self._ear.recv(1024)
+                wanted = True
+            while key.data is not None and key.data.can_read(timeout=0):
+                self._hear(key.data.read_response())
+        if not all(connection.is_connected for connection in self._connections.values()):
+            raise redis.ConnectionError("lost while a channel was being subscribed")
+        return wanted
 
     def _close(self) -> None:
         with self._lock:
-            if self._connection is not None:
-                self._connection.disconnect()
-            self._connection = None
-            self._confirmed.clear()
+            self._forget()
+
+    def _forget(self) -> None:
+        for connection in self._connections.values():
+            connection.disconnect()
+        self._connections.clear()
+        self._confirmed.clear()
 
     def _retire(self) -> bool:
         """Ends the thread unless somebody came in the meantime."""
         with self._lock:
             if self._waiters:
                 return False
-            if self._connection is not None:
-                self._connection.disconnect()
-            self._connection = self._thread = None
-            self._confirmed.clear()
+            self._forget()
+            self._thread = None
             return True
 
     def _hear(self, message: list[Any]) -> None:
         kind, channel = message[0], message[1].decode()
+        if kind == b"sunsubscribe":
+            raise redis.ConnectionError("the queue has moved to another node")
         if kind == b"ssubscribe":
             with self._lock:
                 self._confirmed.add(channel)

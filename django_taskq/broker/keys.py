@@ -25,7 +25,7 @@ QUEUE_KEYS: dict[str, str] = {
     "claims": "HASH",  # holder -> its last request that claimed
     "wake": "LIST",  # at most one token: there are ready jobs
     "timer": "LIST",  # at most one token: something is due earlier than before
-    "meta": "HASH",  # seq, front, keeper, keeper_until, renewed, reap_after, trimmed, quarantined
+    "meta": "HASH",  # seq, front, keeper, keeper_until, renewed, reap_after, and counters
     "ended": "CHANNEL",  # ids that ended, joined by spaces (sharded publish)
 }
 

@@ -119,7 +119,7 @@ class Consumer:
             if self.closing:  # close() came before there was a connection that it could close
                 self._bell.close()
                 return False
-            key = self._bell.answer()
+            keys = self._bell.answer()
         except BrokerUnavailable as error:
             if not self.closing:
                 self._wire.trouble(error)
@@ -127,9 +127,9 @@ class Consumer:
             return True
         finally:
             self._listening.release()
-        if key is not None:
-            self._woken = self._channels[key]
-            self._dry.discard(self._woken)
+        woken = [self._channels[key] for key in keys]
+        self._dry.difference_update(woken)
+        self._woken = woken[0] if len(woken) == 1 else None  # several only on a Cluster
         return True
 
     # -- for whoever watches ---------------------------------------------------------------------

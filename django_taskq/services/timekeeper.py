@@ -43,12 +43,12 @@ class Timekeeper(Service):
     def rung(self) -> None:
         """Something is due earlier than before: whoever hears it becomes the timekeeper."""
         try:
-            key = self.bell.answer()
+            keys = self.bell.answer()
         except BrokerUnavailable:
             self._look_everywhere()
             self.due = monotonic() + self.error_delay
             return
-        if key is not None:
+        for key in keys:
             queue = self._queues[key]
             self._force.add(queue)
             self._due[queue] = 0.0

@@ -29,9 +29,9 @@ def async_trips() -> Iterator[list[str]]:
     sent: list[str] = []
     original = aio.AsyncServer._exchange
 
-    async def counting(self: aio.AsyncServer, connection: Any, call: Call) -> Any:
+    async def counting(self: aio.AsyncServer, connection: Any, call: Call, **how: Any) -> Any:
         sent.append(call.script.name)
-        return await original(self, connection, call)
+        return await original(self, connection, call, **how)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(aio.AsyncServer, "_exchange", counting)

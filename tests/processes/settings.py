@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import multiprocessing
 import os
 
@@ -15,6 +16,7 @@ OPTIONS["WORKER"] = {
     "lease": float(os.environ.get("TEST_LEASE", "5")),
     "start_method": os.environ.get("TEST_START_METHOD") or None,
 }
+OPTIONS.update(json.loads(os.environ.get("TEST_OPTIONS", "{}")))
 if os.environ.get("TEST_STILLBORN") and multiprocessing.parent_process():
     raise RuntimeError("no child of this worker can start")
 LOGGING = {

@@ -217,6 +217,10 @@ def test_everything_said_is_taken() -> None:
             "MAX_PAYLOAD": 1000,
             "CONNECT_TIMEOUT": 1,
             "SOCKET_TIMEOUT": timedelta(seconds=3),
+            "DURABILITY": "replicated",
+            "REPLICAS": 2,
+            "DURABILITY_TIMEOUT": 0.5,
+            "ALLOW_EVICTION": True,
             "KEEP": {"succeeded": 1, "dead": 2, "cancelled": 0},
             "DEAD_RETENTION": timedelta(days=1),
         },
@@ -233,7 +237,12 @@ def test_everything_said_is_taken() -> None:
         max_payload=1000,
         connect_timeout=1.0,
         socket_timeout=3.0,
+        durability="replicated",
+        replicas=2,
+        durability_timeout=0.5,
+        allow_eviction=True,
     )
+    assert "secret" not in repr(options)
 
 
 @pytest.mark.parametrize(
@@ -284,6 +293,10 @@ def test_bad_queues_are_problems(queues: Any, weights: dict[str, int], said: str
         "unix:///run/redis.sock?db=1",
         "embedded://var/taskq?persist=no",
         "embedded:///var/lib/taskq",
+        "redis+sentinel://h1,h2:26380/mymaster/0",
+        "rediss+sentinel://user:secret@[::1]:26379/mymaster?sentinel_password=x&ssl_ca_certs=/ca",
+        "redis+cluster://h1:7000,h2:7001",
+        "rediss+cluster://:secret@h1?ssl_certfile=/c.pem&ssl_keyfile=/k.pem&ssl_cert_reqs=required",
     ],
 )
 def test_urls_that_a_server_can_have(url: str) -> None:
@@ -297,8 +310,16 @@ def test_urls_that_a_server_can_have(url: str) -> None:
         ("http://:secret@host", "must begin with one of redis://"),
         ("localhost:6379", "must begin with one of redis://"),
         ("", "must begin with one of redis://"),
-        ("redis+sentinel://:secret@host/main", "redis+sentinel:// is not supported yet"),
-        ("redis+cluster://:secret@host", "redis+cluster:// is not supported yet"),
+        ("redis+sentinel://:secret@host", "name for the master must follow, as in /mymaster/0"),
+        ("redis+sentinel://:secret@host/main/x", "name for the master must follow"),
+        ("redis+cluster://:secret@host/1", "a Cluster has only the database 0"),
+        ("redis+cluster://:secret@host/x", "must be a database number"),
+        ("redis://:secret@h1,h2", "several hosts: say redis+cluster://"),
+        ("redis://:secret@h1?ssl_ca_certs=x", "it needs TLS, so rediss:// in the scheme"),
+        ("redis://:secret@h1?socket_timeout=1", "set OPTIONS['SOCKET_TIMEOUT']"),
+        ("rediss://:secret@h1?ssl_ca_cert=x", "did you mean 'ssl_ca_certs'?"),
+        ("rediss://:secret@h1?ssl_cert_reqs=secret", "must be required, optional or none"),
+        ("redis://h1?db=secret", "db must be a whole number"),
         ("redis://:secret@host:port/0", "host or port cannot be read"),
         ("redis://:secret@[::1/0", "host or port cannot be read"),
         ("redis://:secret@host/main", "must be a database number"),
@@ -321,7 +342,7 @@ def test_a_bad_url_is_a_problem_that_shows_no_password(url: Any, said: str) -> N
     [
         ({"URI": "x"}, "TASKS['default']['OPTIONS']: unknown key 'URI'", "Did you mean 'URL'?"),
         ({"url": "x"}, "unknown key 'url'", "Did you mean 'URL'?"),
-        ({5: "x"}, "unknown key 5", "Valid names are CONNECT_TIMEOUT"),
+        ({5: "x"}, "unknown key 5", "Valid names are ALLOW_EVICTION"),
         (
             {"WORKER": {"concurency": 4}},
             "TASKS['default']['OPTIONS']['WORKER']: unknown key 'concurency'",

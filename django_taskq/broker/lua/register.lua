@@ -5,9 +5,6 @@
 -- ARGV: queue
 -- Reply: the number
 
-local number = redis.call('HGET', queues, ARGV[1])
-if not number then
-  number = redis.call('HLEN', queues) + 1
-  redis.call('HSET', queues, ARGV[1], number)
-end
+local number = redis.call('HGET', queues, ARGV[1]) or redis.call('HLEN', queues) + 1
+redis.call('HSET', queues, ARGV[1], number) -- also a known one: a WAIT behind it then covers it
 return tonumber(number)

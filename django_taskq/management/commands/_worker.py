@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 from argparse import ArgumentParser
+from collections.abc import Sequence
 from typing import Any, NoReturn
 
 import django
@@ -10,6 +12,7 @@ from django.apps import apps
 from django.core.management.base import CommandError
 
 from ...backends import RedisBackend, get_broker
+from ...broker import health
 from ...broker.broker import Broker
 from ...broker.connection import get_server
 from ...compat import DEFAULT_TASK_BACKEND_ALIAS, InvalidTaskBackend, task_backends
@@ -18,6 +21,8 @@ from ...exceptions import BrokerUnavailable
 from ...supervisor import Supervisor, usable_method
 from ...task import discover
 from ...worker import Plan
+
+logger = logging.getLogger("django_taskq.worker")
 
 HELP = (
     "Runs background jobs until it is stopped. TERM and INT finish running jobs and give the rest "
@@ -124,22 +129,38 @@ def run(options: dict[str, Any]) -> int:
     # The supervisor makes no blocking call longer than a tenth of the lease.
     patience = worker.lease / 10
     server = get_server(
-        conf.url, min(conf.connect_timeout, patience), min(conf.socket_timeout, patience)
+        conf.url,
+        min(conf.connect_timeout, patience),
+        min(conf.socket_timeout, patience),
+        patience,
     )
+    broker = get_broker(server, conf)
     supervisor = Supervisor(
         plan,
-        get_broker(server, conf),
+        broker,
         parts_of,
         processes=options["processes"] or worker.processes,
         start_method=usable_method(worker.start_method),
         reload=options["reload"],
     )
-    try:
-        server.command("PING")
-    except BrokerUnavailable as error:
-        hint = f"Is TASKS[{backend.alias!r}]['OPTIONS']['URL'] right?"
-        raise CommandError(f"{error}\n{hint}") from error
+    check_server(broker, plan.names, backend.alias, allow_eviction=conf.allow_eviction)
     return supervisor.run()
+
+
+def check_server(
+    broker: Broker, queues: Sequence[str], alias: str, *, allow_eviction: bool
+) -> None:
+    """Raises CommandError for a server on which jobs would be lost, or could not run."""
+    try:
+        findings = health.check(broker, queues, allow_eviction=allow_eviction)
+    except BrokerUnavailable as error:
+        hint = f"Is TASKS[{alias!r}]['OPTIONS']['URL'] right?"
+        raise CommandError(f"{error}\n{hint}") from error
+    errors = [str(finding) for finding in findings if finding.level == health.ERROR]
+    if errors:
+        raise CommandError("\n".join(errors))
+    for finding in findings:
+        logger.warning("%s. %s", finding.message, finding.hint)
 
 
 def parts_of(alias: str) -> tuple[Broker, type]:
