@@ -10,6 +10,7 @@ import os
 import time
 from collections import deque
 from functools import cache
+from itertools import pairwise
 from pathlib import Path
 
 BEGUN, DONE, STOPPED = "B", "D", "S"  # STOPPED: the code was told to stop, and noticed
@@ -69,6 +70,11 @@ class Ledger:
     def done_since(self, when: float) -> set[int]:
         """The numbers of jobs done after ``when``, the last 20,000 at most."""
         return {number for at, number in self._recent if at >= when}
+
+    def longest_gap(self, since: float) -> float:
+        """Seconds in which nothing was done, at most; of the last 20,000 jobs."""
+        times = sorted(at for at, _ in self._recent if at >= since)
+        return max((b - a for a, b in pairwise(times)), default=0.0)
 
     def close(self) -> None:
         self._file.close()

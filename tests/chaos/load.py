@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any
 
-from django_taskq import BrokerFull, BrokerUnavailable
+from django_taskq.exceptions import BrokerError
 from tests.chaos.ledger import Ledger
 
 PAUSE = 0.005
@@ -81,7 +81,7 @@ class Load(threading.Thread):
     def _send(self, numbers: Sequence[int], task: Any, call: Callable[[], Sequence[Any]]) -> None:
         try:
             self._accept(numbers, call())
-        except (BrokerUnavailable, BrokerFull) as error:
+        except BrokerError as error:
             self.refused += 1
             for number, result in zip(numbers, error.results, strict=True):
                 self._insist(number, task, result)
@@ -91,7 +91,7 @@ class Load(threading.Thread):
             try:
                 self._accept([number], [task.using(id=result.id).enqueue(*result.args)])
                 return
-            except (BrokerUnavailable, BrokerFull):
+            except BrokerError:
                 time.sleep(PAUSE * 4)
 
     def _accept(self, numbers: Sequence[int], results: Sequence[Any]) -> None:
@@ -103,5 +103,5 @@ class Load(threading.Thread):
     def _cancel(self, number: int) -> None:
         if number in self.ids:
             self.cancelled.add(number)
-            with suppress(BrokerUnavailable):
+            with suppress(BrokerError):
                 self._make(number)[0].get_result(self.ids[number]).cancel()

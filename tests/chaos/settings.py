@@ -41,7 +41,10 @@ TASKS: dict[str, Any] = {
     },
 }
 if "CHAOS_DURABILITY" in os.environ:
-    TASKS["default"]["OPTIONS"]["DURABILITY"] = os.environ["CHAOS_DURABILITY"]
+    TASKS["default"]["OPTIONS"] |= {
+        "DURABILITY": os.environ["CHAOS_DURABILITY"],
+        "DURABILITY_TIMEOUT": 1,
+    }
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,

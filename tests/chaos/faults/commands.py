@@ -55,8 +55,12 @@ class ScriptFlush(Command):
 
 
 class ReadOnly(Command):
-    """The server becomes a replica, as after a failover that the worker has not heard of."""
+    """The server becomes a replica, as after a failover that the worker has not heard of.
 
+    Again and again, so that a lease may run out while it cannot be renewed.
+    """
+
+    most_again = -1
     name = "readonly"
 
     def strike(self, arena: Arena) -> None:
@@ -68,6 +72,7 @@ class ReadOnly(Command):
 class Misconf(Command):
     """It cannot write its dump, and refuses writes."""
 
+    most_again = -1
     name = "misconf"
     server_options: ClassVar[dict[str, str]] = {"save": "3600 1000000"}
 
