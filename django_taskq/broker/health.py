@@ -131,19 +131,19 @@ class Node:
             )
 
     def _topology(self) -> Iterator[Finding]:
-        if self.info.get("role") == "slave":
+        if self.info.get("cluster_enabled") == "1" and not self._server.is_cluster:
+            yield Finding(
+                ERROR,
+                f"{self._name} is a node of a Cluster",
+                "Set redis+cluster://host:port as the URL.",
+            )
+        elif self.info.get("role") == "slave":
             master = f"{self.info.get('master_host')}:{self.info.get('master_port')}"
             yield Finding(
                 ERROR,
                 f"{self._name} is a replica: it takes no jobs",
                 f"Its master is {master}: set that as the URL, or redis+sentinel:// to have the "
                 "master found.",
-            )
-        if self.info.get("cluster_enabled") == "1" and not self._server.is_cluster:
-            yield Finding(
-                ERROR,
-                f"{self._name} is a node of a Cluster",
-                "Set redis+cluster://host:port as the URL.",
             )
 
     def _eviction(self) -> Iterator[Finding]:

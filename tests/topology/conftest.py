@@ -23,13 +23,17 @@ QUEUES = [
 ]  # of the workers' settings; on a Cluster of three, on two masters
 
 
-@pytest.fixture(scope="module", params=["valkey", "redis"])
+# For what takes long: on one program only. tests/chaos does the same on both, and for longer.
+on_one_program = pytest.mark.parametrize("binary", ["valkey"], indirect=True, scope="session")
+
+
+@pytest.fixture(scope="session", params=["valkey", "redis"])
 def binary(request: pytest.FixtureRequest) -> str:
     """Each of the two programs there are, in turn."""
     return binary_of(request.param)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def replica_set(binary: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ReplicaSet]:
     """A master and two replicas under three Sentinels."""
     nodes = ReplicaSet(tmp_path_factory.mktemp("rs"), binary, appendonly="yes")
@@ -39,7 +43,7 @@ def replica_set(binary: str, tmp_path_factory: pytest.TempPathFactory) -> Iterat
         nodes.stop_all()
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def cluster(binary: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     """Three masters with a replica each."""
     nodes = Cluster(tmp_path_factory.mktemp("cl"), binary, appendonly="yes")

@@ -20,7 +20,7 @@ from django_taskq.exceptions import BrokerUnavailable
 from django_taskq.job import Kind, Outcome
 from tests.broker.helpers import DAY, LEASE, draft, holder_id
 from tests.conftest import eventually
-from tests.topology.conftest import QUEUES, Stationed
+from tests.topology.conftest import QUEUES, Stationed, on_one_program
 from tests.topology.load import Load
 from tests.topology.servers import Cluster
 
@@ -296,6 +296,7 @@ def test_slots_move_under_load(cluster: Cluster, at: Stationed) -> None:
     assert len(station.lines()) == 900, "a job ran twice"
 
 
+@on_one_program
 def test_a_failover_under_load(cluster: Cluster, at: Stationed) -> None:
     """kill -9 of the master of a queue; jobs of the others go on, and none is lost."""
     station = at(cluster.url, DURABILITY="replicated", DURABILITY_TIMEOUT=1)

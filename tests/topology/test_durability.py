@@ -34,9 +34,13 @@ class Pair:
     def start(self) -> Pair:
         self.master.start()
         self.replica.start()
-        until(lambda: self.replica.info("replication")["master_link_status"] == "up")
-        until(lambda: self.master.info("replication").get("slave0", {}).get("state") == "online")
+        self.wait_in_step()
         return self
+
+    def wait_in_step(self) -> None:
+        """Returns when the replica confirms what is written now."""
+        with self.master.client().client() as one:  # a WAIT is about its connection's writes
+            until(lambda: one.set("step", "1") and one.wait(1, 1000) == 1)
 
     def stop(self) -> None:
         self.replica.kill()
@@ -58,7 +62,7 @@ def _held(pair: Pair) -> Iterator[None]:
     pair.replica.pause()
     yield
     pair.replica.resume()
-    until(lambda: pair.master.client().wait(1, 1000) == 1)
+    pair.wait_in_step()
 
 
 @pytest.fixture
@@ -127,7 +131,7 @@ def test_what_was_not_confirmed_is_when_it_is_sent_again(broker: Broker, pair: P
     assert broker.enqueue("q", [draft("a")]) == "e"
     assert broker.enqueue_one("q", draft("a")) == "e"
     pair.replica.resume()
-    until(lambda: pair.master.client().wait(1, 1000) == 1)
+    pair.wait_in_step()
     assert broker.enqueue("q", [draft("a")]) == "E"
     assert broker.enqueue("q", [draft("a"), draft("b")]) == "EN"
 
@@ -140,7 +144,7 @@ def test_many_batches_are_confirmed_each(broker: Broker, pair: Pair) -> None:
     pair.replica.pause()
     assert list(broker.enqueue_batches("q", batches[:2])) == ["ee", "ee"]
     pair.replica.resume()
-    until(lambda: pair.master.client().wait(1, 1000) == 1)
+    pair.wait_in_step()
 
 
 def test_two_replicas_are_more_than_one(server: Server) -> None:

@@ -15,7 +15,7 @@ from django_taskq.compat import task_backends
 from django_taskq.job import State
 from tests.processes.app import tasks
 from tests.topology.certificates import Authority
-from tests.topology.conftest import QUEUES, Place, Stationed
+from tests.topology.conftest import QUEUES, Place, Stationed, on_one_program
 from tests.topology.servers import Cluster, Node, ReplicaSet, binary_of, free_port
 
 WAIT = 20.0
@@ -75,10 +75,12 @@ def test_a_cluster(cluster: Cluster, at: Stationed) -> None:
     assert len(homes) > 1, "the queues are all on one master, so this says little"
 
 
+@on_one_program
 def test_durable_on_a_cluster(cluster: Cluster, at: Stationed) -> None:
     a_day(at(cluster.url, DURABILITY="replicated"))
 
 
+@on_one_program
 def test_a_unix_socket(node: Node, at: Stationed, tmp_path: Path) -> None:
     path = tmp_path / "s"
     with node._conf.open("a") as conf:

@@ -14,7 +14,7 @@ from django_taskq.broker.broker import Broker
 from django_taskq.broker.connection import Server, make_server
 from django_taskq.exceptions import BrokerUnavailable
 from tests.broker.helpers import draft
-from tests.topology.conftest import Stationed
+from tests.topology.conftest import Stationed, on_one_program
 from tests.topology.load import Load
 from tests.topology.servers import ReplicaSet, free_port
 
@@ -65,6 +65,7 @@ def test_a_master_that_became_a_replica_is_left(server: Server, replica_set: Rep
     replica_set.wait_synced()
 
 
+@on_one_program
 def test_a_failover_under_load_loses_nothing(
     replica_set: ReplicaSet, at: Stationed, tmp_path: Path
 ) -> None:

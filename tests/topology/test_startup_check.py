@@ -16,7 +16,7 @@ from django_taskq.broker.health import Finding
 from django_taskq.broker.waits import Wait
 from django_taskq.exceptions import BrokerUnavailable
 from tests.processes.conftest import ROOT
-from tests.topology.conftest import QUEUES, Stationed
+from tests.topology.conftest import QUEUES, Stationed, on_one_program
 from tests.topology.servers import Cluster, Node, free_port
 from tests.topology.test_everywhere import a_day
 
@@ -102,9 +102,10 @@ def test_durability_that_cannot_be_had_is_said(node: Node) -> None:
 
 
 def test_a_node_of_a_cluster_is_refused_as_a_single_server(cluster: Cluster) -> None:
-    findings = found(broker_at(cluster.nodes[0]))
-    assert findings[0].level == health.ERROR
-    assert "redis+cluster://" in findings[0].hint
+    for one in (cluster.masters()[0], cluster.replicas_of(cluster.masters()[0])[0]):
+        (finding,) = found(broker_at(one))
+        assert finding.level == health.ERROR
+        assert "redis+cluster://" in finding.hint
 
 
 def test_a_single_server_is_no_cluster(node: Node) -> None:
@@ -138,6 +139,7 @@ def test_the_line_of_the_documentation_allows_all(cluster: Cluster) -> None:
     assert found(Broker(make_server(url), "taskq", durability=Wait("replicated", 1, 1.0))) == []
 
 
+@on_one_program
 def test_the_same_on_a_cluster(cluster: Cluster, at: Stationed) -> None:
     station = at(cluster.url.replace("//", f"//{USER}"), DURABILITY="replicated")
     wait = Wait("replicated", 1, 1.0)
@@ -190,6 +192,7 @@ def test_every_command_of_the_scripts_is_among_the_rights(node: Node) -> None:
 # -- as the worker says it -------------------------------------------------------------------------
 
 
+@on_one_program
 def test_a_worker_does_not_start_and_says_what_to_do(node: Node, at: Stationed) -> None:
     node.command("CONFIG", "SET", "maxmemory", "100mb")
     node.command("CONFIG", "SET", "maxmemory-policy", "volatile-ttl")
