@@ -66,9 +66,14 @@ class Queue(RuleBasedStateMachine):
         keys = [self.broker.key(QUEUE, name) for name in QUEUE_KEYS]
         self.broker.server.command("DEL", *keys)
 
-    @initialize()
-    def start(self) -> None:
+    @initialize(kinds=st.sampled_from(["", "SSS", "SDC", "GS"]), keep=st.sampled_from([0, DAY]))
+    def start(self, kinds: str, keep: int) -> None:
+        """An empty queue, or one in which a child has settled some jobs and runs others."""
         self.children = [self.new_child(), self.new_child()]
+        if kinds:
+            self.enqueue(IDS[:6], 0, 0, 0, 1)
+            self.call(self.children[0], len(kinds), [], 0, keep)
+            self.work(0, 1, list(kinds), 0, keep)
 
     def new_child(self) -> Child:
         return Child(self.broker, f"child-{next(self.names)}")
@@ -193,7 +198,7 @@ class Queue(RuleBasedStateMachine):
         (answer,) = self.broker.cancel(QUEUE, [(id, TASK)], FAILURE, DAY)
         assert answer.verdict == self.model.cancel(id)
 
-    @rule(ids=st.lists(st.sampled_from(IDS), min_size=3, max_size=6, unique=True))
+    @rule(ids=st.lists(st.sampled_from(IDS), min_size=3, max_size=8, unique=True))
     def retry(self, ids: list[str]) -> None:
         assert self.broker.retry(QUEUE, ids) == "".join(self.model.retry(id) for id in ids)
 
@@ -293,7 +298,8 @@ class Queue(RuleBasedStateMachine):
         failures = {id: len(lines.split(b"\n")) for id, lines in found["errors"].items()}
         assert failures == {id: job.failures for id, job in jobs.items() if job.failures}
         assert sorted(found["cancels"]) == sorted(id for id, job in jobs.items() if job.asked)
-        assert int(found["meta"].get(b"trimmed", 0)) == self.model.trimmed
+        for name in ("trimmed", "renewed", "reap_after"):
+            assert int(found["meta"].get(name.encode(), 0)) == getattr(self.model, name), name
         assert {name.decode(): int(n) for name, n in found["claims"].items()} == self.model.claims
         assert len(found["wake"]) == bool(self.model.line())
 
