@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import os
 import sys
-import time
 
 from celery import Celery
 
-from tests.chaos.ledger import BEGUN, DONE, trace
+from tests.chaos.peers.job import job
 
 app = Celery("peer", broker=os.environ["PEER_URL"])
 app.conf.update(worker_prefetch_multiplier=1, broker_connection_retry_on_startup=True)
@@ -20,12 +19,7 @@ if os.environ.get("PEER_LATE"):
     )
 
 
-@app.task(name="work")  # the producer runs this file as __main__
-def work(number: int, ms: float) -> None:
-    trace(BEGUN, number)
-    time.sleep(ms / 1000)
-    trace(DONE, number)
-
+work = app.task(job, name="work")  # the producer runs this file as __main__
 
 if __name__ == "__main__":
     for each in range(int(sys.argv[1])):

@@ -4,24 +4,18 @@ from __future__ import annotations
 
 import os
 import sys
-import time
 
 import dramatiq
 from dramatiq.brokers.redis import RedisBroker
 
-from tests.chaos.ledger import BEGUN, DONE, trace
+from tests.chaos.peers.job import job
 
 dramatiq.set_broker(
     RedisBroker(url=os.environ["PEER_URL"], heartbeat_timeout=10_000, maintenance_chance=1_000_000)
 )
 
 
-@dramatiq.actor
-def work(number: int, ms: float) -> None:
-    trace(BEGUN, number)
-    time.sleep(ms / 1000)
-    trace(DONE, number)
-
+work = dramatiq.actor(job)
 
 if __name__ == "__main__":
     for each in range(int(sys.argv[1])):
