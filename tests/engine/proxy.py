@@ -1,4 +1,4 @@
-"""A TCP proxy before a server, which can lose a reply, or be away."""
+"""A TCP proxy before a server, which can lose a reply, be away, stall, or fall silent."""
 
 from __future__ import annotations
 
@@ -17,6 +17,8 @@ class Proxy:
 
     ``away``: whoever connects is turned off at once. ``meanwhile``: done once, when the next reply
     has been lost and before its caller learns of it; the replies after it arrive.
+    ``away``: whoever connects is turned off at once. ``flowing``: cleared, nothing passes, and
+    what comes is passed on when it is set again.
     """
 
     def __init__(self, url: str) -> None:
@@ -24,6 +26,9 @@ class Proxy:
         self.away = False
         self.lost = 0
         self.meanwhile: Callable[[], object] | None = None
+        self.flowing = threading.Event()
+        self.flowing.set()
+        self._silent: set[socket.socket] = set()
         self._target = urlsplit(real_url(url))
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.url = f"redis://127.0.0.1:{self._listener.getsockname()[1]}/0"
@@ -36,6 +41,10 @@ class Proxy:
         for each in list(self._sockets - {self._listener}):
             with suppress(OSError):
                 each.shutdown(socket.SHUT_RDWR)
+
+    def fall_silent(self) -> None:
+        """Connections of now stay open, but nothing passes through them ever again."""
+        self._silent |= self._sockets
 
     def close(self) -> None:
         """Nothing listens any more, and every connection is broken."""
@@ -71,6 +80,9 @@ class Proxy:
                     data = source.recv(65536)
                     if not data:
                         return
+                    self.flowing.wait()
+                    if source in self._silent:
+                        continue
                     asked = asked or b"EVAL" in data
                     if source is server and asked and self.losing:
                         self.lost += 1

@@ -1,0 +1,120 @@
+"""The checker is checked: with one line of a script taken out, the model has to notice.
+
+Each mutant is what a careless change could leave. One whose text is no longer in its script fails
+loudly, so that this list follows the scripts.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, replace
+
+import pytest
+from hypothesis import Phase
+
+from django_taskq.broker import broker, scripts
+from django_taskq.broker.connection import Server
+from tests.broker.test_model import run_model
+
+EXAMPLES = 400  # sequences of calls, 15 s; most mutants are found within the first ten
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """``old`` is what ``script`` says, ``new`` what it says instead."""
+
+    name: str
+    script: str
+    old: str
+    new: str = ""
+
+    def load(self, name: str) -> scripts.Script:
+        """In place of ``scripts.load``."""
+        script = scripts.load(name)
+        if name != self.script:
+            return script
+        if script.source.count(self.old) != 1:
+            pytest.fail(f"{name}.lua has no longer one {self.old!r}: mend the mutant")
+        source = script.source.replace(self.old, self.new)
+        sha = hashlib.sha1(source.encode(), usedforsecurity=False).hexdigest()
+        return replace(script, source=source, sha=sha)
+
+
+MUTANTS = [
+    # the fence
+    Mutant("settle-unfenced", "exchange", "if fence ~= told then", "if not raw then"),
+    Mutant("park-unfenced", "park", "if not l or l.fence ~= fence then", "if not l then"),
+    Mutant("claim-keeps-fence", "exchange", "l.fence + 1, now, request", "l.fence, now, request"),
+    Mutant("reclaim-keeps-fence", "reclaim", "l.fence = l.fence + 1"),
+    # a call that is sent again
+    Mutant("settle-twice", "exchange", "elseif settled == fence or seen[id]", "elseif seen[id]"),
+    Mutant(
+        "settle-twice-in-a-call", "exchange", "settled == fence or seen[id]", "settled == fence"
+    ),
+    Mutant("settle-forgets", "exchange", "(raw and resent and told <= settled)", "false"),
+    Mutant("settle-for-others", "exchange", "string.sub(tail, 1, 22) ~= holder", "false"),
+    Mutant(
+        "renew-set-back",
+        "renew",
+        "local set_back = reap_after > now + lease",
+        "local set_back = false",
+    ),
+    Mutant("park-twice", "park", "elseif l.settled == fence then", "elseif false then"),
+    Mutant("claim-forgets", "exchange", "if resent and request == last and", "if false and"),
+    Mutant("claim-again", "exchange", "if want > 0 and request <= last then want = 0 end"),
+    Mutant(
+        "claim-unnoted",
+        "exchange",
+        "redis.call('HSET', claims, holder, struct.pack('>I8I8', request, now))",
+    ),
+    Mutant("enqueue-twice", "enqueue", "if known[i] or seen[id] then", "if seen[id] then"),
+    Mutant("enqueue-twice-in-a-call", "enqueue", "if known[i] or seen[id]", "if known[i]"),
+    Mutant(
+        "enqueue-one-twice",
+        "enqueue",
+        "redis.call('HSETNX', jobs, ARGV[2], ARGV[3]) == 0",
+        "redis.call('HSET', jobs, ARGV[2], ARGV[3]) < 0",
+    ),
+    # leases
+    Mutant(
+        "claim-without-lease",
+        "exchange",
+        "elseif not until_ms or tonumber(until_ms) <= now then",
+        "elseif not until_ms then",
+    ),
+    Mutant("claim-unregistered", "exchange", "not until_ms and ARGV[4] == '1'", "not until_ms"),
+    Mutant("claim-unheld", "exchange", "redis.call('ZADD', holders, now + lease, holder)"),
+    Mutant("renew-revives", "renew", "elseif tonumber(until_ms) <= now then", "elseif false then"),
+    Mutant("renew-nothing", "renew", "redis.call('ZADD', holders, now + lease, ARGV[i])"),
+    Mutant(
+        "renew-no-outage", "renew", "facts[1] and now - tonumber(facts[1]) > lease / 2", "false"
+    ),
+    Mutant("renew-unnoted", "renew", "redis.call('HSET', meta, 'renewed', now)"),
+    Mutant(
+        "reap-the-living", "reclaim", "if how == 'reap' and tonumber(until_ms) > now", "if false"
+    ),
+    Mutant("reap-no-end", "reclaim", "redis.call('ZREM', holders, holder)"),
+    Mutant("reap-keeps-claims", "reclaim", "redis.call('HDEL', claims, holder)"),
+    # a move that is half done
+    Mutant("settle-stays", "exchange", "send('ZREM', running, moved)"),
+    Mutant("claim-nowhere", "exchange", "send('ZADD', running, claimed)"),
+    Mutant("reclaim-stays", "reclaim", "redis.call('ZREM', running, unpack(taken))"),
+    Mutant("promote-stays", "promote", "redis.call('ZREM', set, unpack(ids))"),
+    Mutant("release-stays", "release", "redis.call('ZREM', waiting, unpack(gone))"),
+    Mutant("cancel-nowhere", "cancel", "send('ZADD', cancelled, places)"),
+    Mutant("retry-keeps-value", "retry", "send('HDEL', results, moved)"),
+    Mutant("trim-keeps-record", "trim", "redis.call('HDEL', live, unpack(ids))"),
+    Mutant("trim-keeps-value", "exchange", "redis.call('HDEL', results, unpack(ids))"),
+    Mutant("trim-too-early", "trim", ".ended <= now - RESEND_WINDOW", ".ended <= now"),
+    Mutant("end-too-early", "exchange", "if ends then ms = math.max(ms, RESEND_WINDOW) end"),
+    # the token
+    Mutant("wake-stays", "exchange", "redis.call('DEL', wake)"),
+    Mutant("wake-missing", "reclaim", "redis.call('RPUSH', wake, '1')"),
+]
+
+
+@pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name)
+def test_the_model_notices(mutant: Mutant, server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(broker, "load", mutant.load)
+    with pytest.raises(AssertionError):
+        run_model(server, EXAMPLES, phases=[Phase.generate], derandomize=True, database=None)

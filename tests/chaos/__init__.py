@@ -1,0 +1,1 @@
+"""Faults against real workers and a real server, and a ledger that says what they cost."""

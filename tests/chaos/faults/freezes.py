@@ -1,0 +1,117 @@
+"""A worker that is frozen past its lease, and wakes up as a zombie."""
+
+from __future__ import annotations
+
+import os
+import signal
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from tests.chaos.arena import Arena
+from tests.chaos.checker import Census
+from tests.chaos.fault import Fault
+from tests.chaos.worker import Worker
+
+SLOTS = 8  # of a worker: all of them are held
+
+
+class Freeze(Fault):
+    """SIGSTOP past the lease, then SIGCONT: its jobs ran elsewhere, and its word counts no more.
+
+    The second runs have ended when the first ones wake and end too.
+    """
+
+    name = "freeze"
+    rounds = 1
+    long = (2_000, 25)  # times eight jobs: 200 frozen runs
+
+    def __init__(self) -> None:
+        self.zombies: set[int] = set()  # pids, of this round
+        self.frozen: dict[str, set[int]] = {}  # id -> pids of the zombies that ran it
+        self.complaints: list[str] = []
+        self._number = 10_000_000
+
+    def arrange(self, arena: Arena) -> None:
+        arena.worker()
+
+    def strike(self, arena: Arena) -> None:
+        zombie = arena.living[-1]
+        gate = arena.home / f"gate-{arena.struck}"
+        self.zombies = set(zombie.children())
+        held = self.hold(arena, str(gate))
+        zombie.signal_all(signal.SIGSTOP)
+        arena.worker()
+        arena.wait(lambda: all(self.runs_elsewhere(arena, n) for n in held), "second runs begin")
+        self.meet(arena, zombie, gate, held)
+        if "lease" not in zombie.output:
+            self.complaints.append(f"{zombie.log.name} says nothing of a lease")
+        if not zombie.stop():
+            self.complaints.append(f"{zombie.log.name} did not leave in order")
+
+    def meet(self, arena: Arena, zombie: Worker, gate: Path, held: list[int]) -> None:
+        """The first runs meet what the second ones came to."""
+        gate.touch()
+        self.end(arena, held)
+        self.wake(arena, zombie)
+
+    def hold(self, arena: Arena, gate: str) -> list[int]:
+        """Jobs that run in the worker to be frozen. Every other one goes on when it wakes."""
+        from tests.chaos.app import tasks
+
+        numbers = []
+        for at in range(SLOTS):
+            self._number += 1
+            result = tasks.gated.using(priority=9).enqueue(self._number, gate, bool(at % 2))
+            arena.expected[result.id] = ("succeeded", "")
+            self.frozen[result.id] = self.zombies
+            numbers.append(self._number)
+        arena.wait(lambda: all(n in arena.ledger.open for n in numbers), "the held jobs run")
+        return numbers
+
+    def runs_elsewhere(self, arena: Arena, number: int) -> bool:
+        return bool(set(arena.ledger.runs.get(number, ())) - self.zombies)
+
+    def end(self, arena: Arena, numbers: list[int]) -> None:
+        arena.wait(lambda: all(n in arena.ledger.done for n in numbers), "the second runs end")
+
+    def wake(self, arena: Arena, zombie: Worker) -> None:
+        """Children first, so that they settle before anybody tells them."""
+        pids = zombie.children()
+        for pid in [*pids, zombie.process.pid]:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGCONT)
+        arena.wait(lambda: not set(pids) & set(zombie.children()), "the zombies end")
+
+    def verify(self, arena: Arena, census: Census) -> list[str]:
+        stolen = [id for id, pids in self.frozen.items() if value_of(id) in pids]
+        if stolen:
+            self.complaints.append(f"values of runs that had lost their lease: {stolen[:3]}")
+        return self.complaints
+
+
+class FreezeOverlap(Freeze):
+    """The second run is still going when the first wakes and tells what it came to.
+
+    Half of the first runs are at their end; the others have to be stopped.
+    """
+
+    name = "freeze-overlap"
+
+    def meet(self, arena: Arena, zombie: Worker, gate: Path, held: list[int]) -> None:
+        for pid in zombie.children():
+            gate.with_name(f"{gate.name}.{pid}").touch()
+        self.wake(arena, zombie)
+        arena.ledger.read()
+        late = [n for n in held if n in arena.ledger.done]
+        gate.touch()
+        arena.wait(lambda: not set(held) & arena.ledger.open.keys(), "the second runs end")
+        if len(late) > SLOTS // 2:
+            self.complaints.append("runs that had lost their lease went on")
+
+
+def value_of(id: str) -> Any:
+    """What the job returned."""
+    from tests.chaos.app import tasks
+
+    return tasks.gated.get_result(id).return_value

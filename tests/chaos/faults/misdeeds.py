@@ -1,0 +1,108 @@
+"""Tasks that do what no task should. Each is a job of its own among well-behaved ones."""
+
+from __future__ import annotations
+
+import re
+
+from tests.chaos.arena import Arena
+from tests.chaos.checker import Census
+from tests.chaos.fault import Fault
+
+
+class Misdeed(Fault):
+    """One bad job a round: it ends as it must, and nobody else's job is lost by it."""
+
+    rounds = 1
+    long = (3_000, 10)
+    ends = "dead"
+    says = ""  # in its error
+    how = ""
+    args: tuple[str, ...] = ()  # of the worker
+
+    def arrange(self, arena: Arena) -> None:
+        self.worker = arena.worker(*self.args)
+
+    def strike(self, arena: Arena) -> None:
+        from tests.chaos.app import tasks
+
+        self.how = self.how or self.name
+        result = tasks.misbehave.using(priority=9).enqueue(self.how)
+        arena.expected[result.id] = (self.ends, self.says)
+        arena.wait(lambda: _ended(result), f"{self.name} has come to its end", 40)
+
+    def verify(self, arena: Arena, census: Census) -> list[str]:
+        from tests.chaos.app import tasks
+
+        complaints = [] if self.worker.process.returncode in (None, 0) else ["the worker ended"]
+        for id, (_, says) in arena.expected.items():
+            errors = [str(e.traceback) for e in tasks.misbehave.get_result(id).errors]
+            if not any(re.search(says, error) for error in errors):
+                complaints.append(f"none of its errors says {says!r}: {str(errors)[-300:]}")
+        return complaints
+
+
+def _ended(result: object) -> bool:
+    result.refresh()  # type: ignore[attr-defined]
+    return bool(result.is_ended)  # type: ignore[attr-defined]
+
+
+class Exit(Misdeed):
+    name = "exit"
+    says = "exit code 7"
+
+
+class Segfault(Misdeed):
+    name = "segfault"
+    quick = True
+    says = "SIGSEGV"
+
+
+class OutOfMemoryKiller(Misdeed):
+    name = "oom-killer"
+    says = "probably out of memory"
+
+
+class EndlessC(Misdeed):
+    """A call into C that lets the other threads run."""
+
+    name = "endless-c"
+    says = "TaskTimeout"
+
+
+class EndlessCWithLock(Misdeed):
+    """A call into C that holds the interpreter: the supervisor alone can end it."""
+
+    name = "endless-c-gil"
+    long = (3_000, 2)
+    says = "TaskTimeout|SIGKILL"
+
+
+class EndlessPython(Misdeed):
+    name = "endless-python"
+    says = "TaskTimeout"
+
+
+class MemoryBomb(Misdeed):
+    """Stopped by a limit of its own; the process, grown beyond --max-memory, is replaced."""
+
+    name = "memory-bomb"
+    says = "MemoryError"
+    args = ("--max-memory", "150")
+
+
+class Recursion(Misdeed):
+    name = "recursion"
+    says = "RecursionError"
+    most_again = 0
+
+
+class SystemExitRaised(Misdeed):
+    name = "system-exit"
+    says = "SystemExit"
+    most_again = 0
+
+
+class KeyboardInterruptRaised(Misdeed):
+    name = "keyboard-interrupt"
+    says = "KeyboardInterrupt"
+    most_again = 0

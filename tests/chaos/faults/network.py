@@ -1,0 +1,71 @@
+"""A proxy between everybody and the server: replies get lost, connections stall or go dead."""
+
+from __future__ import annotations
+
+from tests.chaos.arena import Arena
+from tests.chaos.checker import Census
+from tests.chaos.fault import Fault
+from tests.engine.proxy import Proxy
+
+
+class Network(Fault):
+    """Workers and producer reach the server through the proxy; the checker goes past it."""
+
+    def serve(self, arena: Arena) -> None:
+        super().serve(arena)
+        self.proxy = Proxy(arena.server.url)
+        arena.url = self.proxy.url
+
+
+class LostReply(Network):
+    """Scripts run and their replies are lost: calls made again do nothing twice."""
+
+    name = "lost-reply"
+    quick = True
+    most_again = 0
+    rounds = 5
+    long = (20_000, 200)
+
+    def strike(self, arena: Arena) -> None:
+        before = self.proxy.lost
+        self.proxy.losing = True
+        arena.wait(lambda: self.proxy.lost >= before + 3, "replies are lost")
+        self.proxy.losing = False
+
+    def verify(self, arena: Arena, census: Census) -> list[str]:
+        return [] if self.proxy.lost >= 3 * arena.struck else ["no reply was lost"]
+
+
+class Stall(Network):
+    """Nothing passes for longer than a reply may take; then everything does, late calls too."""
+
+    name = "stall"
+    most_again = 0
+    rounds = 1
+    long = (5_000, 20)
+    seconds = 3.0
+
+    def strike(self, arena: Arena) -> None:
+        self.proxy.flowing.clear()
+        arena.pass_time(self.seconds)
+        self.proxy.flowing.set()
+
+
+class StallBeyondLease(Stall):
+    """The same for longer than a lease: what ran elsewhere meanwhile does not count twice."""
+
+    name = "stall-lease"
+    most_again = -1
+    seconds = 9.0
+
+
+class HalfOpen(Network):
+    """The other end of every connection is gone and nobody says so."""
+
+    name = "half-open"
+    most_again = 0
+    rounds = 1
+    long = (5_000, 20)
+
+    def strike(self, arena: Arena) -> None:
+        self.proxy.fall_silent()

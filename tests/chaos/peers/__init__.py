@@ -1,0 +1,1 @@
+"""The same kills for others, so that our row has something beside it."""

@@ -1,0 +1,83 @@
+"""A real worker that a fault strikes."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from contextlib import suppress
+from pathlib import Path
+
+from testproject.processes import ROOT, die_with_parent
+
+PATIENCE = 30.0  # seconds to start, or to leave
+PAUSE = 0.01
+
+
+class Worker:
+    """A process of ``manage.py runworker`` with its children, and what it said."""
+
+    def __init__(self, log: Path, args: tuple[str, ...], env: dict[str, str]) -> None:
+        self.log = log
+        with log.open("wb") as out:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "django", "runworker", *args],
+                env={**os.environ, **env},
+                cwd=ROOT,
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=subprocess.STDOUT,
+                process_group=0,
+                preexec_fn=die_with_parent(),
+            )
+
+    @property
+    def output(self) -> str:
+        return self.log.read_text("utf-8", "replace")
+
+    @property
+    def lives(self) -> bool:
+        return self.process.poll() is None
+
+    def ready(self) -> Worker:
+        """Waits until it takes jobs."""
+        deadline = time.monotonic() + PATIENCE
+        while "worker ready" not in self.output:
+            if not self.lives or time.monotonic() > deadline:
+                raise RuntimeError(f"the worker did not start:\n{self.output[-2000:]}")
+            time.sleep(PAUSE)
+        return self
+
+    def children(self) -> list[int]:
+        """The pids of its job processes."""
+        pid = self.process.pid
+        with suppress(OSError):
+            return [int(c) for c in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+        return []
+
+    def signal_all(self, number: int) -> None:
+        """To the supervisor first, then to its children."""
+        for pid in (self.process.pid, *self.children()):
+            with suppress(ProcessLookupError):
+                os.kill(pid, number)
+
+    def kill(self) -> None:
+        """SIGKILL to the supervisor, as the kernel's out-of-memory killer does it."""
+        self.process.kill()
+        self.process.wait()
+
+    def kill_all(self) -> None:
+        """SIGKILL to the supervisor and its children at once."""
+        self.signal_all(signal.SIGKILL)
+        self.process.wait()
+
+    def stop(self) -> bool:
+        """TERM; whether it left by itself and said it went well."""
+        if self.lives:
+            self.process.terminate()
+        with suppress(subprocess.TimeoutExpired):
+            return self.process.wait(PATIENCE) == 0
+        self.kill_all()
+        return False
