@@ -53,12 +53,6 @@ MUTANTS = [
     ),
     Mutant("settle-forgets", "exchange", "(raw and resent and told <= settled)", "false"),
     Mutant("settle-for-others", "exchange", "string.sub(tail, 1, 22) ~= holder", "false"),
-    Mutant(
-        "renew-set-back",
-        "renew",
-        "local set_back = reap_after > now + lease",
-        "local set_back = false",
-    ),
     Mutant("park-twice", "park", "elseif l.settled == fence then", "elseif false then"),
     Mutant("claim-forgets", "exchange", "if resent and request == last and", "if false and"),
     Mutant("claim-again", "exchange", "if want > 0 and request <= last then want = 0 end"),
@@ -87,7 +81,10 @@ MUTANTS = [
     Mutant("renew-revives", "renew", "elseif tonumber(until_ms) <= now then", "elseif false then"),
     Mutant("renew-nothing", "renew", "redis.call('ZADD', holders, now + lease, ARGV[i])"),
     Mutant(
-        "renew-no-outage", "renew", "facts[1] and now - tonumber(facts[1]) > lease / 2", "false"
+        "renew-no-outage",
+        "renew",
+        "facts[1] and now - (tonumber(facts[1]) or 0) > lease / 2",
+        "false",
     ),
     Mutant("renew-unnoted", "renew", "redis.call('HSET', meta, 'renewed', now)"),
     Mutant(
