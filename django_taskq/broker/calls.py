@@ -43,21 +43,26 @@ class Call:
         self.wait = wait
         self.unconfirmed = False
 
+    def by_sha(self) -> tuple[Any, ...]:
+        """The command for a server that knows the script."""
+        return ("EVALSHA", self.script.sha, len(self.keys), *self.keys, *self.args)
+
+    def by_source(self) -> tuple[Any, ...]:
+        """The command for any server."""
+        return ("EVAL", self.script.source, len(self.keys), *self.keys, *self.args)
+
     def pack(self) -> bytes:
         """As it is sent.
 
         hiredis packs text, bytes and numbers by itself; redis-py's packer looks at each argument
         first, which costs more than the packing.
         """
-        return self._packed("EVALSHA", self.script.sha)
+        packed: bytes = hiredis.pack_command(self.by_sha())
+        return packed if self.wait is None else packed + self.wait.packed
 
     def pack_source(self) -> bytes:
         """As it is sent to a server that may not know the script."""
-        return self._packed("EVAL", self.script.source)
-
-    def _packed(self, command: str, script: str) -> bytes:
-        words: tuple[Any, ...] = (command, script, len(self.keys), *self.keys, *self.args)
-        packed: bytes = hiredis.pack_command(words)
+        packed: bytes = hiredis.pack_command(self.by_source())
         return packed if self.wait is None else packed + self.wait.packed
 
 
@@ -74,13 +79,11 @@ class Command(Call):
         self.wait = None
         self.unconfirmed = False
 
-    def pack(self) -> bytes:
-        words: tuple[Any, ...] = tuple(self.args)
-        packed: bytes = hiredis.pack_command(words)
-        return packed
+    def by_sha(self) -> tuple[Any, ...]:
+        return tuple(self.args)
 
-    def pack_source(self) -> bytes:
-        return self.pack()
+    def by_source(self) -> tuple[Any, ...]:
+        return tuple(self.args)
 
 
 KEYLESS = {

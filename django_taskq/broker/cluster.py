@@ -167,6 +167,10 @@ class ClusterServer(Server):
         for pool in list(self._pools.values()):
             close_all(pool)
 
+    def forked(self) -> None:
+        super().forked()
+        self._asking = threading.Lock()  # a thread of the parent may have held it
+
     def _forget(self, connection: Any) -> None:
         """A connection broke: so did most likely all others to that node."""
         connection.disconnect()

@@ -141,6 +141,10 @@ class Server:
         while self._idle:
             self._idle.pop().disconnect()
 
+    def forked(self) -> None:
+        """In a child: what another thread of the parent was doing is not done here."""
+        self.close()
+
     # -- calls -----------------------------------------------------------------------------------
 
     def call(self, call: Call) -> Any:
@@ -335,7 +339,8 @@ def _after_fork() -> None:
     redis-py only closes the descriptor in a process that did not open it; the parent's connection
     stays open.
     """
-    close_servers()
+    for server in _all:
+        server.forked()
 
 
 _all: WeakSet[Server] = WeakSet()

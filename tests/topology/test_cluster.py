@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -330,3 +332,16 @@ def test_the_slots_are_learnt_from_who_answers(cluster: Cluster) -> None:
     nobody = make_server("redis+cluster://127.0.0.1:1", 0.2)
     with pytest.raises(BrokerUnavailable, match=r"127\.0\.0\.1:1"):
         nobody.command("PING")
+
+
+def test_a_child_does_not_wait_for_a_thread_of_its_parent(cluster: Cluster) -> None:
+    """Which was asking who serves what when the process forked."""
+    server = make_server(cluster.url)
+    assert isinstance(server, ClusterServer)
+    with server._asking:
+        child = os.fork()
+        if child == 0:
+            signal.alarm(10)
+            os._exit(0 if server.command("PING") == b"PONG" else 1)
+    assert os.waitpid(child, 0)[1] == 0
+    server.close()
