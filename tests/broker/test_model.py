@@ -215,8 +215,9 @@ class Queue(RuleBasedStateMachine):
         expected = self.model.park(grant.live.holder, grant.id, grant.live.fence)
         assert self.broker.park(QUEUE, [parked(grant)]) == expected
 
-    @rule()
-    def release(self) -> None:
+    @rule(step=st.sampled_from([0, 1_000, 4_000]))
+    def release(self, step: int) -> None:
+        self.model.now += step
         assert self.broker.release(QUEUE, TASK) == self.model.release()
 
     @rule(who=st.integers(0, 1))
