@@ -1,7 +1,7 @@
 """The process of one isolated job. It talks to its child, never to Redis for itself.
 
-The child sends the job, then perhaps why it is to stop; the answer is the outcome. When the child
-dies, so does this process.
+It says that it is ready; the child sends the job, then perhaps why it is to stop; the answer is the
+outcome. When the child dies, so does this process.
 """
 
 from __future__ import annotations
@@ -66,6 +66,7 @@ def work(
     try:
         broker, sender = make(alias)
         runner = Runner.of(broker, alias, holder, sender, max_payload)
+        pipe.send_bytes(b"ready")
         attempt = runner.prepare(unpack_grant(pipe.recv_bytes()), now=0)  # it expires no more
         outcome = Run(attempt, pipe).run() if isinstance(attempt, Attempt) else attempt
         pipe.send_bytes(pack_outcome(outcome))

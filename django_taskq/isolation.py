@@ -18,7 +18,7 @@ from .clock import monotonic, now_ms
 from .codec import printable
 from .deaths import cause_of
 from .exceptions import WorkerCrashed
-from .execution import Attempt, log_fields, path_of
+from .execution import Attempt, Runner, log_fields, path_of
 from .isolated import pack_grant, unpack_outcome, work
 from .job import Failure, Kind, Outcome
 from .memory import memory_of
@@ -38,68 +38,83 @@ class Isolation:
     ``make`` gives the alias's broker; ``max_memory``: MB, or None.
     """
 
-    def __init__(self, make: Make, alias: str, max_payload: int, max_memory: int | None) -> None:
+    def __init__(self, make: Make, runner: Runner, max_memory: int | None) -> None:
         self._make = make
-        self._alias = alias
-        self._max_payload = max_payload
+        self._runner = runner
         self._max_memory = max_memory
         context: Any = multiprocessing.get_context("forkserver")
         context.set_forkserver_preload(["django_taskq.preload"])
         self._context = context
 
-    def run(self, slot: Slot, attempt: Attempt) -> Outcome:
-        """Runs the attempt, which has entered its slot, to its end."""
+    def start(self) -> Cell:
+        """A process that is ready to run a job. Raises OSError or EOFError if there is none."""
+        runner = self._runner
         ours, theirs = self._context.Pipe()
         process = self._context.Process(
             target=work,
-            args=(self._make, self._alias, attempt.runner.holder, self._max_payload, theirs),
+            args=(self._make, runner.alias, runner.holder, runner.result_limit, theirs),
             name="taskq-isolated",
         )
         process.start()
         theirs.close()
+        cell = Cell(process, ours, self._max_memory)
         try:
-            slot.contain(process.pid)  # its supervisor has to know it before its code runs
-            attempt.began = now_ms()
-            ours.send_bytes(pack_grant(attempt.grant))
-            slot.connect(ours)
-            return self._wait(process, ours, slot, attempt)
-        except OSError:  # it died before it had the job
-            end(process)
-            return crashed(attempt, cause_of(process.exitcode))
-        finally:
-            end(process)
-            ours.close()
+            ours.recv_bytes()
+        except BaseException:
+            cell.close()
+            raise
+        return cell
 
-    def _wait(self, process: Any, pipe: Connection, slot: Slot, attempt: Attempt) -> Outcome:
-        while not pipe.poll(LOOK):
+
+class Cell:
+    """A process for one job."""
+
+    def __init__(self, process: Any, pipe: Connection, max_memory: int | None) -> None:
+        self._process = process
+        self._pipe = pipe
+        self._max_memory = max_memory
+
+    def run(self, slot: Slot, attempt: Attempt) -> Outcome:
+        """Runs the attempt, which has entered its slot, to its end."""
+        slot.contain(self._process.pid)  # its supervisor has to know it before its code runs
+        attempt.began = now_ms()
+        try:
+            self._pipe.send_bytes(pack_grant(attempt.grant))
+            slot.connect(self._pipe)
+            return self._wait(slot, attempt)
+        except (EOFError, OSError):  # it is dead
+            self._end()
+            return crashed(attempt, cause_of(self._process.exitcode))
+
+    def _wait(self, slot: Slot, attempt: Attempt) -> Outcome:
+        while not self._pipe.poll(LOOK):
             interruption = slot.interrupted
             if interruption is not None and slot.is_over(monotonic()):
                 logger.error("job %s does not stop: its process is killed", attempt.grant.id)
-                end(process)
+                self._end()
                 return attempt.fail(interruption)
-            if cause := self._bloat(process.pid):
-                end(process)
+            if cause := self._bloat():
+                self._end()
                 return crashed(attempt, cause)
-        try:
-            return unpack_outcome(attempt.grant, pipe.recv_bytes())
-        except EOFError:
-            end(process)
-            return crashed(attempt, cause_of(process.exitcode))
+        return unpack_outcome(attempt.grant, self._pipe.recv_bytes())
 
-    def _bloat(self, pid: int) -> str:
+    def _bloat(self) -> str:
         """Why the process has to die, if it holds too much."""
         if self._max_memory is None:
             return ""
-        held = memory_of(pid).now >> 20
+        held = memory_of(self._process.pid).now >> 20
         if held <= BLOATED * self._max_memory:
             return ""
         return f"it holds {held:,} MB and --max-memory is {self._max_memory:,}"
 
+    def _end(self) -> None:
+        self._process.kill()
+        self._process.join()
 
-def end(process: Any) -> None:
-    """Kills a process, if it lives, and waits until it is dead."""
-    process.kill()
-    process.join()
+    def close(self) -> None:
+        """Ends the process, whatever it does."""
+        self._end()
+        self._pipe.close()
 
 
 def crashed(attempt: Attempt, cause: str) -> Outcome:

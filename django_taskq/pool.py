@@ -14,7 +14,7 @@ import sys
 import threading
 from collections import deque
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import closing, suppress
 from time import thread_time
 from typing import Any
 
@@ -24,13 +24,15 @@ from .exceptions import Interruption
 from .execution import Attempt, Runner
 from .hygiene import AsyncHygiene, close_all, tidy
 from .isolation import Isolation
-from .job import Grant, Outcome
+from .job import Grant, Kind, Outcome
 from .pace import SAMPLE
 from .services.consumer import Consumer
 from .slot import Slot
 from .table import Table
 
 logger = logging.getLogger("django_taskq.worker")
+
+RESTART_AFTER = 1000  # ms until an isolated job is tried again for which there was no process
 
 
 class Hand(threading.Thread):
@@ -216,7 +218,9 @@ class Pool:
         attempt = self.runner.prepare(grant, now)
         if isinstance(attempt, Outcome):
             self._finish(slot, attempt)
-        elif attempt.task.is_async and not attempt.task.options.isolate:
+        elif attempt.task.options.isolate:
+            self._run_apart(slot, attempt)
+        elif attempt.task.is_async:
             self._loop.call_soon_threadsafe(self._start_async, slot, attempt)
             self._busy()
         else:
@@ -228,11 +232,10 @@ class Pool:
         outcome = None
         sampled = self.taken % SAMPLE == 0 and len(self._active) == 1 and thread_time()
         try:
-            own = attempt.task.options.isolate  # process
-            slot.enter(attempt, self.places[attempt.grant.queue], self.alone, contained=own)
+            slot.enter(attempt, self.places[attempt.grant.queue], self.alone)
             self._busy()
             tidy()
-            outcome = self.isolation.run(slot, attempt) if own else attempt.run()
+            outcome = attempt.run()
             tidy()
             interruption = slot.leave()
         except BaseException as error:  # an interruption between two lines of ours, a database
@@ -245,6 +248,27 @@ class Pool:
         self._finish(slot, outcome)
         if interruption is not None:
             raise Replaced
+
+    def _run_apart(self, slot: Slot, attempt: Attempt) -> None:
+        """Runs the job in a process of its own, for which this thread waits."""
+        try:
+            cell = self.isolation.start()
+        except Exception:
+            logger.exception("no process can be started for an isolated job; trying again")
+            self._finish(slot, Outcome(attempt.grant, Kind.SNOOZED, delay=RESTART_AFTER))
+            return
+        unknown = self.consumer.pace.begins(attempt.task.module_path)
+        place = self.places[attempt.grant.queue]
+        with closing(cell):
+            began = slot.enter(attempt, place, self.alone, contained=True)
+            self._busy()
+            try:
+                outcome = cell.run(slot, attempt)
+            except BaseException as error:
+                outcome = attempt.fail(error)
+            slot.leave()
+        self.consumer.pace.ran(attempt.task.module_path, monotonic() - began, unknown)
+        self._finish(slot, outcome)
 
     def _start_async(self, slot: Slot, attempt: Attempt) -> None:
         task = self._loop.create_task(self._run_async(slot, attempt))

@@ -81,7 +81,7 @@ class Child:
         self._orders = orders
         self._loop = asyncio.new_event_loop()
         runner = Runner.of(broker, plan.alias, holder, sender, plan.max_payload)
-        isolation = Isolation(make, plan.alias, plan.max_payload, plan.max_memory)
+        isolation = Isolation(make, runner, plan.max_memory)
         self.pool = Pool(runner, isolation, table, self._loop, self._busy, self._is_over)
         self.consumer = Consumer(
             broker,
