@@ -32,6 +32,7 @@ _names = iter(range(10_000))
 
 @pytest.fixture
 def server(cluster: Cluster) -> Iterator[Server]:
+    cluster.wait_ok()  # whatever the test before did, or a starved machine
     one = make_server(cluster.url)
     yield one
     one.close()
