@@ -114,4 +114,5 @@ MUTANTS = [
 def test_the_model_notices(mutant: Mutant, server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(broker, "load", mutant.load)
     with pytest.raises(AssertionError):
-        run_model(server, EXAMPLES, phases=[Phase.generate], derandomize=True, database=None)
+        for examples in (EXAMPLES, 5 * EXAMPLES):  # the order of Lua's tables is the server's own
+            run_model(server, examples, phases=[Phase.generate], derandomize=True, database=None)

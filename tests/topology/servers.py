@@ -344,7 +344,11 @@ class Cluster(Group):
         """The target owns the slot, and everybody is told."""
         id = target.command("CLUSTER", "MYID")
         others = [node for node in self.masters() if node is not target]
-        for node in [target, *others]:
+        target.command("CLUSTER", "SETSLOT", slot, "NODE", id)
+        # What it says of its slots must beat what anybody believes, also after many moves in a row:
+        # of equal epochs some nodes believe the one and some the other, for good.
+        target.command("CLUSTER", "BUMPEPOCH")
+        for node in others:
             node.command("CLUSTER", "SETSLOT", slot, "NODE", id)
 
     def move_slot(self, slot: int, to: Node | None = None) -> Node:
