@@ -78,6 +78,8 @@ class ChildProcess:
 
     def kill(self, why: str, *, blame: bool = False) -> None:
         """Ends the process the hard way. ``blame``: its running jobs are charged with that."""
+        if self._cause:
+            return  # it is about to be dead
         logger.error("child %s is killed: %s", self.process.pid, why)
         self._cause = why
         self.blameless = not blame

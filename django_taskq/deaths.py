@@ -1,8 +1,12 @@
-"""What the end of a process says."""
+"""The end of a process: what it says, and how it takes others along."""
 
 from __future__ import annotations
 
+import ctypes
 import signal
+import sys
+
+PR_SET_PDEATHSIG = 1
 
 
 def cause_of(code: int, peak: str = "") -> str:
@@ -14,3 +18,9 @@ def cause_of(code: int, peak: str = "") -> str:
     hint = ", probably out of memory" if -code == signal.SIGKILL else ""
     memory = f"; peak memory {peak}" if peak else ""
     return f"its process was killed by signal {-code} ({name}{hint}{memory})"
+
+
+def die_with_parent() -> None:
+    """Linux kills this process when its parent dies; elsewhere the closed socket tells."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)

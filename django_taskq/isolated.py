@@ -13,12 +13,15 @@ import signal
 import sys
 import threading
 from collections.abc import Callable
+from multiprocessing import forkserver
 from multiprocessing.connection import Connection
+from typing import Any
 
 import msgspec
 
 from .broker.broker import Broker
 from .client import running_job
+from .deaths import die_with_parent
 from .exceptions import Interruption
 from .execution import Attempt, Runner
 from .job import Grant, Kind, Live, Outcome
@@ -61,7 +64,11 @@ def work(
 ) -> None:
     """The body of the process: never returns. ``make`` gives the alias's broker."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGTSTP, signal.SIGTTIN):
-        signal.signal(number, signal.SIG_IGN)
+        signal.signal(
+            number, lambda *_: None
+        )  # not SIG_IGN, which the job's programs would inherit
+    let_the_server_end()
+    die_with_parent()
     code = 1
     try:
         broker, sender = make(alias)
@@ -80,6 +87,19 @@ def work(
         os._exit(code)  # threads that the job left behind must not hold it up
 
 
+def let_the_server_end() -> None:
+    """The server that this process is forked from ends when nobody holds this descriptor any more.
+
+    Every process that it forks inherits it, and with it would keep the server alive, whose death is
+    what ends a process that hears nothing. multiprocessing has no public name for it.
+    """
+    server: Any = getattr(forkserver, "_forkserver", None)
+    descriptor = getattr(server, "_forkserver_alive_fd", None)
+    if descriptor is not None:
+        os.close(descriptor)
+        server._forkserver_alive_fd = None
+
+
 class Run:
     """The job on this process's main thread, and a thread that hears when it is to stop."""
 
@@ -95,7 +115,11 @@ class Run:
         attempt = self._attempt
         outcome = None
         try:
-            outcome = asyncio.run(self._run_async()) if attempt.task.is_async else self._run()
+            if attempt.task.is_async:
+                # Not asyncio.run(), which waits for threads that the job left behind.
+                outcome = asyncio.new_event_loop().run_until_complete(self._run_async())
+            else:
+                outcome = self._run()
         except BaseException as error:  # an interruption between two lines of ours
             outcome = outcome or attempt.fail(error)
         self._slot.leave()

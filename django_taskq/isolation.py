@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import multiprocessing
 from collections.abc import Callable
-from multiprocessing.connection import Connection
+from multiprocessing.connection import Connection, wait
 from typing import Any
 
 from .broker.broker import CRASH_LIMIT, Broker
@@ -26,6 +26,7 @@ from .slot import Slot
 
 logger = logging.getLogger("django_taskq.worker")
 
+START_TIMEOUT = 60.0  # seconds until a process must be ready; the first imports the project
 LOOK = 0.1  # seconds between two looks at a job that is to stop
 BLOATED = 2  # times --max-memory that a process may hold before it is killed
 
@@ -59,6 +60,8 @@ class Isolation:
         theirs.close()
         cell = Cell(process, ours, self._max_memory)
         try:
+            if not ours.poll(START_TIMEOUT):
+                raise TimeoutError(f"it was not ready within {START_TIMEOUT:.0f} s")
             ours.recv_bytes()
         except BaseException:
             cell.close()
@@ -87,7 +90,7 @@ class Cell:
             return crashed(attempt, cause_of(self._process.exitcode))
 
     def _wait(self, slot: Slot, attempt: Attempt) -> Outcome:
-        while not self._pipe.poll(LOOK):
+        while not wait([self._pipe, self._process.sentinel], LOOK):
             interruption = slot.interrupted
             if interruption is not None and slot.is_over(monotonic()):
                 logger.error("job %s does not stop: its process is killed", attempt.grant.id)
@@ -96,6 +99,8 @@ class Cell:
             if cause := self._bloat():
                 self._end()
                 return crashed(attempt, cause)
+        if not self._pipe.poll():  # it is dead, and something that it forked holds the pipe
+            raise EOFError
         return unpack_outcome(attempt.grant, self._pipe.recv_bytes())
 
     def _bloat(self) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from .broker.broker import Broker, Exchange
 from .exceptions import TaskTimeout
 from .execution import Attempt, Runner
+from .hygiene import close_all
 from .job import Grant, Outcome, State
 
 MESSAGE = "the attempt ran longer than its timeout and did not stop: its process was ended"
@@ -44,4 +45,7 @@ class Judge:
         if not isinstance(attempt, Attempt):
             return []
         attempt.began = grant.live.started
-        return [attempt.fail(TaskTimeout(MESSAGE))]
+        try:
+            return [attempt.fail(TaskTimeout(MESSAGE))]
+        finally:
+            close_all()  # what a receiver opened here would be inherited by the next child

@@ -15,7 +15,7 @@ import threading
 from collections import deque
 from collections.abc import Callable
 from contextlib import closing, suppress
-from time import thread_time
+from time import sleep, thread_time
 from typing import Any
 
 from .client import running_job
@@ -24,7 +24,7 @@ from .exceptions import Interruption
 from .execution import Attempt, Runner
 from .hygiene import AsyncHygiene, close_all, tidy
 from .isolation import Isolation
-from .job import Grant, Kind, Outcome
+from .job import Grant, Outcome
 from .pace import SAMPLE
 from .services.consumer import Consumer
 from .slot import Slot
@@ -32,7 +32,7 @@ from .table import Table
 
 logger = logging.getLogger("django_taskq.worker")
 
-RESTART_AFTER = 1000  # ms until an isolated job is tried again for which there was no process
+RESTART_AFTER = 1.0  # seconds until an isolated job goes back for which there was no process
 
 
 class Hand(threading.Thread):
@@ -94,6 +94,7 @@ class Pool:
         self.limit = sys.maxsize  # jobs to take in all
         self.taken = 0  # jobs ever taken: a watcher sees by it whether there is progress
         self.alone = False  # a suspect runs: nothing beside it
+        self._suspecting = threading.Lock()
         self.consumer: Consumer
         self.places: dict[str, int] = {}  # queue -> its number in the table
         self._loop = loop
@@ -186,24 +187,23 @@ class Pool:
     def _suspect(self) -> Grant | None:
         """A job that crashed before runs when all slots but the one in hand are free."""
         consumer = self.consumer
-        if self._next_is_isolated():
-            return consumer.suspects.popleft()
-        consumer.give_back_buffer()
-        if len(self.free) < len(self.slots) - 1:
-            return None
-        try:
+        with self._suspecting:
+            if self.alone or not consumer.suspects:
+                return None
             grant = consumer.suspects.popleft()
-        except IndexError:
-            return None
-        self.alone = True
-        return grant
+            if self._is_isolated(grant):  # it runs alone anyway
+                return grant
+            self.alone = True  # before the look: who takes a slot after it sees that it may not
+            if len(self.free) == len(self.slots) - 1:
+                return grant
+            self.alone = False
+            consumer.suspects.appendleft(grant)
+        consumer.give_back_buffer()
+        return None
 
-    def _next_is_isolated(self) -> bool:
-        """Whether the first suspect runs alone anyway, in a process of its own."""
-        with suppress(IndexError):
-            attempt = self.runner.prepare(self.consumer.suspects[0], now=0)
-            return isinstance(attempt, Attempt) and attempt.task.options.isolate
-        return False
+    def _is_isolated(self, grant: Grant) -> bool:
+        attempt = self.runner.prepare(grant, now=0)
+        return isinstance(attempt, Attempt) and attempt.task.options.isolate
 
     def _hand_in(self) -> bool:
         if self.consumer.is_due:
@@ -255,7 +255,14 @@ class Pool:
             cell = self.isolation.start()
         except Exception:
             logger.exception("no process can be started for an isolated job; trying again")
-            self._finish(slot, Outcome(attempt.grant, Kind.SNOOZED, delay=RESTART_AFTER))
+            sleep(RESTART_AFTER)
+            self._finish(slot, attempt.give_back())
+            return
+        if (
+            self.closed or self._is_over()
+        ):  # it took its time: the job may be somebody else's by now
+            cell.close()
+            self._finish(slot, attempt.give_back())
             return
         unknown = self.consumer.pace.begins(attempt.task.module_path)
         place = self.places[attempt.grant.queue]

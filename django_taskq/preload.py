@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import django
 from django.apps import apps
+from django.db import connections
 
 from .task import discover
 
 if not apps.ready:
     django.setup()
     discover()
+connections.close_all()  # what the project opened must not be shared by all who are forked here

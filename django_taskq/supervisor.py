@@ -20,8 +20,9 @@ from django.db import connections
 from .broker.broker import Broker
 from .broker.connection import close_servers
 from .broker.doorbell import Ear
-from .child_process import ChildProcess
+from .child_process import LATEST, ChildProcess
 from .clock import monotonic
+from .codec import printable
 from .exceptions import BrokerUnavailable
 from .isolation import BLOATED, Make
 from .job import new_id
@@ -37,6 +38,7 @@ from .worker import DONE, ORDERLY, Plan
 
 logger = logging.getLogger("django_taskq.worker")
 
+BIRTH = 120.0  # seconds until a child's first sign of life; it may have to import the project
 SILENCE = 10.0  # seconds without a sign of life after which an idle child is replaced
 MOST_STILLBORN = 5  # children in a row that may die while they start
 QUICK_DEATH = 2.0  # seconds; a child that lives shorter is replaced after a pause
@@ -65,6 +67,7 @@ class Supervisor:
         self._processes = processes
         self._children: list[ChildProcess] = []
         self._stopping = False
+        self._quiet = False  # no child is replaced
         self._restart = False
         self._stillborn = 0  # children in a row that died before they lived
         self._failed = False
@@ -193,6 +196,7 @@ class Supervisor:
         elif number == signal.SIGHUP:
             self.restart()
         elif number == signal.SIGTSTP:
+            self._quiet = True
             logger.info("quiet: running jobs finish, no more are taken")
             for child in self._children:
                 child.order("quiet")
@@ -269,7 +273,7 @@ class Supervisor:
         self._reaper.died(child.holder, started, cause, overdue)
 
     def _replace(self) -> None:
-        if self._stopping or monotonic() < self._born:
+        if self._stopping or self._quiet or monotonic() < self._born:
             return
         # What a child still runs whose lease is over may be anybody's by now, but not ours: two
         # attempts of a job never run in one worker.
@@ -295,8 +299,12 @@ class Supervisor:
             alive_at = child.table.alive_at
             if alive_at and now > alive_at + SILENCE and not child.table.rows():
                 child.kill(f"it gave no sign of life for {SILENCE:.0f} s")
+            if not alive_at and now > child.started + BIRTH:
+                child.kill(f"it was not ready within {BIRTH:.0f} s")
             if (row := child.obstinate(now)) is not None:
-                child.kill(f"job {row.id} does not stop")
+                child.kill(f"job {printable(row.id)} does not stop")
+            if child.has_lost(now - LATEST):
+                child.kill("its lease is over, and it does not leave")
             self._weigh(child)
 
     def _weigh(self, child: ChildProcess) -> None:

@@ -85,7 +85,7 @@ class Wire:
         began = monotonic()
         try:
             answers = inflight.finish()
-        except BrokerUnavailable as error:
+        except Exception as error:  # a final one, too: it is tried again, for nobody else would
             self.trouble(error)
             return []
         self._unanswered = []
@@ -97,7 +97,7 @@ class Wire:
             self._failures = 0
         return list(zip(inflight.requests, answers, strict=True))
 
-    def trouble(self, error: BrokerUnavailable) -> None:
+    def trouble(self, error: Exception) -> None:
         """Says it once, and rests a little longer each time."""
         self._failures += 1
         if self._failures == 1:

@@ -7,7 +7,6 @@ obeys the supervisor, which writes a line of JSON for each thing it wants.
 from __future__ import annotations
 
 import asyncio
-import ctypes
 import faulthandler
 import logging
 import os
@@ -22,6 +21,7 @@ import msgspec
 
 from .clock import monotonic
 from .codec import printable
+from .deaths import die_with_parent
 from .exceptions import CancelRequested, LeaseLost
 from .execution import Runner
 from .isolation import Isolation, Make
@@ -42,8 +42,6 @@ DONE = 0  # exit codes: stopped as told, or nothing left to do (burst)
 RECYCLE = 3  # another child should take its place
 LEASE_OVER = 4
 ORDERLY = (DONE, RECYCLE, LEASE_OVER)
-
-PR_SET_PDEATHSIG = 1
 
 
 @dataclass(frozen=True)
@@ -322,7 +320,8 @@ def run_child(
     """The body of a child's process: never returns. ``make`` gives the alias's broker."""
     die_with_parent()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGTSTP, signal.SIGTTIN):
-        signal.signal(number, signal.SIG_IGN)  # the supervisor tells us what they mean
+        # The supervisor tells us what they mean. Not SIG_IGN: what jobs start would inherit that.
+        signal.signal(number, lambda *_: None)
     signal.set_wakeup_fd(-1)
     # A 10 ms timer beside ten busy threads was 67 ms late at the default of 5 ms, 5 ms with this.
     sys.setswitchinterval(0.0005)
@@ -338,9 +337,3 @@ def run_child(
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code)  # threads that still run a job must not hold it up
-
-
-def die_with_parent() -> None:
-    """Linux kills this process when its parent dies; elsewhere the closed socket tells."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)

@@ -144,7 +144,8 @@ class Row:
         self.unread.append(call)
         if not self._begun:
             self._begun = True
-            self._connection = self._server.borrow_for(call)
+            with self._losable():
+                self._connection = self._server.borrow_for(call)
         if self._connection is not None:
             with self._losable():
                 wire.send(self._connection, (call,))
@@ -179,5 +180,6 @@ class Row:
             yield
         except (*LOST_ERRORS, redis.ResponseError):
             # Also for an error reply: asked again by itself it is raised as what it means.
-            self._connection.disconnect()
+            if self._connection is not None:
+                self._connection.disconnect()
             self._connection = None

@@ -401,3 +401,22 @@ def test_a_grant_is_not_mistaken_for_another_holders(
     proxy.losing = False
 
     assert [grant.id for grant in mine.take(2)] == ["c", "d"]
+
+
+def test_an_error_that_is_no_outage_is_tried_again_after_a_rest_too(
+    wire: Wire, near: Broker, caplog: pytest.LogCaptureFixture
+) -> None:
+    near.server.command("SET", near.key(QUEUE, "holders"), "what a person did")
+    wire.hurry.set()
+    wire.send([parcel(new_id(), want=1)])
+    assert wire.collect() == []
+    assert wire.is_down
+    assert wire.is_owed
+    assert "WRONGTYPE" in caplog.text
+
+    near.server.command("DEL", near.key(QUEUE, "holders"))
+    wire.send([])
+    ((_, answer),) = wire.collect()
+
+    assert answer.alive
+    assert not wire.is_owed

@@ -117,3 +117,22 @@ def test_it_dies_with_its_child(station: Station, who: str) -> None:
     backend = result.task.get_backend()
     (stored,) = backend.broker.fetch("default", [result.id])
     assert stored.live.crashes == 0
+
+
+def test_one_that_hears_nothing_dies_with_its_worker_all_the_same(station: Station) -> None:
+    worker = station.worker()
+    tasks.apart_holds_for_ever.enqueue()
+    (line,) = eventually(station.lines)
+
+    worker.kill_all()
+
+    eventually(lambda: is_gone(int(line.removeprefix("pid "))), 5)
+
+
+def test_a_death_is_noticed_though_something_else_holds_the_pipe(station: Station) -> None:
+    station.worker()
+    result = tasks.apart_leaves_a_child_and_dies.enqueue()
+
+    with pytest.raises(TaskFailed, match="signal 9"):
+        result.get(timeout=15)
+    assert station.lines().count("start forking apart") == 3

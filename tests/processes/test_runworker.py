@@ -405,3 +405,9 @@ def test_reload_runs_new_code_and_keeps_the_old_while_the_new_does_not_load(
     eventually(lambda: worker.output.count("worker ready") == 2, 30)
     assert value() == b"2"
     assert worker.stop() == 0
+
+
+def test_programs_that_jobs_start_can_be_told_to_end(station: Station) -> None:
+    station.worker()
+
+    assert tasks.starts_a_program.enqueue().get(timeout=WAIT) == -signal.SIGTERM

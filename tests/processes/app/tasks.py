@@ -6,6 +6,7 @@ import asyncio
 import ctypes
 import os
 import signal
+import subprocess
 import time
 
 from django.db import connection, transaction
@@ -257,3 +258,28 @@ def apart_holds_its_pid(gate: str) -> int:
     trace(f"pid {os.getpid()}")
     wait_for(gate)
     return os.getpid()
+
+
+@task(isolate=True, timeout=None)
+def apart_holds_for_ever() -> int:
+    """Blocks in C and hears nothing, the end of its child least of all."""
+    trace(f"pid {os.getpid()}")
+    return int(ctypes.PyDLL(None).sleep(600))
+
+
+@task(isolate=True)
+def apart_leaves_a_child_and_dies() -> None:
+    """What it forked holds on to the pipe."""
+    trace("start forking apart")
+    if os.fork() == 0:
+        time.sleep(20)
+        os._exit(0)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+@task
+def starts_a_program() -> int:
+    """The exit code of a program that was told to end."""
+    program = subprocess.Popen(["sleep", "30"])
+    program.terminate()
+    return program.wait()
