@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import random
 from collections.abc import Iterable
 
 from .clock import monotonic
@@ -16,8 +17,8 @@ FOREVER = float("inf")
 class Service:
     """One duty of a supervisor, done in ``tick()`` on its thread.
 
-    ``error_delay``: seconds to rest after a failure, doubled up to ``longest_delay`` while Redis
-    is away.
+    ``error_delay``: seconds to rest at most after a failure, doubled up to ``longest_delay`` while
+    Redis is away.
     """
 
     error_delay = 0.2
@@ -55,7 +56,8 @@ class Service:
 
     def _after_failure(self) -> float:
         self._failures += 1
-        return float(min(self.error_delay * 2 ** min(self._failures - 1, 10), self.longest_delay))
+        longest = min(self.error_delay * 2 ** min(self._failures - 1, 10), self.longest_delay)
+        return random.uniform(longest / 2, longest)  # not all workers at the same moment
 
 
 def next_due(services: Iterable[Service]) -> float:

@@ -45,3 +45,13 @@ def test_a_forked_child_has_connections_of_its_own(server: Server) -> None:
 def test_a_password_is_never_part_of_an_address() -> None:
     assert str(Address.parse("redis://user:s3cret@host:6379/1")) == "redis://host:6379/1"
     assert str(Address.parse("redis://host:6379/1")) == "redis://host:6379/1"
+
+
+def test_timeouts_and_retries_are_ours_whatever_the_client_library_comes_with() -> None:
+    connection = Server("redis://127.0.0.1:1/0", 1.5, 2.5).connect()
+
+    assert connection.socket_connect_timeout == 1.5
+    assert connection.socket_timeout == 2.5
+    assert connection.retry.get_retries() == 0
+    assert connection.retry_on_error == []
+    assert connection.health_check_interval == 0

@@ -74,6 +74,32 @@ def test_a_closed_port_is_reported_within_the_timeout(
     assert "secret" not in f"{caught.value}{caught.value.__cause__}{caught.value.__context__}"
 
 
+@pytest.fixture
+def black_hole() -> Iterator[int]:
+    """A port whose listener accepts nobody and has no room for more who wait."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(0)
+        waiting = [socket.socket() for _ in range(4)]
+        for each in waiting:
+            each.setblocking(False)
+            each.connect_ex(listener.getsockname())
+        yield int(listener.getsockname()[1])
+        for each in waiting:
+            each.close()
+
+
+def test_a_server_that_answers_nothing_is_reported_within_the_timeout(
+    black_hole: int, prefix: str, send: Any
+) -> None:
+    with at(f"redis://127.0.0.1:{black_hole}/0", prefix):
+        begun = time.monotonic()
+        with pytest.raises(BrokerUnavailable) as caught:
+            send(add, 1)
+    assert TIMEOUT <= time.monotonic() - begun < TIMEOUT + 1
+    assert caught.value.maybe_sent is False
+
+
 def test_what_never_reached_the_server_was_not_sent(
     closed_port: int, prefix: str, send: Any, backend: RedisBackend, enqueued: Any
 ) -> None:

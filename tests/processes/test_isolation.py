@@ -40,6 +40,12 @@ def test_a_job_runs_in_a_process_of_its_own(station: Station, beside: Any) -> No
     assert len({child, *first[1:], *second[1:]}) == 4, "one each, forked from one that runs nothing"
 
 
+def test_spawned_children_isolate_too(station: Station) -> None:
+    station.worker(TEST_START_METHOD="spawn")
+
+    assert tasks.apart.enqueue(1, 1).get(timeout=WAIT)[0] == 2
+
+
 def test_async_jobs_do_too(beside: Any) -> None:
     assert tasks.aapart.enqueue(1).get(timeout=WAIT) == 2
 
