@@ -181,6 +181,9 @@ class ClusterServer(Server):
     def call(self, call: Call) -> Any:
         return self.deliver(call, Delivery(self))
 
+    def call_again(self, call: Call, unsure_since: float) -> Any:
+        return self.deliver(call, Delivery(self, unsure_since))
+
     def deliver(self, call: Call, delivery: Delivery) -> Any:
         """The reply to a call that may have been tried already."""
         place: Place | None = None  # where to ask this once

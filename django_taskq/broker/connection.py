@@ -153,7 +153,13 @@ class Server:
 
         Raises BrokerUnavailable (``maybe_sent`` says whether they may have run) or BrokerFull.
         """
-        delivery = Delivery(self)
+        return self._deliver(calls, Delivery(self))
+
+    def call_again(self, call: Call, unsure_since: float) -> Any:
+        """As ``call()``, of one that was sent (monotonic; 0: it was not) and not answered."""
+        return self._deliver((call,), Delivery(self, unsure_since))[0]
+
+    def _deliver(self, calls: Sequence[Call], delivery: Delivery) -> list[Any]:
         while True:
             connection = None
             try:

@@ -135,24 +135,26 @@ class Row:
     """Calls sent one behind the other on one connection; once that is lost, each by itself."""
 
     def __init__(self, server: Server) -> None:
-        self.unread: deque[Call] = deque()
+        self.unread: deque[tuple[Call, float]] = deque()  # and when it was sent; 0: it was not
         self._server = server
         self._connection: Any = None
         self._begun = False
 
     def send(self, call: Call) -> None:
-        self.unread.append(call)
         if not self._begun:
             self._begun = True
             with self._losable():
                 self._connection = self._server.borrow_for(call)
+        departed = 0.0
         if self._connection is not None:
             with self._losable():
+                departed = time.monotonic()
                 wire.send(self._connection, (call,))
+        self.unread.append((call, departed))
 
     def read(self) -> Any:
         """The reply to the oldest call. Raises BrokerUnavailable or BrokerFull."""
-        call = self.unread.popleft()
+        call, departed = self.unread.popleft()
         if self._connection is not None:
             with self._losable():
                 reply = wire.read(self._connection, call)
@@ -161,11 +163,7 @@ class Row:
                 if reply is not wire.NO_SCRIPT:
                     return reply
                 raise redis.ConnectionError("the server has forgotten the script")
-        try:
-            return self._server.call(call)
-        except BrokerUnavailable as error:
-            error.maybe_sent = True  # on the connection that was lost
-            raise
+        return self._server.call_again(call, departed)
 
     def close(self) -> None:
         if self._connection is not None and not self.unread:

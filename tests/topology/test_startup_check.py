@@ -102,7 +102,9 @@ def test_durability_that_cannot_be_had_is_said(node: Node) -> None:
 
 
 def test_a_node_of_a_cluster_is_refused_as_a_single_server(cluster: Cluster) -> None:
-    for one in (cluster.masters()[0], cluster.replicas_of(cluster.masters()[0])[0]):
+    cluster.wait_ok()  # whatever another test did to it
+    replica = next(each for master in cluster.masters() for each in cluster.replicas_of(master))
+    for one in (cluster.masters()[0], replica):
         (finding,) = found(broker_at(one))
         assert finding.level == health.ERROR
         assert "redis+cluster://" in finding.hint
