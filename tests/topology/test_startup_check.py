@@ -15,6 +15,7 @@ from django_taskq.broker.connection import make_server
 from django_taskq.broker.health import Finding
 from django_taskq.broker.waits import Wait
 from django_taskq.exceptions import BrokerUnavailable
+from tests.conftest import eventually
 from tests.processes.conftest import ROOT
 from tests.topology.conftest import QUEUES, Stationed, on_one_program
 from tests.topology.servers import Cluster, Node, free_port
@@ -103,7 +104,9 @@ def test_durability_that_cannot_be_had_is_said(node: Node) -> None:
 
 def test_a_node_of_a_cluster_is_refused_as_a_single_server(cluster: Cluster) -> None:
     cluster.wait_ok()  # whatever another test did to it
-    replica = next(each for master in cluster.masters() for each in cluster.replicas_of(master))
+    replica = eventually(
+        lambda: next((r for m in cluster.masters() for r in cluster.replicas_of(m)), None)
+    )
     for one in (cluster.masters()[0], replica):
         (finding,) = found(broker_at(one))
         assert finding.level == health.ERROR
