@@ -11,7 +11,17 @@ from django_taskq.broker.sweep import CHECKS
 from django_taskq.services import janitor as module
 from django_taskq.services.janitor import INTERVAL, STEP, Janitor
 from django_taskq.services.reaper import Reaper
-from tests.broker.helpers import QUEUE, WINDOW, corrupt, put, ready, seed, states, without_envelope
+from tests.broker.helpers import (
+    QUEUE,
+    WINDOW,
+    corrupt,
+    members,
+    put,
+    ready,
+    seed,
+    states,
+    without_envelope,
+)
 from tests.conftest import FakeTime
 
 LOGGER = "django_taskq.worker"
@@ -104,3 +114,18 @@ def test_what_was_deleted_by_hand_goes_on_being_found(
     janitor.tick()
 
     assert ready(broker) == ["a"]
+
+
+def test_thousands_that_are_over_their_time_at_once_are_deleted_in_a_few_rounds(
+    broker: Broker,
+) -> None:
+    """Lua's unpack() ends at 7,999: no call may take them all."""
+    places = [word for number in range(9_000) for word in (1, f"job-{number}")]
+    broker.server.command("ZADD", broker.key(QUEUE, "succeeded"), *places)
+    janitor = Janitor(broker, [QUEUE], Reaper(broker, [QUEUE]))
+
+    for _ in range(2):
+        janitor.make_room()
+        janitor.tick()
+
+    assert members(broker, "succeeded") == []

@@ -74,9 +74,12 @@ def home_of(station: Station) -> Path:
     return embedded.parse(station.url).path
 
 
-def test_a_dead_childs_jobs_run_again_at_once_and_uncounted(station: Station) -> None:
+@pytest.mark.parametrize("attempts", [5, 1])
+def test_a_dead_childs_jobs_run_again_at_once_and_uncounted(
+    station: Station, attempts: int
+) -> None:
     worker = station.worker()
-    result = tasks.hold.enqueue("a", "gate")
+    result = tasks.hold.using(max_attempts=attempts).enqueue("a", "gate")
     station.traced("start a")
     (child,) = worker.children()
     os.kill(child, signal.SIGKILL)

@@ -145,3 +145,27 @@ def test_no_child_starts_while_another_still_runs_what_it_has_lost(station: Stat
     with pytest.raises(TaskCancelled):
         result.get(timeout=WAIT)
     assert other.process.poll() is None
+
+
+def test_a_second_attempt_never_meets_the_first(station: Station) -> None:
+    """Though it may begin at once: the first was deaf, and ended with its process."""
+    station.worker("--processes", "2")
+
+    result = tasks.deaf_once.enqueue()
+
+    assert result.get(timeout=WAIT) is True
+    assert result.attempts == 2
+
+
+def test_a_cancellation_arrives_though_nobody_hears_the_control_channel(station: Station) -> None:
+    """With the next renewal, at most a third of the lease later."""
+    station.worker()
+    result = tasks.endless.enqueue("a")
+    station.traced("start a")
+    broker = result.task.get_backend().broker
+    jobs = [(result.id, tasks.endless.module_path)]
+
+    broker.server.call(broker.cancel_call("default", jobs, b"{}", 60_000))  # published nowhere
+
+    with pytest.raises(TaskCancelled):
+        result.get(timeout=5)

@@ -283,3 +283,18 @@ def starts_a_program() -> int:
     program = subprocess.Popen(["sleep", "30"])
     program.terminate()
     return program.wait()
+
+
+@task(timeout=0.3, max_attempts=2, backoff=0)
+def deaf_once() -> bool:
+    """Blocks in C; when it runs again: whether the process of the first run is dead."""
+    with open(os.environ["LEDGER"]) as ledger:
+        before = [int(line.split()[1]) for line in ledger if line.startswith("deaf")]
+    trace(f"deaf {os.getpid()}")
+    if not before:
+        time.sleep(600)
+    try:
+        os.kill(before[0], 0)
+    except ProcessLookupError:
+        return True
+    return False
