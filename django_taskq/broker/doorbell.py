@@ -14,6 +14,7 @@ from .calls import ASKING, Command
 from .connection import Server
 from .faults import Fault, fault_of
 from .links import Place
+from .replies import text
 
 SLACK = 2.0  # seconds a server may be late with the answer "nothing came"
 CALLS = (0.002, 0.01, 0.05, 0.2)  # seconds that each order to stop waiting has to be obeyed
@@ -249,7 +250,7 @@ class Ear:
                 heard.append(self._connection.read_response())
         except LOST as error:
             self._broken(error)
-        return [message[2].decode() for message in heard if message[0] == b"message"]
+        return [text(message[2]) for message in heard if message[0] == b"message"]
 
     def fileno(self) -> int:
         """For a selector."""

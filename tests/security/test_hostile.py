@@ -220,6 +220,7 @@ def test_a_worker_lives_on_and_does_its_work(station: Station) -> None:
     broker = backend.broker
     number = broker.number("default")
     worker = station.worker("--processes", "1")
+    eventually(lambda: backend.server.command("PUBSUB", "NUMSUB", broker.control)[1] > 0)
     plant(broker)
     for message in (
         b"\xff",
