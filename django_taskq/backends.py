@@ -15,6 +15,7 @@ from . import compat, registry
 from .broker.broker import Broker, Limits
 from .broker.connection import Server, get_server
 from .broker.endings import Endings
+from .broker.replies import NEW, Answer
 from .broker.waits import wait_for
 from .client import Client, value_of
 from .clock import now_ms, to_datetime
@@ -231,7 +232,7 @@ class LocalBackend(TaskqBackend):
         mine = self._mine(task)
         job = self._producer.prepare_one(mine, args, kwargs)
         if mine.job_id is not None and any(known.id == job.result.id for known in self.results):
-            self._producer.settle([job], "E")
+            self._producer.conclude([job], [(job, Answer("E"))])
             return job.result
         return self._take(job)
 
@@ -301,7 +302,7 @@ class DummyBackend(LocalBackend):
     """Runs nothing and keeps the results, for tests that look at what was enqueued."""
 
     def _take(self, job: Prepared) -> TaskResult:
-        self._producer.settle([job], "N")
+        self._producer.conclude([job], [(job, NEW)])
         self.results.append(job.result)
         return deepcopy(job.result)
 
@@ -317,7 +318,7 @@ class ImmediateBackend(LocalBackend):
         self.worker_id = new_id()
 
     def _take(self, job: Prepared) -> TaskResult:
-        self._producer.settle([job], "N")
+        self._producer.conclude([job], [(job, NEW)])
         self.results.append(job.result)
         del self.results[:-1000]
         if job.result.state is State.SCHEDULED:

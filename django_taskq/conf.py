@@ -14,8 +14,11 @@ from typing import Any, ClassVar, NamedTuple
 from . import retry
 from .address import check_url
 from .exceptions import InvalidOption
+from .job_keys import KeyOption, check_key
 from .keyring import check_keys, check_sign
+from .limits import Rate, Weights, check_concurrency, check_rate, check_weights
 from .retry import Errors, as_seconds, bad_option, check_errors, check_max_attempts
+from .unique import Unique, check_unique
 
 DAY = 86_400.0
 MAX_TAG_LENGTH = 64
@@ -62,6 +65,12 @@ class TaskOptions:
     sensitive: tuple[str, ...] = ()
     on_commit: bool | str = True
     isolate: bool = False  # runs in a process of its own
+    unique: Unique | None = None
+    rate_limit: Rate | None = None
+    concurrency_limit: int | None = None
+    limit_key: KeyOption | None = None  # who shares the limits; None: the task's jobs
+    fair_by: KeyOption | None = None  # whose jobs take turns
+    fair_weights: Weights | None = None
 
 
 TaskOptions.NAMES = tuple(option.name for option in fields(TaskOptions))
@@ -126,6 +135,12 @@ _TASK_CHECKS: dict[str, Check] = {
     "sensitive": lambda value, name: _texts(value, name, _parameter),
     "on_commit": _on_commit,
     "isolate": lambda value, name: _flag(value, name),
+    "unique": check_unique,
+    "rate_limit": check_rate,
+    "concurrency_limit": check_concurrency,
+    "limit_key": lambda value, name: None if value is None else check_key(value, name),
+    "fair_by": lambda value, name: None if value is None else check_key(value, name),
+    "fair_weights": check_weights,
 }
 
 
@@ -151,7 +166,7 @@ def _names(value: Errors) -> list[str]:
     return [retry.dotted_name(item) for item in value]
 
 
-# aliases, sensitive and on_commit say nothing about a job that is on its way.
+# The others say nothing about a job that is on its way, or have said it to Redis (asks.py).
 _TO_JSON: dict[str, Callable[[Any], Any]] = {
     "max_attempts": lambda value: value,
     "backoff": retry.to_json,

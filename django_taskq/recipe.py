@@ -61,6 +61,7 @@ class Recipe:
             raw = encode_envelope(envelope, self._max_payload)
         else:
             raw = self._seals.seal_envelope(id, envelope, self._max_payload)
-        draft = Draft(id, raw, task.priority, self._due, self._expires_in)
+        ask = task.asks.of(args, kwargs, plain_args, plain_kwargs) if task.asks else b""
+        draft = Draft(id, raw, task.priority, self._due, self._expires_in, ask)
         result = fresh_result(task, id, plain_args, plain_kwargs, self._alias, self._state)
         return Prepared(task.queue_name, draft, result, self._moment)

@@ -11,9 +11,11 @@ from functools import lru_cache
 from inspect import iscoroutinefunction
 from typing import Any, Final, overload
 
+from django.conf import settings
 from django.utils.module_loading import autodiscover_modules
 
 from . import compat, registry
+from .asks import Asks, asks_for
 from .codec import EVERYTHING, Signature
 from .compat import (
     DEFAULT_TASK_BACKEND_ALIAS,
@@ -76,6 +78,12 @@ class Task(compat.Task):  # type: ignore[misc]
     sensitive: tuple[str, ...] = INHERIT
     on_commit: bool | str = INHERIT
     isolate: bool = INHERIT
+    unique: Any = INHERIT
+    rate_limit: Any = INHERIT
+    concurrency_limit: int | None = INHERIT
+    limit_key: Any = INHERIT
+    fair_by: Any = INHERIT
+    fair_weights: Any = INHERIT
 
     # Set by using() alone.
     job_id: str | None = None
@@ -85,6 +93,7 @@ class Task(compat.Task):  # type: ignore[misc]
     options: TaskOptions = field(init=False, repr=False, compare=False)
     policy: RetryPolicy = field(init=False, repr=False, compare=False)
     signature: Signature = field(init=False, repr=False, compare=False)
+    asks: Asks | None = field(init=False, repr=False, compare=False)
     overrides: dict[str, Any] = field(init=False, repr=False, compare=False)
     is_async: bool = field(init=False, repr=False, compare=False)
 
@@ -112,6 +121,9 @@ class Task(compat.Task):  # type: ignore[misc]
         object.__setattr__(self, "policy", policy_of(options))
         object.__setattr__(
             self, "signature", signature_of(self.func, self.takes_context, options.sensitive)
+        )
+        object.__setattr__(
+            self, "asks", asks_for(self.module_path, options, self.signature, secret)
         )
         object.__setattr__(self, "overrides", {})
         object.__setattr__(self, "is_async", iscoroutinefunction(self.func))
@@ -201,6 +213,11 @@ def inherited_options(task: Task) -> TaskOptions:
     """The task's options upon the TASK_DEFAULTS of the backend it goes to."""
     defaults = getattr(task.get_backend(), "task_defaults", TaskOptions())
     return replace(defaults, **own_options(task))
+
+
+def secret() -> str:
+    """What keeps the digests of arguments from being guessed."""
+    return str(getattr(settings, "SECRET_KEY", "") or "")
 
 
 def policy_of(options: TaskOptions) -> RetryPolicy:

@@ -20,10 +20,12 @@ from .replies import (
     Stored,
     cancelled_jobs,
     exchanged,
+    joined,
     letters,
     renewed,
     stored_jobs,
     text,
+    unconfirmed,
 )
 from .scripts import Script, load
 from .sweep import CHUNK as SWEEP
@@ -40,13 +42,17 @@ KEEPER_GRACE = 2000  # ms after which a timekeeper that is late is replaced
 
 
 class Draft(NamedTuple):
-    """A job to be enqueued. ``due``: 0 now, > 0 a time in ms, < 0 so many ms from now."""
+    """A job to be enqueued. ``due``: 0 now, > 0 a time in ms, < 0 so many ms from now.
+
+    ``ask``: its lock, turn and limits, as asks.py writes them.
+    """
 
     id: str
     envelope: bytes
     priority: int = 0
     due: int = 0
     expires_in: int = 0
+    ask: bytes = b""
 
     def __repr__(self) -> str:
         """Without what the job carries."""
@@ -202,11 +208,12 @@ class Broker:
         return self._call("confirm", queue, (), self.durability)
 
     def enqueue(self, queue: str, drafts: Sequence[Draft]) -> str:
-        """Takes jobs in; a letter per job: N new, E its id existed and nothing was done.
+        """Takes jobs in; a letter per job: N new, E its id existed, U another job has its lock.
 
-        Small letters: they are in, and what ``durability`` asks for did not confirm it.
+        With E and U nothing was done; the ids of the others stand behind a space. Small letters:
+        they are in, and what ``durability`` asks for did not confirm it.
         """
-        return "".join(self.enqueue_batches(queue, chunks(drafts, CHUNK)))
+        return joined(self.enqueue_batches(queue, chunks(drafts, CHUNK)))
 
     def enqueue_one(self, queue: str, draft: Draft) -> str:
         """Takes one job in; its letter."""
@@ -234,7 +241,21 @@ class Broker:
         if needs_confirmation(call, found):
             call = self.confirm_call(queue)
             self.server.call(call)
-        return found.lower() if call.unconfirmed else found
+        return unconfirmed(found) if call.unconfirmed else found
+
+    def replace_call(self, queue: str, drafts: Sequence[Draft]) -> Call:
+        """The call that gives up to HOUSEKEEPING jobs, known by id and lock, other arguments."""
+        args: list[Arg] = [self._time()]
+        for draft in drafts:
+            args += draft
+        return self._call("replace", queue, args, self.durability)
+
+    def replace(self, queue: str, drafts: Sequence[Draft]) -> str:
+        """Gives jobs new arguments and another time; a letter each: O, R it runs, G gone."""
+        return "".join(
+            letters(self.server.call(self.replace_call(queue, chunk)))
+            for chunk in chunks(drafts, HOUSEKEEPING)
+        )
 
     def unconfirmed(self, jobs: int) -> NotReplicated:
         """The error of jobs that are in, without what ``durability`` asks for."""
@@ -303,7 +324,10 @@ class Broker:
         return self._call("retry", queue, [self._time(), new_id(), *ids])
 
     def retry(self, queue: str, ids: Sequence[str]) -> str:
-        """Puts ended or backing-off jobs back in line; a letter each: O, E not ended, U unknown."""
+        """Puts ended or backing-off jobs back in line; a letter each: O, E not ended, U unknown.
+
+        L: another job has its lock.
+        """
         return "".join(
             letters(self.server.call(self.retry_call(queue, chunk)))
             for chunk in chunks(ids, HOUSEKEEPING)

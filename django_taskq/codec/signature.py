@@ -18,6 +18,8 @@ from .place import Place
 from .plain import Unfit, key_of, plain
 from .redaction import HIDDEN, marked
 
+VARIADIC = (Parameter.VAR_POSITIONAL, Parameter.VAR_KEYWORD)
+
 
 class Signature:
     """What a task's function takes and returns, worked out once.
@@ -48,6 +50,32 @@ class Signature:
                 hint = nearest(name, known) if known else "it takes none"
                 said = f"{self.name}() has no parameter {name!r}"
                 raise InvalidOption(f"sensitive={tuple(sensitive)!r}: {said}; {hint}")
+
+    @cached_property
+    def names(self) -> list[str]:
+        """The parameters that an argument can be given to by name."""
+        named = (parameter for parameter in self._parameters.all if parameter.kind not in VARIADIC)
+        return [parameter.name for parameter in named]
+
+    def named(
+        self, args: Sequence[Any], kwargs: Mapping[str, Any], *, defaults: bool = True
+    ) -> dict[str, Any]:
+        """The arguments of a call that fits by their parameters' names, with those left out.
+
+        What ``*args`` takes is a list under its name.
+        """
+        positional = self._parameters.positional
+        found = dict(self._defaults) if defaults else {}
+        found.update(zip((p.name for p in positional), args, strict=False))
+        if len(args) > len(positional) and self._parameters.rest is not None:
+            found[self._parameters.rest.name] = list(args[len(positional) :])
+        found.update(kwargs)
+        return found
+
+    @cached_property
+    def _defaults(self) -> dict[str, Any]:
+        all_ = self._parameters.all
+        return {p.name: p.default for p in all_ if p.default is not Parameter.empty}
 
     # -- what may be shown -----------------------------------------------------------------------
 

@@ -1,5 +1,5 @@
 #!lua flags=allow-oom
--- sweep | keys: jobs live errors results ready running scheduled retrying waiting succeeded dead cancelled parked cancels holders claims wake meta ended | edges: new->ready new->running ready->dead running->dead scheduled->dead retrying->dead waiting->dead succeeded->gone cancelled->gone
+-- sweep | keys: jobs live errors results ready running scheduled retrying waiting succeeded dead cancelled parked cancels holders claims wake timer meta ended asks locks lapses limits gated held rates opens turns | edges: new->ready new->running ready->dead running->dead scheduled->dead retrying->dead waiting->dead waiting->ready succeeded->gone cancelled->gone
 --
 -- Looks through one chunk of a queue for what no script leaves behind, and mends it. Looking and
 -- mending are one step, so nothing that moves between two chunks is ever taken for lost: what is
@@ -61,11 +61,13 @@ end
 -- mending --------------------------------------------------------------------------------------
 
 local function erase(id)
-  for _, key in ipairs({ jobs, live, errors, results }) do redis.call('HDEL', key, id) end
+  for _, key in ipairs({ jobs, live, errors, results, asks }) do redis.call('HDEL', key, id) end
 end
 
 -- A job that cannot run: where a person sees it. Whoever runs it now is refused.
 local function quarantine(id, homes)
+  local asked = asks_of({ id })
+  local place = { [id] = redis.call('ZSCORE', waiting, id) or nil }
   for name in pairs(homes) do
     local set = SETS[name]
     redis.call('ZREM', set, id)
@@ -76,9 +78,19 @@ local function quarantine(id, homes)
   redis.call('HSET', live, id, pack_live(l))
   redis.call('HSET', errors, id, add_error(redis.call('HGET', errors, id), failure))
   redis.call('HDEL', cancels, id)
+  if homes.running then leave({ id }, asked, {}, now) else step_out({ id }, place, asked, now) end
+  unlock({ id }, asked, now)
   redis.call('ZADD', dead, now + math.max(retention, RESEND_WINDOW), id)
   redis.call('HINCRBY', meta, 'quarantined', 1)
   redis.call('SPUBLISH', ended, id)
+end
+
+-- The place of a job at the end of the line.
+local function back_in_line(id, l)
+  local line = line_of(ready, meta, turns)
+  local place = line.place(l.priority, asks_of({ id })[id])
+  line.done()
+  return place
 end
 
 -- A job that is in no state and has not ended. Its holder may be at it still: then it is running,
@@ -89,7 +101,7 @@ local function restore(id, l)
   else
     l.tail = ''
     if l.fence > 0 or l.priority ~= 0 or l.expires > 0 then redis.call('HSET', live, id, pack_live(l)) end
-    redis.call('ZADD', ready, ready_score(l.priority, tail_of(meta, 1) + 1), id)
+    redis.call('ZADD', ready, back_in_line(id, l), id)
   end
 end
 
@@ -135,15 +147,31 @@ function look.running(ids)
   end
 end
 
--- A parked job is found by its task's name, which park noted in its record.
+-- Whether the job stands at one of the gates it asks for.
+local function is_gated(id, ask, score)
+  for _, gate in ipairs(ask and ask.gates or {}) do
+    if redis.call('ZSCORE', gated, gated_name(gate.name, tonumber(score), id)) then return true end
+  end
+end
+
+-- A parked job is found by its task's name, which park noted in its record; the others wait at a
+-- gate.
 function look.waiting(ids)
   look_at_state('waiting', ids)
   local still = redis.call('ZMSCORE', waiting, unpack(ids))
+  local asked = asks_of(ids)
   for i, raw in ipairs(redis.call('HMGET', live, unpack(ids))) do
-    local task = raw and string.match(read_live(raw).tail, '^' .. string.rep(' ', 22) .. '(%S+%.%S+) ')
-    if still[i] and task and not redis.call('ZSCORE', parked, task .. ' ' .. ids[i]) then
-      found('nameless', ids[i])
-      if mend then redis.call('ZADD', parked, 0, task .. ' ' .. ids[i]) end
+    local l, id = read_live(raw), ids[i]
+    local task = string.match(l.tail, '^' .. string.rep(' ', 22) .. '(%S+%.%S+) ')
+    if still[i] and task and not redis.call('ZSCORE', parked, task .. ' ' .. id) then
+      found('nameless', id)
+      if mend then redis.call('ZADD', parked, 0, task .. ' ' .. id) end
+    elseif still[i] and not task and not is_gated(id, asked[id], still[i]) then
+      found('stranded', id)
+      if mend then
+        redis.call('ZREM', waiting, id)
+        redis.call('ZADD', ready, back_in_line(id, l), id)
+      end
     end
   end
 end
@@ -174,6 +202,82 @@ local function look_at_parts(ids)
   end
 end
 look.live, look.errors, look.results = look_at_parts, look_at_parts, look_at_parts
+look.asks = look_at_parts
+
+-- A lock of a job that has ended, or is not there, unless it is to stay for a time.
+function look.locks(names)
+  for i, value in ipairs(redis.call('HMGET', locks, unpack(names))) do
+    local id = value and string.match(value, '^%S+')
+    local alive = false
+    for _, state in ipairs({ 'running', 'ready', 'scheduled', 'retrying', 'waiting' }) do
+      local set = SETS[state]
+      alive = alive or (id and redis.call('ZSCORE', set, id))
+    end
+    if value and not alive and not string.find(value, ' ', 1, true) then
+      found('locked', names[i])
+      if mend then redis.call('HDEL', locks, names[i]) end
+    end
+  end
+end
+
+-- The gate and the job in a member of `held` or `gated`; there the place is between them.
+local function parts_of(member, skip)
+  local stop = string.find(member, '\0', 1, true) or #member
+  return string.sub(member, 1, stop - 1), string.sub(member, stop + 1 + skip)
+end
+
+-- Opens a gate as its first waiting job asks for it.
+local function open_named(name)
+  local first = first_gated(name, 1)[1]
+  local id = first and string.sub(first, #name + 10)
+  for _, gate in ipairs(id and (asks_of({ id })[id] or {}).gates or {}) do
+    if gate.name == name then open_gate(gate_of(gate), 100, now) end
+  end
+end
+
+function look.held(members)
+  for _, member in ipairs(members) do
+    local name, id = parts_of(member, 0)
+    if not redis.call('ZSCORE', running, id) then
+      found('held', id)
+      if mend then
+        redis.call('ZREM', held, member)
+        open_named(name)
+      end
+    end
+  end
+end
+
+function look.gated(members)
+  local asked_for = {}
+  for _, member in ipairs(members) do
+    local name, id = parts_of(member, 8)
+    if not redis.call('ZSCORE', waiting, id) then
+      found('ungated', id)
+      if mend then redis.call('ZREM', gated, member) end
+    elseif not asked_for[name] then
+      asked_for[name] = true
+      if mend then open_named(name) end -- its limit may have been raised
+    end
+  end
+end
+
+-- Turns that are over: whoever comes next is not behind them any more.
+function look.turns(names)
+  for i, turn in ipairs(redis.call('HMGET', turns, unpack(names))) do
+    local priority = tonumber(string.match(names[i], '^%-?%d+'))
+    local line = line_of(ready, meta, turns)
+    if mend and turn and (not priority or tonumber(turn) <= line.head(priority)) then
+      redis.call('HDEL', turns, names[i])
+    end
+  end
+end
+
+function look.rates(names)
+  for i, score in ipairs(redis.call('ZMSCORE', rates, unpack(names))) do
+    if mend and score and tonumber(score) <= now then redis.call('ZREM', rates, names[i]) end
+  end
+end
 
 function look.parked(names)
   for _, name in ipairs(names) do
@@ -233,7 +337,10 @@ local PLACES = {
   { 'dead', walk_zset, dead }, { 'cancelled', walk_zset, cancelled },
   { 'jobs', walk_hash, jobs }, { 'live', walk_hash, live }, { 'errors', walk_hash, errors },
   { 'results', walk_hash, results }, { 'parked', walk_zset, parked },
-  { 'cancels', walk_hash, cancels }, { 'claims', walk_hash, claims }, { 'wake' },
+  { 'cancels', walk_hash, cancels }, { 'claims', walk_hash, claims },
+  { 'asks', walk_hash, asks }, { 'locks', walk_hash, locks }, { 'held', walk_zset, held },
+  { 'gated', walk_zset, gated }, { 'turns', walk_hash, turns }, { 'rates', walk_zset, rates },
+  { 'wake' },
 }
 
 local own = place == ''

@@ -1,0 +1,98 @@
+"""How many jobs at once, and how many in a time: what limits may say.
+
+Layer 1: pure, no I/O. Times are seconds.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from .exceptions import InvalidOption
+from .retry import bad_option
+
+UNITS = {"s": 1.0, "m": 60.0, "h": 3_600.0, "d": 86_400.0}
+MOST = 1_000_000  # jobs at once, or in one unit of time
+WEIGHTS = (0.01, 1_000.0)
+
+_RATE = re.compile(r"\s*(\d{1,9})\s*/\s*(\d{0,6})\s*([smhd])\s*")
+
+Weights = Mapping[str, float] | Callable[[str], float]
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """``count`` jobs in ``per`` seconds, evenly.
+
+    ``burst``: how many may start at once after a rest; None: what a second's worth is, and at
+    least one. In any ``per`` seconds at most ``count`` + ``burst`` start.
+    """
+
+    count: int
+    per: float
+    burst: int | None = None
+
+    def __post_init__(self) -> None:
+        _whole("Rate(count)", self.count)
+        if not isinstance(self.per, int | float) or not 0.001 <= self.per <= 366 * 86_400:
+            raise bad_option("Rate(per)", self.per, "must be from 0.001 seconds to a year")
+        if self.burst is not None:
+            _whole("Rate(burst)", self.burst)
+
+    @property
+    def interval(self) -> float:
+        """Milliseconds from one job to the next."""
+        return self.per * 1000 / self.count
+
+    @property
+    def slack(self) -> float:
+        """Milliseconds that a job may come too early."""
+        burst = max(int(self.count / self.per), 1) if self.burst is None else self.burst
+        return (burst - 1) * self.interval
+
+
+def _whole(name: str, value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= MOST:
+        raise bad_option(name, value, f"must be a whole number from 1 to {MOST:,}")
+    return value
+
+
+def check_rate(value: Any, name: str) -> Rate | None:
+    """The option, a Rate or text such as "100/m", as a Rate. Raises InvalidOption."""
+    if value is None or isinstance(value, Rate):
+        return value
+    match = _RATE.fullmatch(value) if isinstance(value, str) else None
+    if match is None:
+        must = "must be a number per time, such as '100/m', '5/30s', '10/s' or Rate(100, per=60)"
+        raise bad_option(name, value, must)
+    count, times, unit = match.groups()
+    try:
+        return Rate(int(count), float(times or 1) * UNITS[unit])
+    except InvalidOption as error:
+        raise bad_option(name, value, str(error)) from None
+
+
+def check_concurrency(value: Any, name: str) -> int | None:
+    """The option as it is kept. Raises InvalidOption."""
+    return None if value is None else _whole(name, value)
+
+
+def check_weights(value: Any, name: str) -> Weights | None:
+    """The option as it is kept. Raises InvalidOption."""
+    if value is None or callable(value):
+        return value  # type: ignore[no-any-return]
+    if not isinstance(value, Mapping):
+        raise bad_option(name, value, "must be a dict of keys and weights, or a function of a key")
+    for key, weight in value.items():
+        check_weight(weight, f"{name}[{key!r}]")
+    return {str(key): float(weight) for key, weight in value.items()}
+
+
+def check_weight(value: Any, name: str) -> float:
+    """The weight as a float. Raises InvalidOption."""
+    least, most = WEIGHTS
+    if not isinstance(value, int | float) or isinstance(value, bool) or not least <= value <= most:
+        raise bad_option(name, value, f"must be a number from {least:g} to {most:g}")
+    return float(value)

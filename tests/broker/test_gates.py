@@ -1,0 +1,104 @@
+"""Limits: a job is let in when it is claimed, or waits at its gate, in order, without polling."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pytest
+
+from django_taskq.asks import ASK, gate, text
+from django_taskq.broker.broker import Broker, Draft
+from django_taskq.job import Kind, State
+from django_taskq.limits import Rate, check_rate
+from tests.broker.helpers import ENVELOPE, FAILURE, QUEUE, TASK, Child, outcome, states
+
+
+def ask(*gates: bytes, key: str = "", cost: float = 0.0) -> bytes:
+    return ASK.pack(0, 0, cost) + text("") + text(key) + b"".join(gates)
+
+
+def at_once(most: int, name: str = "g") -> bytes:
+    return gate(name, name, most, None)
+
+
+def per_time(rate: str | Rate, name: str = "r") -> bytes:
+    return gate(name, name, None, check_rate(rate, "rate_limit"))
+
+
+def put(broker: Broker, ids: Sequence[str], asked: bytes, **options: int) -> None:
+    assert set(broker.enqueue(QUEUE, [Draft(id, ENVELOPE, ask=asked, **options) for id in ids])) == {"N"}
+
+
+def claimed(child: Child, want: int = 10) -> list[str]:
+    return [grant.id for grant in child.claim(want)]
+
+
+def test_as_many_as_the_limit_allows_are_claimed(broker: Broker) -> None:
+    put(broker, "abcde", ask(at_once(2)))
+
+    assert claimed(Child(broker)) == ["a", "b"]
+    assert states(broker)["waiting"] == ["c", "d", "e"]
+
+
+def test_the_end_of_one_lets_the_next_in(broker: Broker) -> None:
+    child = Child(broker)
+    put(broker, "abcde", ask(at_once(2)))
+    first, _ = child.claim(10)
+
+    answer = child.exchange(10, [outcome(first, "S")])
+
+    assert [grant.id for grant in answer.grants] == ["c"]
+    assert states(broker)["waiting"] == ["d", "e"]
+
+
+def test_a_job_without_a_limit_passes_those_that_wait(broker: Broker) -> None:
+    put(broker, "abc", ask(at_once(1)))
+    put(broker, "xy", b"")
+
+    assert claimed(Child(broker), 3) == ["a", "x", "y"]
+
+
+def test_who_comes_later_waits_behind_those_who_wait(broker: Broker) -> None:
+    child = Child(broker)
+    put(broker, "ab", ask(at_once(1)))
+    (first,) = child.claim(10)
+    put(broker, "c", ask(at_once(1)))
+    child.settle(outcome(first, "S"))
+
+    assert claimed(child) == ["b"]
+    assert states(broker)["waiting"] == ["c"]
+
+
+def test_a_higher_priority_goes_first_at_the_gate(broker: Broker) -> None:
+    child = Child(broker)
+    put(broker, "ab", ask(at_once(1)))
+    (first,) = child.claim(10)
+    put(broker, "z", ask(at_once(1)), priority=5)
+    assert claimed(child) == []
+    child.settle(outcome(first, "S"))
+
+    assert claimed(child) == ["z"]
+
+
+@pytest.mark.parametrize("kind", Kind)
+def test_every_outcome_gives_its_place_back(broker: Broker, kind: Kind) -> None:
+    child = Child(broker)
+    put(broker, "ab", ask(at_once(1)))
+    (first,) = child.claim(10)
+    if kind is Kind.PARKED:
+        broker.park(QUEUE, [outcome(first, kind)._replace(task=TASK)])
+    else:
+        child.settle(outcome(first, kind, delay=60_000))
+
+    back = {Kind.RETURNED, Kind.CRASHED}
+    assert claimed(child) == ["a" if kind in back else "b"]
+
+
+def test_a_crash_gives_its_place_back(broker: Broker, clock: object) -> None:
+    child = Child(broker)
+    put(broker, "ab", ask(at_once(1)))
+    child.claim(10)
+
+    broker.reclaim(QUEUE, child.holder, FAILURE, died=True)
+
+    assert claimed(Child(broker, "another")) == ["a"]
