@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import pytest
 
 from django_taskq.asks import ASK, gate, text
 from django_taskq.broker.broker import Broker, Draft
-from django_taskq.job import Kind, State
+from django_taskq.job import Kind
 from django_taskq.limits import Rate, check_rate
 from tests.broker.helpers import ENVELOPE, FAILURE, QUEUE, TASK, Child, outcome, states
 
@@ -26,7 +27,9 @@ def per_time(rate: str | Rate, name: str = "r") -> bytes:
 
 
 def put(broker: Broker, ids: Sequence[str], asked: bytes, **options: int) -> None:
-    assert set(broker.enqueue(QUEUE, [Draft(id, ENVELOPE, ask=asked, **options) for id in ids])) == {"N"}
+    assert set(
+        broker.enqueue(QUEUE, [Draft(id, ENVELOPE, ask=asked, **options) for id in ids])
+    ) == {"N"}
 
 
 def claimed(child: Child, want: int = 10) -> list[str]:
@@ -102,3 +105,34 @@ def test_a_crash_gives_its_place_back(broker: Broker, clock: object) -> None:
     broker.reclaim(QUEUE, child.holder, FAILURE, died=True)
 
     assert claimed(Child(broker, "another")) == ["a"]
+
+
+def test_a_rate_lets_in_one_per_interval_and_the_timekeeper_knows_when(
+    broker: Broker, clock: Any
+) -> None:
+    child = Child(broker)
+    put(broker, "abcd", ask(per_time("60/m")))
+    assert claimed(child) == ["a"]
+
+    answer = broker.promote(QUEUE, "keeper", force=True)
+    assert answer.wait == 1000
+
+    clock.forward(1000)
+    assert broker.promote(QUEUE, "keeper").moved == 1
+    assert claimed(child) == ["b"]
+    clock.forward(5000)
+    broker.promote(QUEUE, "keeper")
+    assert claimed(child) == ["c"]
+
+
+def test_a_key_with_many_jobs_delays_another_by_one_round(broker: Broker) -> None:
+    child = Child(broker)
+    put(broker, [f"a{n}" for n in range(9)], ask(key="a", cost=1.0))
+    assert claimed(child, 3) == ["a0", "a1", "a2"]
+    put(broker, ["b0", "b1"], ask(key="b", cost=1.0))
+    put(broker, ["c0", "c1"], ask(key="c", cost=0.5))
+
+    line = claimed(child, 20)
+
+    assert line.index("b0") <= 4
+    assert line.index("b1") <= 7
