@@ -12,6 +12,7 @@ from typing import Any
 from django.core.checks import CheckMessage, Error
 
 from . import compat, registry
+from .asks import queue_gates
 from .broker.broker import Broker, Limits
 from .broker.connection import Server, get_server
 from .broker.endings import Endings
@@ -111,7 +112,12 @@ class RedisBackend(TaskqBackend):
         self.server = get_server(conf.url, conf.connect_timeout, conf.socket_timeout)
         self.broker = get_broker(self.server, conf)
         self._client = Client(
-            self.broker, get_endings(self.server), alias, conf.max_payload, self._pushed
+            self.broker,
+            get_endings(self.server),
+            alias,
+            conf.max_payload,
+            self._pushed,
+            queue_gates(conf.limits),
         )
 
     def enqueue(self, task: compat.Task, args: Any, kwargs: Any) -> TaskResult:

@@ -7,7 +7,7 @@ import copy
 import threading
 import time
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from contextvars import ContextVar
 from functools import partial
@@ -53,11 +53,12 @@ class Client:
         alias: str,
         max_payload: int,
         pushed: Callable[[Sequence[TaskResult]], None],
+        gates: Mapping[str, bytes] | None = None,
     ) -> None:
         self.broker = broker
         self.endings = endings
         self.alias = alias
-        self.producer = Producer(broker, alias, max_payload, pushed)
+        self.producer = Producer(broker, alias, max_payload, pushed, gates)
 
     # -- enqueue ---------------------------------------------------------------------------------
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from copy import copy
 from typing import Any
 
@@ -15,14 +15,15 @@ from .duplicates import Conflict, Duplicates, refuse
 from .exceptions import BrokerError, BrokerUnavailable, InvalidArgument
 from .job import new_id, new_ids
 from .recipe import Prepared, Recipe
-from .result import TaskResult, mark_enqueued
+from .result import TaskResult, mark_duplicate, mark_enqueued
 from .task import Task
 
 
 class Producer:
     """Makes and pushes the jobs of one backend.
 
-    ``pushed`` is called with the results whose jobs are in Redis now.
+    ``pushed`` is called with the results whose jobs are in Redis now. ``gates``: of the queues
+    that have limits, see asks.py.
     """
 
     def __init__(
@@ -31,8 +32,10 @@ class Producer:
         alias: str,
         max_payload: int,
         pushed: Callable[[Sequence[TaskResult]], None],
+        gates: Mapping[str, bytes] | None = None,
     ) -> None:
         self.broker = broker
+        self.gates = gates
         self.alias = alias
         self.max_payload = max_payload
         self.pushed = pushed
@@ -68,7 +71,7 @@ class Producer:
         return prepared(f".{number}")
 
     def _recipe(self, task: Task) -> Recipe:
-        return Recipe(task, self.alias, self.max_payload, self.broker.seals)
+        return Recipe(task, self.alias, self.max_payload, self.broker.seals, self.gates)
 
     # -- pushing ---------------------------------------------------------------------------------
 
@@ -108,32 +111,36 @@ class Producer:
         unconfirmed = 0
         pushed: list[TaskResult] = []
         conflicts: list[Conflict] = []
-        for job, answer in told:
-            result = job.result
-            unconfirmed += not answer.confirmed
-            if answer.letter == "U":
-                conflicts.append(Conflict(job, answer.other))
-                continue
-            mark_enqueued(result, job.moment)
-            if answer.letter == "E" and result.task.job_id is not None:
-                object.__setattr__(result, "duplicate", True)
-            else:  # a random id that exists is this very job: the reply to its push was lost
-                pushed.append(result)
-        self.pushed(pushed)
+        try:
+            for job, answer in told:
+                unconfirmed += not answer.confirmed
+                if answer.letter == "U":
+                    conflicts.append(Conflict(job, answer.other))
+                    continue
+                result = job.result
+                mark_enqueued(result, job.moment)
+                if answer.letter == "E" and result.task.job_id is not None:
+                    mark_duplicate(result, result.id)
+                else:  # a random id that exists is this very job: the reply to its push was lost
+                    pushed.append(result)
+        finally:  # those that are in are in, also when the server went away before the rest
+            self.pushed(pushed)
         if conflicts:
-            self._settle(conflicts, tries)
+            unconfirmed += self._settle(conflicts, tries)
         if unconfirmed:
             raise self.broker.unconfirmed(unconfirmed)
         if conflicts:
             refuse(jobs)
 
-    def _settle(self, conflicts: Sequence[Conflict], tries: int) -> None:
-        again = self.duplicates.settle(conflicts)
+    def _settle(self, conflicts: Sequence[Conflict], tries: int) -> int:
+        """How many jobs were replaced and are not as safe yet as ``durability`` asks."""
+        again, unconfirmed = self.duplicates.settle(conflicts)
         if again and tries:
             self.conclude(again, self._send(again), tries - 1)
         elif again:  # whoever has the lock is gone each time it is looked for
             freed = {id(job) for job in again}
             self.duplicates.read([c for c in conflicts if id(c.job) in freed])
+        return unconfirmed
 
     def hold(self, jobs: Sequence[Prepared], using: str) -> None:
         """Pushes the jobs when the transaction of ``using`` commits.

@@ -15,7 +15,7 @@ from django.conf import settings
 from django.utils.module_loading import autodiscover_modules
 
 from . import compat, registry
-from .asks import Asks, asks_for
+from .asks import ASKING, Asks, asks_for
 from .codec import EVERYTHING, Signature
 from .compat import (
     DEFAULT_TASK_BACKEND_ALIAS,
@@ -23,11 +23,12 @@ from .compat import (
     DEFAULT_TASK_QUEUE_NAME,
     InvalidTask,
 )
-from .conf import TaskOptions, clean, nearest, portable, restore
+from .conf import TaskOptions, clean, portable, restore
 from .exceptions import InvalidOption
 from .job import MAX_ID_LENGTH
 from .result import TaskResult
 from .retry import RetryPolicy, as_seconds
+from .spelling import nearest
 
 
 class _Inherit:
@@ -122,11 +123,18 @@ class Task(compat.Task):  # type: ignore[misc]
         object.__setattr__(
             self, "signature", signature_of(self.func, self.takes_context, options.sensitive)
         )
-        object.__setattr__(
-            self, "asks", asks_for(self.module_path, options, self.signature, secret)
-        )
+        object.__setattr__(self, "asks", self._asks(options))
         object.__setattr__(self, "overrides", {})
         object.__setattr__(self, "is_async", iscoroutinefunction(self.func))
+
+    def _asks(self, options: TaskOptions) -> Asks | None:
+        """Those of the declared task where nothing they are made of was changed."""
+        declared = registry.find(self.module_path)
+        if declared is not None and declared.signature is self.signature:
+            if all(getattr(options, name) == getattr(declared.options, name) for name in ASKING):
+                return declared.asks
+        own = own_options(self)
+        return asks_for(self.module_path, options, self.signature, own, secret)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """A plain call of the function, here and now."""

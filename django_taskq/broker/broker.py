@@ -251,11 +251,16 @@ class Broker:
         return self._call("replace", queue, args, self.durability)
 
     def replace(self, queue: str, drafts: Sequence[Draft]) -> str:
-        """Gives jobs new arguments and another time; a letter each: O, R it runs, G gone."""
-        return "".join(
-            letters(self.server.call(self.replace_call(queue, chunk)))
-            for chunk in chunks(drafts, HOUSEKEEPING)
-        )
+        """Gives jobs new arguments and another time; a letter each: O, R it runs, G gone.
+
+        A small o: what ``durability`` asks for did not confirm it.
+        """
+        found = ""
+        for chunk in chunks(drafts, HOUSEKEEPING):
+            call = self.replace_call(queue, chunk)
+            answer = letters(self.server.call(call))
+            found += answer.replace("O", "o") if call.unconfirmed else answer
+        return found
 
     def unconfirmed(self, jobs: int) -> NotReplicated:
         """The error of jobs that are in, without what ``durability`` asks for."""

@@ -14,8 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from django_taskq import conf
-from django_taskq.conf import Options, TaskOptions, clean, nearest, portable, restore
+from django_taskq.conf import Options, TaskOptions, clean, portable, restore
 from django_taskq.exceptions import InvalidOption
+from django_taskq.spelling import nearest
 
 
 class Shortage(ConnectionError):

@@ -16,8 +16,9 @@ from ...broker import health
 from ...broker.broker import Broker
 from ...broker.connection import get_server
 from ...compat import DEFAULT_TASK_BACKEND_ALIAS, InvalidTaskBackend, task_backends
-from ...conf import Options, nearest
+from ...conf import Options
 from ...exceptions import BrokerUnavailable
+from ...spelling import nearest
 from ...supervisor import Supervisor, usable_method
 from ...task import discover
 from ...worker import Plan
