@@ -116,6 +116,8 @@ class Task(compat.Task):  # type: ignore[misc]
             own = own_options(self)
             changed = {n: v for n, v in own.items() if getattr(declared, n) != v}
             object.__setattr__(self, "overrides", portable(changed))
+            if self.asks is not None and self.queue_name != declared.queue_name:
+                registry.note_queue(self.module_path, self.queue_name)
 
     def _work_out(self, options: TaskOptions) -> None:
         object.__setattr__(self, "options", options)
@@ -131,7 +133,8 @@ class Task(compat.Task):  # type: ignore[misc]
         """Those of the declared task where nothing they are made of was changed."""
         declared = registry.find(self.module_path)
         if declared is not None and declared.signature is self.signature:
-            if all(getattr(options, name) == getattr(declared.options, name) for name in ASKING):
+            before = declared.options
+            if all(getattr(options, name) == getattr(before, name) for name in ASKING):
                 return declared.asks
         own = own_options(self)
         return asks_for(self.module_path, options, self.signature, own, secret)

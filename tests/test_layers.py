@@ -13,11 +13,11 @@ import django_taskq
 ROOT = Path(django_taskq.__file__).parent
 LAYERS = [
     "exceptions clock compat job signals",
-    "address conf codec keyring retry",
+    "address asks conf codec job_keys keyring limits retry spelling unique",
     "broker",
-    """task result registry reader recipe producer client execution hygiene pace shares slot table
-    pool wire service watcher worker child_process judge memory deaths isolation isolated preload
-    sealing supervisor services doctor""",
+    """task result registry reader recipe duplicates producer client execution hygiene pace shares
+    slot table pool wire service watcher worker child_process judge memory deaths isolation isolated
+    preload sealing supervisor services doctor""",
     "backends apps checks management testing",
 ]
 LAYER = {name: number for number, names in enumerate(LAYERS) for name in names.split()}
