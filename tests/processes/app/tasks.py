@@ -11,7 +11,7 @@ import time
 
 from django.db import connection, transaction
 
-from django_taskq import Cancel, Fail, Retry, Snooze, task
+from django_taskq import Cancel, Fail, Rate, Retry, Snooze, task
 
 
 def trace(text: str) -> None:
@@ -298,3 +298,30 @@ def deaf_once() -> bool:
     except ProcessLookupError:
         return True
     return False
+
+
+@task(concurrency_limit=3)
+def crowd(name: str, gate: str) -> str:
+    """Runs beside two of its kind until the gate opens."""
+    trace(f"in {name}")
+    wait_for(gate)
+    trace(f"out {name}")
+    return name
+
+
+@task(rate_limit=Rate(20, per=1, burst=1))
+def paced(n: int) -> None:
+    trace(f"at {time.monotonic()}")
+
+
+@task(fair_by="tenant")
+def fair(tenant: str, n: int) -> None:
+    trace(f"{tenant} {n}")
+
+
+@task(unique="until_finished")
+def alone(gate: str) -> int:
+    trace("in alone")
+    wait_for(gate)
+    trace("out alone")
+    return os.getpid()
