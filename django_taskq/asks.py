@@ -15,7 +15,7 @@ from .codec import Signature
 from .conf import TaskOptions
 from .exceptions import InvalidOption
 from .job_keys import KeyMaker, Parameters, digest, key_maker, secret_of
-from .limits import Limit, Weights, check_weight
+from .limits import Limit, Rate, Weights, check_weight
 
 ASK = Struct(">QBd")  # ms that the lock stays at least, flags, what a turn costs
 GATE = Struct(">Idd")  # jobs at once, ms from one to the next, ms of slack; 0: no such limit
@@ -43,20 +43,20 @@ def text(value: str) -> bytes:
 NOTHING = ASK.pack(0, 0, 0.0) + text("") + text("")
 
 
-def gate(limit: str, name: str, numbers: Limit) -> bytes:
+def gate(limit: str, name: str, concurrency: int | None, rate: Rate | None) -> bytes:
     """A gate. ``limit``: whose numbers it goes by; ``name``: who shares it."""
-    return gate_before_its_name(limit, numbers) + text(name)
+    return unnamed_gate(limit, concurrency, rate) + text(name)
 
 
-def gate_before_its_name(limit: str, numbers: Limit) -> bytes:
-    rate = numbers.rate
+def unnamed_gate(limit: str, concurrency: int | None, rate: Rate | None) -> bytes:
+    """The same without what differs from job to job."""
     times = (rate.interval, rate.slack) if rate else (0.0, 0.0)
-    return GATE.pack(numbers.concurrency or 0, *times) + text(limit)
+    return GATE.pack(concurrency or 0, *times) + text(limit)
 
 
 def queue_gates(limits: Mapping[str, Limit]) -> dict[str, bytes]:
     """The gate of every job of a queue, for queues that have limits."""
-    return {queue: gate("queue", "queue", numbers) for queue, numbers in limits.items() if numbers}
+    return {queue: gate("queue", "queue", *numbers) for queue, numbers in limits.items() if numbers}
 
 
 class Asks:
@@ -101,7 +101,7 @@ class Asks:
         self._gate, self._gate_key = b"", None
         if numbers:
             name = limit_name(options.limit_key, self._name)
-            self._gate = gate_before_its_name(name, numbers)
+            self._gate = unnamed_gate(name, *numbers)
             self._gate_key = self._maker(options.limit_key, "limit_key")
             if self._gate_key is None:
                 self._gate += text(name)

@@ -483,6 +483,10 @@ class Broker:
         """The call that reads a queue at one moment; see inspector.py."""
         return self._call("survey", queue, (self._time(), skip, holders, HOUSEKEEPING))
 
+    def gates_call(self, queue: str, most: int) -> Call:
+        """The call that reads at which of a queue's limits jobs wait."""
+        return self._call("gates", queue, (self._time(), most))
+
     def types_call(self, queue: str) -> Call:
         """The call that reads what a queue's keys are."""
         return self._call("types", queue, ())

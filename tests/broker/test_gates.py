@@ -10,7 +10,7 @@ import pytest
 from django_taskq.asks import ASK, gate, text
 from django_taskq.broker.broker import Broker, Draft
 from django_taskq.job import Kind
-from django_taskq.limits import Limit, Rate, check_rate
+from django_taskq.limits import Rate, check_rate
 from tests.broker.helpers import ENVELOPE, FAILURE, QUEUE, TASK, Child, outcome, states
 
 
@@ -19,11 +19,11 @@ def ask(*gates: bytes, key: str = "", cost: float = 0.0) -> bytes:
 
 
 def at_once(most: int, name: str = "g") -> bytes:
-    return gate(name, name, Limit(most))
+    return gate(name, name, most, None)
 
 
 def per_time(rate: str | Rate, name: str = "r") -> bytes:
-    return gate(name, name, Limit(None, check_rate(rate, "rate_limit")))
+    return gate(name, name, None, check_rate(rate, "rate_limit"))
 
 
 def put(broker: Broker, ids: Sequence[str], asked: bytes, **options: int) -> None:

@@ -12,16 +12,18 @@ import pytest
 import redis
 
 from django_taskq import broker as broker_package
+from django_taskq.asks import NOTHING, gate
 from django_taskq.broker import scripts
-from django_taskq.broker.broker import Broker, Limits
+from django_taskq.broker.broker import Broker, Draft, Limits
 from django_taskq.broker.connection import Server
-from django_taskq.broker.inspector import Inspector
+from django_taskq.broker.inspector import Gate, Inspector
 from django_taskq.broker.keys import GLOBAL_KEYS, QUEUE_KEYS
 from django_taskq.broker.sweep import CHECKS
 from django_taskq.exceptions import BrokerError
 from django_taskq.job import ENDED, TRANSITIONS, UNFINISHED, State
 from tests.broker.helpers import (
     DAY,
+    ENVELOPE,
     FAILURE,
     LEASE,
     QUEUE,
@@ -398,6 +400,13 @@ def ways_of_survey(full: Broker, limited: Broker, clock: Any) -> None:
     seed_all(full)
     clock.forward(2 * DAY)
     assert Inspector(limited).queue(QUEUE).late > 0
+
+
+def ways_of_gates(full: Broker, limited: Broker, clock: Any) -> None:
+    narrow = gate("g", "g", 1, None)
+    full.enqueue(QUEUE, [Draft(id, ENVELOPE, ask=NOTHING + narrow) for id in "ab"])
+    Child(full).claim(5)
+    assert Inspector(limited).gates(QUEUE) == [Gate("g", 1, 1, -1)]
 
 
 def ways_of_types(full: Broker, limited: Broker, clock: Any) -> None:
