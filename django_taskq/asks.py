@@ -15,7 +15,7 @@ from .codec import Signature
 from .conf import TaskOptions
 from .exceptions import InvalidOption
 from .job_keys import KeyMaker, Parameters, digest, key_maker, secret_of
-from .limits import Limit, Rate, Weights, check_weight
+from .limits import Limit, Rate, check_weight
 
 ASK = Struct(">QBd")  # ms that the lock stays at least, flags, what a turn costs
 GATE = Struct(">Idd")  # jobs at once, ms from one to the next, ms of slack; 0: no such limit
@@ -79,7 +79,8 @@ class Asks:
         self._secret = secret_of(secret)
         self._own = own
         self._set_lock(options)
-        self._weights: Weights | None = options.fair_weights
+        weights = options.fair_weights or ()
+        self._weights = weights if callable(weights) else dict(weights)
         self._turn = self._maker(options.fair_by, "fair_by")
         self._set_gate(options)
         varies = options.unique or self._turn or self._gate_key
@@ -149,8 +150,6 @@ class Asks:
         return digest(_canonical([self._name, named]), self._secret)
 
     def _weight(self, key: str) -> float:
-        if self._weights is None:
-            return 1.0
         if callable(self._weights):
             return check_weight(self._weights(key), f"fair_weights({key!r})")
         return self._weights.get(key, 1.0)

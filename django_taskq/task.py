@@ -144,11 +144,14 @@ class Task(compat.Task):  # type: ignore[misc]
         return self.func(*args, **kwargs)
 
     def __reduce__(self) -> Any:
-        changed = {
-            f.name: getattr(self, f.name)
-            for f in fields(self)
-            if f.init and f.name != "func" and getattr(self, f.name) is not INHERIT
-        }
+        declared = registry.find(self.module_path)
+        changed = {}
+        for f in fields(self):
+            value = getattr(self, f.name)
+            # An option that is the declared task's comes back with it: it may be a lambda.
+            known = f.name in OPTIONS and getattr(declared, f.name, INHERIT) is value
+            if f.init and f.name != "func" and value is not INHERIT and not known:
+                changed[f.name] = value
         return (_reconstruct, (self.module_path, changed))
 
     def __deepcopy__(self, memo: Any) -> Task:

@@ -157,8 +157,8 @@ class Consumer:
 
     @property
     def is_empty(self) -> bool:
-        """Whether every queue was left empty, and nothing is held here."""
-        return self._all_dry and not (self.has_work or self.outcomes)
+        """Whether every queue was left empty, and nothing is held here or changes hands."""
+        return self._all_dry and not (self.leading or self.has_work or self.outcomes)
 
     @property
     def _all_dry(self) -> bool:
@@ -278,6 +278,8 @@ class Consumer:
         if request.want:
             self.lost = self.lost or not answer.alive
             (self._dry.discard if answer.left else self._dry.add)(request.queue)
+        elif answer.left and all(each.kind is not Kind.RETURNED for each in request.outcomes):
+            self._dry.discard(request.queue)  # an end lets in who waited at a limit
         self.offset = answer.now / 1000 - monotonic()
         if "S" in answer.verdicts:
             self._report_stale(request, answer.verdicts)
