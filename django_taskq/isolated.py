@@ -126,13 +126,13 @@ class Run:
         return outcome
 
     def _run(self) -> Outcome:
-        self._slot.enter(self._attempt, 0, True)
+        self._slot.enter(self._attempt, 0)
         self._listen()
         return self._attempt.run()
 
     async def _run_async(self) -> Outcome:
         self._loop = asyncio.get_running_loop()
-        self._slot.enter(self._attempt, 0, True, asyncio.current_task())
+        self._slot.enter(self._attempt, 0, asyncio.current_task())
         self._listen()
         return await self._attempt.run_async()
 

@@ -20,6 +20,7 @@ from typing import Any
 
 from .client import running_job
 from .clock import monotonic
+from .codec import printable
 from .exceptions import Interruption
 from .execution import Attempt, Runner
 from .hygiene import AsyncHygiene, close_all, tidy
@@ -93,8 +94,6 @@ class Pool:
         self.closed = False
         self.limit = sys.maxsize  # jobs to take in all
         self.taken = 0  # jobs ever taken: a watcher sees by it whether there is progress
-        self.alone = False  # a suspect runs: nothing beside it
-        self._suspecting = threading.Lock()
         self.consumer: Consumer
         self.places: dict[str, int] = {}  # queue -> its number in the table
         self._loop = loop
@@ -159,7 +158,7 @@ class Pool:
         except IndexError:
             return self._hand_in()
         try:
-            grant = self._next() if self.taken < self.limit else None
+            grant = consumer.next() if self.taken < self.limit else None
         except BaseException:
             self.free.append(slot)
             raise
@@ -176,35 +175,6 @@ class Pool:
         self._start(slot, grant)
         return not (len(self._active) > 1 and consumer.pace.one_thread_is_best)
 
-    def _next(self) -> Grant | None:
-        consumer = self.consumer
-        if self.alone:
-            return None
-        if consumer.suspects:
-            return self._suspect()
-        return consumer.next()
-
-    def _suspect(self) -> Grant | None:
-        """A job that crashed before runs when all slots but the one in hand are free."""
-        consumer = self.consumer
-        with self._suspecting:
-            if self.alone or not consumer.suspects:
-                return None
-            grant = consumer.suspects.popleft()
-            if self._is_isolated(grant):  # it runs alone anyway
-                return grant
-            self.alone = True  # before the look: who takes a slot after it sees that it may not
-            if len(self.free) == len(self.slots) - 1:
-                return grant
-            self.alone = False
-            consumer.suspects.appendleft(grant)
-        consumer.give_back_buffer()
-        return None
-
-    def _is_isolated(self, grant: Grant) -> bool:
-        attempt = self.runner.prepare(grant, now=0)
-        return isinstance(attempt, Attempt) and attempt.task.options.isolate
-
     def _hand_in(self) -> bool:
         if self.consumer.is_due:
             self.consumer.flush()
@@ -218,7 +188,7 @@ class Pool:
         attempt = self.runner.prepare(grant, now)
         if isinstance(attempt, Outcome):
             self._finish(slot, attempt)
-        elif attempt.task.options.isolate:
+        elif attempt.task.options.isolate or grant.live.crashes:  # see isolation.py
             self._run_apart(slot, attempt)
         elif attempt.task.is_async:
             self._loop.call_soon_threadsafe(self._start_async, slot, attempt)
@@ -232,7 +202,7 @@ class Pool:
         outcome = None
         sampled = self.taken % SAMPLE == 0 and len(self._active) == 1 and thread_time()
         try:
-            slot.enter(attempt, self.places[attempt.grant.queue], self.alone)
+            slot.enter(attempt, self.places[attempt.grant.queue])
             self._busy()
             tidy()
             outcome = attempt.run()
@@ -254,7 +224,8 @@ class Pool:
         try:
             cell = self.isolation.start()
         except Exception:
-            logger.exception("no process can be started for an isolated job; trying again")
+            id = printable(attempt.grant.id)
+            logger.exception("no process can be started for job %s; trying again", id)
             sleep(RESTART_AFTER)
             self._finish(slot, attempt.give_back())
             return
@@ -267,7 +238,7 @@ class Pool:
         unknown = self.consumer.pace.begins(attempt.task.module_path)
         place = self.places[attempt.grant.queue]
         with closing(cell):
-            began = slot.enter(attempt, place, self.alone, contained=True)
+            began = slot.enter(attempt, place, contained=True)
             self._busy()
             try:
                 outcome = cell.run(slot, attempt)
@@ -286,7 +257,7 @@ class Pool:
         running_job.set(True)
         unknown = self.consumer.pace.begins(attempt.task.module_path)
         own = asyncio.current_task()
-        began = slot.enter(attempt, self.places[attempt.grant.queue], self.alone, own)
+        began = slot.enter(attempt, self.places[attempt.grant.queue], own)
         outcome = None
         try:
             async with AsyncHygiene():
@@ -301,7 +272,6 @@ class Pool:
 
     def _finish(self, slot: Slot, outcome: Outcome) -> None:
         self.consumer.done(outcome)
-        self.alone = False
         self.free.append(slot)
 
     def find(self, id: str, fence: int) -> Slot | None:

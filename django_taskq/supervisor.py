@@ -269,7 +269,7 @@ class Supervisor:
             if 0 < row.deadline < now:
                 overdue.setdefault(queue, {})[row.id] = row.fence
             elif code not in ORDERLY and not child.blameless and not row.process:
-                started.setdefault(queue, {})[row.id] = row.alone
+                started.setdefault(queue, {})[row.id] = False
         self._reaper.died(child.holder, started, cause, overdue)
 
     def _replace(self) -> None:

@@ -277,7 +277,6 @@ class Child:
         self._exit = LEASE_OVER
         self.consumer.close()
         self.consumer.buffer.clear()
-        self.consumer.suspects.clear()
         self._stop_jobs()
         self._loop.call_later(FAREWELL, self._leave_if_busy)
         self._depart(float("inf"))

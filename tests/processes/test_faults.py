@@ -95,24 +95,41 @@ def test_a_job_that_kills_its_process_three_times_alone_is_dead(station: Station
     neighbour = tasks.hold.enqueue("n", "gate")
     station.traced("start n")
     result = tasks.kill_process.enqueue()
-    eventually(lambda: any(line.startswith("start kill") for line in station.lines()))
-    station.open("gate")
     with pytest.raises(TaskFailed, match="signal 9"):
         result.get(timeout=WAIT)
     assert result.state is State.DEAD
     assert result.attempts == 0
     starts = [line for line in station.lines() if line.startswith("start kill")]
-    assert len(starts) in (3, 4)  # the first may have been beside its neighbour
-    assert neighbour.get(timeout=WAIT) == "n"
+    assert len(starts) == 4, "once beside its neighbour"
     assert tasks.add.enqueue(1, 1).get(timeout=WAIT) == 2
+    assert station.lines().count("start n") == 2, "the others touched nobody"
+    station.open("gate")
+    assert neighbour.get(timeout=WAIT) == "n"
     assert worker.process.poll() is None
 
 
 def test_a_job_that_crashed_once_is_run_alone_and_succeeds(station: Station) -> None:
-    station.worker()
+    worker = station.worker()
     result = tasks.kill_once.enqueue("k")
     assert result.get(timeout=WAIT) == "survived"
     assert result.attempts == 1
+    assert worker.children()
+
+
+def test_a_job_that_crashed_once_waits_for_nobody_and_nobody_for_it(station: Station) -> None:
+    worker = station.worker("--concurrency", "3")
+    neighbour = tasks.hold.enqueue("n", "gate")
+    station.traced("start n")
+    suspect = tasks.die_once_and_hold.enqueue("s", "gate")
+    eventually(lambda: station.lines().count("start s") == 2)
+    eventually(lambda: station.lines().count("start n") == 2)
+    (child,) = worker.children()
+
+    assert tasks.pid.enqueue().get(timeout=WAIT) == child
+
+    station.open("gate")
+    assert neighbour.get(timeout=WAIT) == "n"
+    assert suspect.get(timeout=WAIT) not in (child, None)
 
 
 def test_another_worker_takes_over_when_the_lease_is_over(station: Station) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ctypes
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -12,6 +13,8 @@ import time
 from django.db import connection, transaction
 
 from django_taskq import Cancel, Fail, Retry, Snooze, task
+
+IMPORTED_BY = os.getpid()
 
 
 def trace(text: str) -> None:
@@ -118,6 +121,17 @@ def kill_once(name: str) -> str:
 
 
 @task
+def die_once_and_hold(name: str, gate: str) -> int:
+    """Takes its process down the first time; the process of the second."""
+    trace(f"start {name}")
+    with open(os.environ["LEDGER"]) as ledger:
+        if ledger.read().count(f"start {name}\n") == 1:
+            os.kill(os.getpid(), signal.SIGKILL)
+    wait_for(gate)
+    return os.getpid()
+
+
+@task
 def pid() -> int:
     return os.getpid()
 
@@ -217,6 +231,12 @@ def apart(a: int, b: int) -> list[int]:
 
 
 @task(isolate=True)
+def apart_tells_who_imported_it() -> list[int]:
+    """The process that imported this module, and the one that this one was forked from."""
+    return [IMPORTED_BY, os.getppid()]
+
+
+@task(isolate=True)
 async def aapart(a: int) -> int:
     await asyncio.sleep(0.01)
     return a + 1
@@ -275,6 +295,14 @@ def apart_leaves_a_child_and_dies() -> None:
         time.sleep(20)
         os._exit(0)
     os.kill(os.getpid(), signal.SIGKILL)
+
+
+@task
+def look_at_processes(gate: str) -> None:
+    """Asks for the exit code of every process that this one has started."""
+    trace("start looking")
+    while not os.path.exists(f"{os.environ['LEDGER']}.{gate}"):
+        multiprocessing.active_children()
 
 
 @task
