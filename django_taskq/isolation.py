@@ -15,7 +15,6 @@ import multiprocessing
 from collections.abc import Callable
 from multiprocessing import forkserver
 from multiprocessing.connection import Connection, wait
-from multiprocessing.process import _children  # type: ignore[attr-defined]
 from typing import Any
 
 from . import paths
@@ -64,7 +63,8 @@ class Isolation:
             name="taskq-isolated",
         )
         process.start()
-        _children.discard(process)  # else whoever starts the next one asks for its exit code, too
+        # Else whoever starts the next one asks for its exit code, too. A child has a set of its own.
+        multiprocessing.process._children.discard(process)  # type: ignore[attr-defined]
         theirs.close()
         cell = Cell(process, ours, self._max_memory)
         try:

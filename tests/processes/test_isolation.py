@@ -154,6 +154,7 @@ def test_how_one_died_is_known_whoever_else_asks(station: Station) -> None:
         with pytest.raises(TaskFailed, match="signal 11"):
             tasks.apart_crashes.enqueue().get(timeout=WAIT)
     station.open("gate")
+    assert station.lines().count("start crashing apart") == 9
 
 
 def test_the_death_of_the_process_they_are_forked_from_is_charged_to_nobody(
