@@ -10,13 +10,12 @@ import socket
 from contextlib import suppress
 from typing import Any, NamedTuple
 
-import msgspec
-
 from .clock import monotonic
 from .deaths import cause_of
 from .isolation import Make
 from .job import new_id
 from .memory import memory_of, peak_of_the_dead
+from .orders import Giver
 from .service import FOREVER
 from .slot import GRACE
 from .table import Row, Table
@@ -52,13 +51,13 @@ class ChildProcess:
         self._peak = 0  # bytes, as far as was seen
         self._measured = False  # whether that is exactly the most it held
         self._kills: dict[tuple[str, int], float] = {}  # job and fence -> when its kill was ordered
-        self._orders, theirs = socket.socketpair()
+        ours, theirs = socket.socketpair()
+        self._orders = Giver(ours)
         self.process = context.Process(
             target=run_child, args=(plan, make, self.holder, memory, theirs), name="taskq-child"
         )
         self.process.start()
         theirs.close()
-        self._orders.setblocking(False)
         self.weigh()
 
     def order(self, *order: object) -> None:
@@ -66,10 +65,12 @@ class ChildProcess:
         match order:
             case "kill", str() as id, int() as fence:
                 self._kills.setdefault((id, fence), monotonic())
-        try:
-            self._orders.send(msgspec.json.encode(order) + b"\n")
-        except OSError as error:
-            logger.warning("child %s takes no orders: %s", self.process.pid, error)
+        if not self._orders.give(*order):
+            logger.warning("child %s takes no orders", self.process.pid)
+
+    def tell(self) -> None:
+        """Sends what it was ordered while it had no room for it."""
+        self._orders.flush()
 
     def stop(self, timeout: float) -> None:
         """Asks the child to finish within ``timeout`` seconds."""

@@ -91,6 +91,25 @@ class Runner:
             return self._quarantine(grant, error)
 
     def _prepare(self, grant: Grant, now: int) -> Attempt | Outcome:
+        resolved = self.resolve(grant)
+        if isinstance(resolved, Outcome):
+            return resolved
+        envelope, task = resolved
+        if grant.live.expires and now >= grant.live.expires:
+            return self._expired(grant, task, now)
+        try:
+            args, kwargs = task.signature.load(envelope.a, envelope.k)
+        except ArgumentsDoNotBind as error:
+            quotes = self.seals is not None and self.seals.encrypts
+            reason = "its arguments no longer fit the function" if quotes else str(error)
+            return parked(grant, envelope.t, reason)
+        return Attempt(self, grant, envelope, task, args, kwargs)
+
+    def resolve(self, grant: Grant) -> tuple[Envelope, Task] | Outcome:
+        """What the grant's job is, or its end where that is unknown. Calls no code of the project.
+
+        Raises what there is to say of an envelope that cannot be read.
+        """
         if self.seals is None:
             envelope = decode_envelope(grant.envelope)
         else:
@@ -110,15 +129,7 @@ class Runner:
             backend=self.alias,
             priority=grant.live.priority,
         )
-        if grant.live.expires and now >= grant.live.expires:
-            return self._expired(grant, task, now)
-        try:
-            args, kwargs = task.signature.load(envelope.a, envelope.k)
-        except ArgumentsDoNotBind as error:
-            quotes = self.seals is not None and self.seals.encrypts
-            reason = "its arguments no longer fit the function" if quotes else str(error)
-            return parked(grant, envelope.t, reason)
-        return Attempt(self, grant, envelope, task, args, kwargs)
+        return envelope, task
 
     def _quarantine(self, grant: Grant, error: Exception) -> Outcome:
         logger.error(

@@ -63,7 +63,7 @@ class Isolation:
             name="taskq-isolated",
         )
         process.start()
-        # Else whoever starts the next one asks for its exit code, too. A child has a set of its own.
+        # Else whoever starts the next one asks for its exit code, too.
         multiprocessing.process._children.discard(process)  # type: ignore[attr-defined]
         theirs.close()
         cell = Cell(process, ours, self._max_memory)

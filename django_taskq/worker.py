@@ -10,22 +10,20 @@ import asyncio
 import faulthandler
 import logging
 import os
-import signal
 import socket
 import sys
 import threading
 from dataclasses import dataclass, field
 from typing import Any
 
-import msgspec
-
 from .clock import monotonic
 from .codec import printable
-from .deaths import die_with_parent
+from .deaths import die_with_parent, ignore_signals, leave
 from .exceptions import CancelRequested, LeaseLost
 from .execution import Runner
 from .isolation import Isolation, Make
 from .memory import memory_of
+from .orders import Taker
 from .pool import Pool
 from .services.consumer import Consumer
 from .shares import Shares
@@ -70,7 +68,7 @@ class Child:
         make: Make,
         holder: str,
         table: Table,
-        orders: socket.socket,
+        orders: Taker,
     ) -> None:
         broker, sender = make(plan.alias)
         self.plan = plan
@@ -100,7 +98,6 @@ class Child:
         self._stop_at: float | None = None
         self._exit: int | None = None
         self._patience = FAREWELL
-        self._read = b""
 
     # -- life ------------------------------------------------------------------------------------
 
@@ -137,15 +134,11 @@ class Child:
 
     def _hear(self) -> None:
         try:
-            data = self._orders.recv(65536)
-        except BlockingIOError:
-            return
-        if not data:  # the supervisor is gone, and with it our lease
+            orders = self._orders.take()
+        except EOFError:  # the supervisor is gone, and with it our lease
             os._exit(LEASE_OVER)
-        *lines, self._read = (self._read + data).split(b"\n")
-        for line in lines:
-            order = msgspec.json.decode(line)
-            getattr(self, f"_order_{order[0]}")(*order[1:])
+        for word, *rest in orders:
+            getattr(self, f"_order_{word}")(*rest)
 
     def _order_stop(self, timeout: float) -> None:
         """Finish within ``timeout`` seconds, then give back."""
@@ -318,21 +311,14 @@ def run_child(
 ) -> None:
     """The body of a child's process: never returns. ``make`` gives the alias's broker."""
     die_with_parent()
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGTSTP, signal.SIGTTIN):
-        # The supervisor tells us what they mean. Not SIG_IGN: what jobs start would inherit that.
-        signal.signal(number, lambda *_: None)
-    signal.set_wakeup_fd(-1)
+    ignore_signals()
     # A 10 ms timer beside ten busy threads was 67 ms late at the default of 5 ms, 5 ms with this.
     sys.setswitchinterval(0.0005)
-    orders.setblocking(False)
     code = 1
     try:
-        child = Child(plan, make, holder, Table(memory, plan.concurrency), orders)
+        child = Child(plan, make, holder, Table(memory, plan.concurrency), Taker(orders))
         code = child.run()
     except BaseException:
         logger.exception("the worker's child failed")
     finally:
-        logging.shutdown()
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(code)  # threads that still run a job must not hold it up
+        leave(code)

@@ -155,6 +155,7 @@ def test_a_second_attempt_never_meets_the_first(station: Station) -> None:
 
     assert result.get(timeout=WAIT) is True
     assert result.attempts == 2
+    assert "asked after attempt 1: TaskTimeout" in station.lines(), "the task's own retry rule"
 
 
 def test_a_cancellation_arrives_though_nobody_hears_the_control_channel(station: Station) -> None:
@@ -169,3 +170,22 @@ def test_a_cancellation_arrives_though_nobody_hears_the_control_channel(station:
 
     with pytest.raises(TaskCancelled):
         result.get(timeout=5)
+
+
+def test_a_receiver_that_takes_its_time_costs_no_lease(station: Station) -> None:
+    """It is told in place of a process that was ended; so long, the others' leases are renewed."""
+    worker = station.worker("--processes", "2", "--concurrency", "1", TEST_RECEIVER="yes")
+    neighbour = tasks.hold.enqueue("n", "gate")
+    station.traced("start n")
+    result = tasks.deaf.enqueue()
+
+    with pytest.raises(TaskFailed, match="TaskTimeout"):
+        result.get(timeout=WAIT)
+
+    assert (result.state, result.attempts) == (State.DEAD, 1)
+    assert station.lines().count("told") == 1
+    worker.says("takes too long")
+    station.open("gate")
+    assert neighbour.get(timeout=WAIT) == "n"
+    assert station.lines().count("start n") == station.lines().count("start deaf") == 1
+    assert "lease" not in worker.output

@@ -148,7 +148,6 @@ def run(options: dict[str, Any]) -> int:
         plan,
         broker,
         parts_of,
-        sender=type(backend),
         processes=options["processes"] or worker.processes,
         start_method=usable_method(worker.start_method),
         reload=options["reload"],

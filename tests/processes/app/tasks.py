@@ -13,6 +13,8 @@ import time
 from django.db import connection, transaction
 
 from django_taskq import Cancel, Fail, Retry, Snooze, task
+from django_taskq.compat import task_finished
+from django_taskq.result import TaskResult
 
 IMPORTED_BY = os.getpid()
 
@@ -313,7 +315,13 @@ def starts_a_program() -> int:
     return program.wait()
 
 
-@task(timeout=0.3, max_attempts=2, backoff=0)
+def at_once(attempt: int, error: BaseException | None) -> float:
+    """A retry rule of one's own."""
+    trace(f"asked after attempt {attempt}: {type(error).__name__}")
+    return 0
+
+
+@task(timeout=0.3, max_attempts=2, backoff=at_once)
 def deaf_once() -> bool:
     """Blocks in C; when it runs again: whether the process of the first run is dead."""
     with open(os.environ["LEDGER"]) as ledger:
@@ -326,3 +334,14 @@ def deaf_once() -> bool:
     except ProcessLookupError:
         return True
     return False
+
+
+def hold_the_interpreter_when_told(task_result: TaskResult, **_: object) -> None:
+    """A receiver that takes its time and lets no other thread run."""
+    if task_result.task.name == "deaf":
+        trace("told")
+        ctypes.PyDLL(None).sleep(20)
+
+
+if os.environ.get("TEST_RECEIVER"):
+    task_finished.connect(hold_the_interpreter_when_told)
