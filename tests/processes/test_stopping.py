@@ -114,16 +114,6 @@ def test_a_child_that_outgrows_its_memory_is_killed_and_its_job_dead_after_three
     assert worker.process.poll() is None
 
 
-def test_a_poison_job_says_how_much_memory_its_process_held(station: Station) -> None:
-    station.worker()
-    result = tasks.kill_process.enqueue()
-
-    with pytest.raises(
-        TaskFailed, match=r"signal 9 \(SIGKILL.*peak memory (at least )?[1-9]\d* MB\)"
-    ):
-        result.get(timeout=WAIT)
-
-
 def test_no_child_starts_while_another_still_runs_what_it_has_lost(station: Station) -> None:
     """Frozen with its supervisor past the lease, its job runs elsewhere by now."""
     worker = station.worker()

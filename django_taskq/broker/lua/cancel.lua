@@ -36,7 +36,7 @@ for i, id in ipairs(ids) do
   if runs[i] then
     if order == 'kill' or redis.call('HEXISTS', cancels, id) == 0 then -- a kill stays one
       asked[#asked + 1] = id
-      asked[#asked + 1] = order
+      asked[#asked + 1] = order .. ' ' .. ARGV[3]
     end
     words[i] = 'R/' .. l.fence .. '/' .. string.sub(l.tail, 1, 22)
   elseif from then
