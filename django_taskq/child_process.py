@@ -16,10 +16,11 @@ from .isolation import Make
 from .job import new_id
 from .memory import memory_of, peak_of_the_dead
 from .orders import Giver
+from .plan import Plan
 from .service import FOREVER
 from .slot import GRACE
 from .table import Row, Table
-from .worker import Plan, run_child
+from .worker import run_child
 
 logger = logging.getLogger("django_taskq.worker")
 
@@ -94,7 +95,7 @@ class ChildProcess:
 
     def has_lost(self, now: float) -> bool:
         """Whether it still runs something although its lease is over."""
-        return 0 < self.table.lease_until < now and bool(self.table.rows())
+        return self.table.is_over(now) and bool(self.table.rows())
 
     def obstinate(self, now: float) -> Row | None:
         """A running job that should have stopped long ago."""

@@ -9,8 +9,8 @@ from .child_process import LATEST, ChildProcess, Remains
 from .clock import monotonic
 from .codec import printable
 from .isolation import BLOATED, Make
+from .plan import DONE, Plan
 from .service import FOREVER
-from .worker import DONE, Plan
 
 logger = logging.getLogger("django_taskq.worker")
 

@@ -18,8 +18,8 @@ from .deaths import die_with_parent, ignore_signals, leave
 from .exceptions import BrokerUnavailable
 from .isolation import Make
 from .judge import Judge
+from .plan import ORDERLY
 from .services.reaper import Overdue, Reaper
-from .worker import ORDERLY
 
 logger = logging.getLogger("django_taskq.worker")
 

@@ -5,48 +5,26 @@ A step either returns the attempt for the next step or ends it with an Outcome.
 
 from __future__ import annotations
 
-import asyncio
 import logging
-import re
-import sys
-from traceback import format_exception
 from typing import Any
 
 from asgiref.sync import async_to_sync
 
 from . import registry
 from .broker.broker import Broker
-from .clock import now_ms, to_datetime
-from .codec import OPEN, Mask, Seals, decode_envelope, printable
-from .codec.redaction import marked_values
-from .compat import (
-    TaskContext,
-    TaskError,
-)
-from .exceptions import (
-    ArgumentsDoNotBind,
-    Cancel,
-    CancelRequested,
-    Interruption,
-    InvalidArgument,
-    JobCancelled,
-    JobExpired,
-    KeyMissing,
-    LeaseLost,
-    Redacted,
-    Snooze,
-)
+from .clock import now_ms
+from .codec import OPEN, Seals, decode_envelope, printable
+from .compat import TaskContext
+from .exceptions import ArgumentsDoNotBind, Interruption, JobExpired, KeyMissing
 from .job import Envelope, Failure, Grant, Kind, Outcome, State
+from .outcomes import failed, given_back, keep, log_fields, parked, path_of, succeeded
 from .reader import build_result
-from .result import STATUS, TaskResult
-from .retry import as_seconds
-from .signals import FAILED, STARTED, SUCCEEDED
+from .result import TaskResult
+from .signals import STARTED
 from .task import Task, variation
 
 logger = logging.getLogger("django_taskq.job")
 
-STOPPED = (Interruption, asyncio.CancelledError)  # how code ends that was interrupted
-MOST_TRACEBACK = 16_384  # characters kept of a traceback
 DAY = 86_400_000  # ms
 DEAD_RETENTION = 90 * DAY
 
@@ -242,171 +220,26 @@ class Attempt:
             )
         return self._result
 
+    @property
+    def is_seen(self) -> bool:
+        """Whether somebody has the result, and is to find in it what became of the job."""
+        return self._result is not None
+
     # -- outcome ---------------------------------------------------------------------------------
 
     def succeed(self, value: Any) -> Outcome:
         """The outcome of a value that was returned."""
-        try:
-            blob = self.task.signature.dump_value(value)
-            if len(blob) > self.runner.result_limit:
-                raise InvalidArgument(
-                    f"the return value takes {len(blob):,} bytes and MAX_PAYLOAD allows "
-                    f"{self.runner.result_limit:,}"
-                )
-        except InvalidArgument as error:
-            # The work is done: running it again would only do it twice.
-            return self._dead(error)
-        self._end(State.SUCCEEDED, value=value)
-        if logger.isEnabledFor(logging.INFO):
-            self._log(logging.INFO, "succeeded in %.3f s", (now_ms() - self.began) / 1000)
-        if self.runner.seals is not None:
-            blob = self.runner.seals.seal_value(self.grant.id, blob)
-        return self._outcome(Kind.SUCCEEDED, b"" if blob == b"null" else blob, keep(self.task))
+        return succeeded(self, value)
 
     def fail(self, error: BaseException) -> Outcome:
         """The outcome of what was raised. Called inside the except block, for the receivers."""
-        if self.interrupted is not None and isinstance(error, STOPPED):
-            error = self.interrupted.with_traceback(error.__traceback__)
-        try:
-            return self._judge(error)
-        except Exception as problem:
-            self._log(logging.ERROR, "failed in a way that has no answer", error=problem)
-            return self._dead(problem)
-
-    def _judge(self, error: BaseException) -> Outcome:
-        if isinstance(error, Snooze):
-            delay_ms = round(as_seconds(error.seconds, "Snooze") * 1000)
-            return self._outcome(Kind.SNOOZED, b"", delay_ms)
-        if isinstance(error, LeaseLost):
-            return self.give_back()
-        if isinstance(error, Cancel | CancelRequested):
-            return self._cancelled(error)
-        delay = self.task.policy.decide(self.number, error)
-        if delay is None:
-            return self._dead(error)
-        self._log(logging.WARNING, "failed, runs again in %.1f s", delay, error=error)
-        blob = self._encode(self._failure(error))
-        return self._outcome(Kind.RETRYING, blob, round(delay * 1000))
+        return failed(self, error)
 
     def give_back(self) -> Outcome:
         """The outcome of a run that nobody waits for any more: uncounted."""
-        return self._outcome(Kind.RETURNED)
-
-    def _dead(self, error: BaseException) -> Outcome:
-        failure = self._failure(error)
-        self._end(State.DEAD, failure)
-        what = printable(f"{failure.c}: {failure.m}")
-        self._log(logging.ERROR, "is dead after attempt %d: %s", self.number, what)
-        return self._outcome(Kind.DEAD, self._encode(failure), self.runner.dead_retention)
-
-    def _cancelled(self, error: BaseException) -> Outcome:
-        reason = error if isinstance(error, Cancel) else JobCancelled("cancelled while it ran")
-        failure = Failure(
-            c=path_of(reason),
-            m=self._mask(reason)(str(reason))[:1000],
-            w=self.runner.holder,
-            s=self.began,
-            f=now_ms(),
-            n=self.number,
-        )
-        self._end(State.CANCELLED, failure)
-        return self._outcome(Kind.CANCELLED, self._encode(failure), keep(self.task))
-
-    def _encode(self, failure: Failure) -> bytes:
-        return self.runner.encode(self.grant, failure)
-
-    def _outcome(self, kind: Kind, blob: bytes = b"", delay: int = 0) -> Outcome:
-        return Outcome(self.grant, kind, blob, delay, self.began)
-
-    def _failure(self, error: BaseException) -> Failure:
-        mask = self._mask(error)
-        text = mask("".join(format_exception(error)))
-        if len(text) > MOST_TRACEBACK:
-            half = MOST_TRACEBACK // 2
-            text = f"{text[:half]}\n...\n{text[-half:]}"
-        return Failure(
-            c=path_of(error),
-            m=mask(str(error))[:1000],
-            b=text,
-            w=self.runner.holder,
-            s=self.began,
-            f=now_ms(),
-            n=self.number,
-        )
-
-    def _end(self, state: State, failure: Failure | None = None, value: Any = None) -> None:
-        """Tells Django's receivers that the job is over."""
-        announcement = SUCCEEDED if failure is None else FAILED
-        if not (announcement.is_heard or self._result):
-            return
-        result = self.result
-        if failure is not None:
-            result.errors.append(TaskError(exception_class_path=failure.c, traceback=failure.b))
-        for name, change in (
-            ("_return_value", value),
-            ("state", state),
-            ("status", STATUS[state]),
-            ("finished_at", to_datetime(now_ms())),
-        ):
-            object.__setattr__(result, name, change)
-        if failure is not None and self._mask(sys.exception()):
-            # Receivers log the exception they are called in, Django's own among them.
-            try:
-                raise Redacted(f"{failure.c}: {failure.m}")
-            except Redacted as error:
-                error.__context__ = None
-                announcement.signal.send_robust(sender=self.runner.sender, task_result=result)
-            return
-        announcement.signal.send_robust(sender=self.runner.sender, task_result=result)
-
-    def _mask(self, error: BaseException | None) -> Mask:
-        """Hides in text what is sensitive: in the arguments, and where Django's mark says so."""
-        hidden = self.task.signature.hidden
-        values = [*hidden(self.envelope.a, self.envelope.k), *hidden(self.args, self.kwargs)]
-        return Mask([*values, *(marked_values(error) if error is not None else ())])
+        return given_back(self)
 
     def _arguments(self) -> Any:
         if self.task.takes_context:
             return (TaskContext(task_result=self.result), *self.args)
         return self.args
-
-    def _log(self, level: int, text: str, *args: Any, error: BaseException | None = None) -> None:
-        mask = self._mask(error) if error is not None else None
-        if error is not None and mask:
-            text += "\n%s"  # a handler would format the exception as it is
-            args = (*args, mask("".join(format_exception(error))).rstrip())
-            error = None
-        logger.log(
-            level,
-            f"%s {text}",
-            self.task.module_path,
-            *args,
-            exc_info=error,
-            extra=log_fields(self.grant, self.task),
-        )
-
-
-def parked(grant: Grant, task: str, reason: str) -> Outcome:
-    """The end of an attempt that this worker cannot begin; another may."""
-    name = re.sub(r"[^\x21-\x7e]", "_", task)[:200] or "_"
-    return Outcome(grant, Kind.PARKED, reason.encode()[:500], task=name)
-
-
-def keep(task: Task) -> int:
-    """How long a job of this task is kept once it ended, ms."""
-    return round((task.options.retention or 0) * 1000)
-
-
-def path_of(error: BaseException) -> str:
-    """The dotted name of an error's class, as Django's TaskError wants it."""
-    return f"{type(error).__module__}.{type(error).__qualname__}"
-
-
-def log_fields(grant: Grant, task: Task) -> dict[str, Any]:
-    """What every line about a job carries beside its text."""
-    return {
-        "job_id": grant.id,
-        "task": task.module_path,
-        "queue": grant.queue,
-        "attempt": grant.live.attempt + 1,
-    }

@@ -23,10 +23,11 @@ from .clock import monotonic, now_ms
 from .codec import printable
 from .deaths import cause_of
 from .exceptions import WorkerCrashed
-from .execution import Attempt, Runner, log_fields, path_of
+from .execution import Attempt, Runner
 from .isolated import pack_grant, unpack_outcome, work
 from .job import Failure, Kind, Outcome
 from .memory import memory_of
+from .outcomes import log_fields, path_of
 from .slot import Slot
 
 logger = logging.getLogger("django_taskq.worker")

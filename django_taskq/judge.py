@@ -8,8 +8,9 @@ from dataclasses import replace
 from .broker.broker import Broker, Exchange
 from .clock import now_ms
 from .exceptions import TaskTimeout
-from .execution import Attempt, Runner, path_of
+from .execution import Attempt, Runner
 from .job import Failure, Grant, Kind, Outcome, State
+from .outcomes import path_of
 from .retry import is_portable
 
 MESSAGE = "the attempt ran longer than its timeout and did not stop: its process was ended"

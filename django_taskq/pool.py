@@ -1,29 +1,22 @@
-"""The hands of a child: threads that run jobs, fetch them, and wait for them, as need be.
-
-There are no roles and no queue between them. A hand that is awake takes the next job; another is
-woken only for work that nobody has touched for about a millisecond, so short jobs run on one
-thread, which never waits for the interpreter, and blocking ones on as many as there are slots.
-Two hands more than slots: one may listen and one may hand in outcomes while all slots are busy.
-"""
+"""The slots of a child, and what a hand does in its turn: take a slot, a job, and run it."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 import sys
-import threading
 from collections import deque
-from collections.abc import Callable
-from contextlib import closing, suppress
+from collections.abc import Callable, Mapping
+from contextlib import closing
 from time import sleep, thread_time
 from typing import Any
 
 from .client import running_job
 from .clock import monotonic
 from .codec import printable
-from .exceptions import Interruption
 from .execution import Attempt, Runner
-from .hygiene import AsyncHygiene, close_all, tidy
+from .hands import Hands, Replaced
+from .hygiene import AsyncHygiene, tidy
 from .isolation import Isolation
 from .job import Grant, Outcome
 from .pace import SAMPLE
@@ -36,113 +29,53 @@ logger = logging.getLogger("django_taskq.worker")
 RESTART_AFTER = 1.0  # seconds until an isolated job goes back for which there was no process
 
 
-class Hand(threading.Thread):
-    """One thread of the pool."""
-
-    def __init__(self, pool: Pool, number: int) -> None:
-        super().__init__(name=f"taskq-hand-{number}", daemon=True)
-        self._pool = pool
-        self._signal = threading.Semaphore(0)
-
-    def run(self) -> None:
-        running_job.set(True)
-        try:
-            while not self._pool.closed:
-                if self._pool.turn():
-                    continue
-                self._pool.park(self)
-        except (Interruption, Replaced):
-            pass  # this thread is worn out
-        except BaseException:
-            logger.exception("a hand of the worker failed; another takes its place")
-        finally:
-            with suppress(Exception):
-                close_all()
-            self._pool.gone(self)
-
-    def wait(self) -> None:
-        self._signal.acquire()
-
-    def wake(self) -> None:
-        self._signal.release()
-
-
-class Replaced(Exception):
-    """Ends a hand whose thread was interrupted; the pool makes another."""
-
-
 class Pool:
     """Slots and hands.
 
-    ``busy`` is called when there is something to watch over; ``is_over`` says whether the lease
-    has ended and nothing may be started any more.
+    ``places``: each queue's number in the table; ``limit``: how many jobs to take in all;
+    ``busy`` is called when there is something to watch over.
     """
 
     def __init__(
         self,
         runner: Runner,
         isolation: Isolation,
+        consumer: Consumer,
         table: Table,
         loop: asyncio.AbstractEventLoop,
+        *,
+        places: Mapping[str, int],
+        limit: int | None,
         busy: Callable[[], None],
-        is_over: Callable[[], bool],
     ) -> None:
         self.runner = runner
         self.isolation = isolation
+        self.consumer = consumer
+        self.places = places
         self.slots = [Slot(number, table) for number in range(table.slots)]
         self.free = deque(self.slots)
-        self.closed = False
-        self.limit = sys.maxsize  # jobs to take in all
+        self.limit = limit or sys.maxsize
         self.taken = 0  # jobs ever taken: a watcher sees by it whether there is progress
-        self.consumer: Consumer
-        self.places: dict[str, int] = {}  # queue -> its number in the table
         self._loop = loop
         self._busy = busy
-        self._is_over = is_over
-        self._parked: deque[Hand] = deque()
-        self._hands: set[Hand] = set()
-        self._active: set[Hand] = set()  # those that are not parked
+        self._table = table
+        # Two more than slots: one may listen and one may hand in outcomes while all are busy.
+        self._hands = Hands(table.slots + 2, self.turn, self._rests, busy)
         self._tasks: set[asyncio.Task[None]] = set()
 
     # -- hands -----------------------------------------------------------------------------------
 
     def summon(self) -> None:
-        """Wakes a parked hand, or makes one while there are fewer than needed."""
-        try:
-            self._parked.pop().wake()
-        except IndexError:
-            if len(self._hands) < len(self.slots) + 2 and not self.closed:
-                hand = Hand(self, len(self._hands))
-                self._hands.add(hand)
-                self._active.add(hand)
-                try:
-                    hand.start()
-                except RuntimeError:  # no more threads are to be had
-                    self._hands.discard(hand)
-                    self._active.discard(hand)
-                    raise
-
-    def park(self, hand: Hand) -> None:
-        """The calling hand rests until it is summoned."""
-        self._active.discard(hand)
-        self._parked.append(hand)
-        if not self.consumer.listening:
-            self._busy()  # nobody would hear new work: have it watched
-        if not self.closed:
-            hand.wait()
-        self._active.add(hand)
-
-    def gone(self, hand: Hand) -> None:
-        """A hand ended."""
-        self._active.discard(hand)
-        self._hands.discard(hand)
-        self._busy()
+        """Has one more hand look for work."""
+        self._hands.summon()
 
     def close(self) -> None:
         """No more turns; running jobs are not waited for."""
-        self.closed = True
-        for hand in list(self._hands):
-            hand.wake()
+        self._hands.close()
+
+    def _rests(self) -> None:
+        if not self.consumer.listening:
+            self._busy()  # nobody would hear new work: have it watched
 
     @property
     def running(self) -> int:
@@ -167,13 +100,13 @@ class Pool:
             if consumer.listen():
                 return True
             return self._hand_in()
-        if self._is_over():  # what was claimed may be somebody else's by now
+        if self._table.is_over(monotonic()):  # what was claimed may be somebody else's by now
             self.free.append(slot)
             self._busy()
             return False
         self.taken += 1
         self._start(slot, grant)
-        return not (len(self._active) > 1 and consumer.pace.one_thread_is_best)
+        return not (self._hands.active > 1 and consumer.pace.one_thread_is_best)
 
     def _hand_in(self) -> bool:
         if self.consumer.is_due:
@@ -200,7 +133,7 @@ class Pool:
         unknown = self.consumer.pace.begins(attempt.task.module_path)
         began = monotonic()
         outcome = None
-        sampled = self.taken % SAMPLE == 0 and len(self._active) == 1 and thread_time()
+        sampled = self.taken % SAMPLE == 0 and self._hands.active == 1 and thread_time()
         try:
             slot.enter(attempt, self.places[attempt.grant.queue])
             self._busy()
@@ -229,8 +162,8 @@ class Pool:
             sleep(RESTART_AFTER)
             self._finish(slot, attempt.give_back())
             return
-        if (
-            self.closed or self._is_over()
+        if self._hands.closed or self._table.is_over(
+            monotonic()
         ):  # it took its time: the job may be somebody else's by now
             cell.close()
             self._finish(slot, attempt.give_back())

@@ -29,13 +29,13 @@ from .exceptions import BrokerUnavailable
 from .isolation import Make
 from .job import new_id
 from .judge import PlainJudge
+from .plan import Plan
 from .service import FOREVER, Service, next_due
 from .services.heartbeat import Heartbeat, Leased
 from .services.janitor import Janitor
 from .services.reaper import Reaper
 from .services.reloader import Reloader
 from .services.timekeeper import Timekeeper
-from .worker import Plan
 
 logger = logging.getLogger("django_taskq.worker")
 
@@ -66,10 +66,8 @@ class Supervisor:
         self._ear = Ear(broker.server, broker.control)
         self._timekeeper = Timekeeper(broker, queues, new_id())
         self._reaper = Reaper(broker, queues, PlainJudge(broker, plan.alias))
-        self._court = Court(plan.alias, make, start_method, self._reaper, self._before_fork)
-        self._children = Children(
-            plan, make, start_method, processes, self._before_fork, self._buried
-        )
+        self._court = Court(plan.alias, make, start_method, self._reaper, self._hang_up)
+        self._children = Children(plan, make, start_method, processes, self._hang_up, self._buried)
         self._services = self._make_services(reload=reload)
 
     def _make_services(self, *, reload: bool) -> list[Service]:
@@ -134,8 +132,8 @@ class Supervisor:
             f"{self._children.wanted} x {plan.concurrency} slots, {self._broker.server.address}"
         )
 
-    def _before_fork(self) -> None:
-        """An answer must not be read by two processes."""
+    def _hang_up(self) -> None:
+        """Before a fork and at the end: an answer must not be read by two processes."""
         self._timekeeper.bell.close()
         self._ear.close()
 
@@ -146,7 +144,7 @@ class Supervisor:
         self._court.close()
         self._children.end()
         self._reaper.run(FOREVER)
-        self._before_fork()
+        self._hang_up()
 
     def _re_exec(self) -> None:
         logger.info("starting anew")

@@ -56,6 +56,10 @@ class Table:
     def lease_until(self, moment: float) -> None:
         self._write_head(0, moment)
 
+    def is_over(self, now: float) -> bool:
+        """Whether the child's lease has ended."""
+        return 0 < self.lease_until < now
+
     @property
     def alive_at(self) -> float:
         """The child's last sign of life."""

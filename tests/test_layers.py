@@ -17,7 +17,7 @@ LAYERS = [
     "broker",
     """task result registry reader recipe producer client execution hygiene pace shares slot table
     pool wire service watcher worker child_process judge memory deaths isolation isolated preload
-    paths orders children court sealing supervisor services doctor""",
+    paths orders children court outcomes hands departure plan sealing supervisor services doctor""",
     "backends apps checks management testing",
 ]
 LAYER = {name: number for number, names in enumerate(LAYERS) for name in names.split()}

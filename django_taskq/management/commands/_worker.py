@@ -18,9 +18,9 @@ from ...broker.connection import get_server
 from ...compat import DEFAULT_TASK_BACKEND_ALIAS, InvalidTaskBackend, task_backends
 from ...conf import Options, nearest
 from ...exceptions import BrokerUnavailable
+from ...plan import Plan
 from ...supervisor import Supervisor, usable_method
 from ...task import discover
-from ...worker import Plan
 
 logger = logging.getLogger("django_taskq.worker")
 
