@@ -103,10 +103,10 @@ def test_a_timeout_that_the_interpreter_never_hears_of_is_one_failed_attempt(
 def test_a_child_that_outgrows_its_memory_is_killed_and_its_job_dead_after_three_times_alone(
     station: Station,
 ) -> None:
-    worker = station.worker("--max-memory", "300")
+    worker = station.worker("--max-memory", "150")
     result = tasks.bomb.enqueue()
 
-    with pytest.raises(TaskFailed, match=r"it holds \d[\d,]* MB and --max-memory is 300"):
+    with pytest.raises(TaskFailed, match=r"it holds \d[\d,]* MB and --max-memory is 150"):
         result.get(timeout=60)
 
     assert (result.state, result.attempts) == (State.DEAD, 0)
