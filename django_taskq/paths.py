@@ -18,5 +18,7 @@ def leave() -> None:
 
 
 def take() -> None:
-    """Takes over what was left."""
-    sys.path[:] = json.loads(os.environ.pop(VARIABLE))
+    """Takes over what was left, unless a job has cleared the environment."""
+    left = os.environ.pop(VARIABLE, None)
+    if left is not None:
+        sys.path[:] = json.loads(left)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import sys
+import threading
 from collections import deque
 from collections.abc import Callable, Mapping
 from contextlib import closing
@@ -26,6 +27,8 @@ from .table import Table
 
 logger = logging.getLogger("django_taskq.worker")
 
+MOST_SUSPECTS = 8  # that run at once, each in a process of its own
+LOOK = 0.5  # seconds between two looks whether a job may still wait for one
 RESTART_AFTER = 1.0  # seconds until an isolated job goes back for which there was no process
 
 
@@ -61,6 +64,7 @@ class Pool:
         self._table = table
         # Two more than slots: one may listen and one may hand in outcomes while all are busy.
         self._hands = Hands(table.slots + 2, self.turn, self._rests, busy)
+        self._suspects = threading.Semaphore(MOST_SUSPECTS)
         self._tasks: set[asyncio.Task[None]] = set()
 
     # -- hands -----------------------------------------------------------------------------------
@@ -121,8 +125,10 @@ class Pool:
         attempt = self.runner.prepare(grant, now)
         if isinstance(attempt, Outcome):
             self._finish(slot, attempt)
-        elif attempt.task.options.isolate or grant.live.crashes:  # see isolation.py
+        elif attempt.task.options.isolate:
             self._run_apart(slot, attempt)
+        elif grant.live.crashes:
+            self._run_suspect(slot, attempt)
         elif attempt.task.is_async:
             self._loop.call_soon_threadsafe(self._start_async, slot, attempt)
             self._busy()
@@ -152,6 +158,17 @@ class Pool:
         if interruption is not None:
             raise Replaced
 
+    def _run_suspect(self, slot: Slot, attempt: Attempt) -> None:
+        """Runs a job apart that was running when its process died; hundreds may have been."""
+        while not self._suspects.acquire(timeout=LOOK):
+            if self.consumer.closing:
+                self._finish(slot, attempt.give_back())
+                return
+        try:
+            self._run_apart(slot, attempt)
+        finally:
+            self._suspects.release()
+
     def _run_apart(self, slot: Slot, attempt: Attempt) -> None:
         """Runs the job in a process of its own, for which this thread waits."""
         try:
@@ -162,9 +179,8 @@ class Pool:
             sleep(RESTART_AFTER)
             self._finish(slot, attempt.give_back())
             return
-        if self._hands.closed or self._table.is_over(
-            monotonic()
-        ):  # it took its time: the job may be somebody else's by now
+        # It took its time: the job may be somebody else's by now.
+        if self._hands.closed or self._table.is_over(monotonic()):
             cell.close()
             self._finish(slot, attempt.give_back())
             return

@@ -18,6 +18,7 @@ from django_taskq import BrokerFull, TaskFailed
 from django_taskq.broker import embedded
 from django_taskq.compat import task_backends
 from django_taskq.job import State
+from django_taskq.pool import MOST_SUSPECTS
 from tests.conftest import eventually
 from tests.processes.app import tasks
 from tests.processes.conftest import Station, make_station
@@ -109,21 +110,30 @@ def test_a_job_that_kills_its_process_three_times_alone_is_dead(station: Station
     assert worker.process.poll() is None
 
 
-def test_a_job_that_crashed_once_waits_for_nobody_and_nobody_for_it(station: Station) -> None:
-    worker = station.worker("--concurrency", "3")
-    neighbour = tasks.hold.enqueue("n", "gate")
-    station.traced("start n")
-    suspect = tasks.die_once_and_hold.enqueue("s", "gate")
-    eventually(lambda: station.lines().count("start s") == 2)
-    eventually(lambda: station.lines().count("start n") == 2)
-    (child,) = worker.children()
+def test_jobs_that_crashed_once_wait_for_nobody_but_do_not_start_all_at_once(
+    station: Station,
+) -> None:
+    worker = station.worker("--concurrency", "12")
+    names = {f"j{number}" for number in range(10)}
+    results = [tasks.hold.enqueue(name, "gate") for name in names]
+    station.traced(*(f"start {name}" for name in names))
+    os.kill(worker.children()[0], signal.SIGKILL)
 
-    assert tasks.pid.enqueue().get(timeout=WAIT) == child
+    eventually(lambda: len(station.lines()) == 10 + MOST_SUSPECTS)
+    (child,) = worker.children()
+    assert tasks.pid.enqueue().get(timeout=WAIT) == child, "nor does anybody wait for them"
+    assert len(station.lines()) == 10 + MOST_SUSPECTS
 
     station.open("gate")
-    assert neighbour.get(timeout=WAIT) == "n"
-    assert suspect.get(timeout=WAIT) not in (child, None)
-    assert suspect.attempts == neighbour.attempts == 1
+    assert {result.get(timeout=WAIT) for result in results} == names
+    assert {result.attempts for result in results} == {1}
+
+
+def test_a_burst_goes_on_when_its_process_dies(station: Station) -> None:
+    result = tasks.kill_process.enqueue()
+    station.burst()
+    result.refresh()
+    assert result.state is State.DEAD
 
 
 def test_another_worker_takes_over_when_the_lease_is_over(station: Station) -> None:

@@ -113,17 +113,6 @@ def kill_process() -> None:
 
 
 @task
-def die_once_and_hold(name: str, gate: str) -> int:
-    """Takes its process down the first time; the process of the second."""
-    trace(f"start {name}")
-    with open(os.environ["LEDGER"]) as ledger:
-        if ledger.read().count(f"start {name}\n") == 1:
-            os.kill(os.getpid(), signal.SIGKILL)
-    wait_for(gate)
-    return os.getpid()
-
-
-@task
 def pid() -> int:
     return os.getpid()
 
