@@ -369,9 +369,9 @@ class _OnlyAttempt(Attempt):
 def only_attempt(attempt: Attempt) -> Attempt:
     """The attempt as the only one that its job gets: nothing would make the next."""
     task = variation(attempt.task, {}, policy=replace(attempt.task.policy, max_attempts=1))
-    return _OnlyAttempt(
-        attempt.runner, attempt.grant, attempt.envelope, task, attempt.args, attempt.kwargs
-    )
+    only = _OnlyAttempt(attempt.runner, attempt.grant, attempt.envelope, task)
+    only.args, only.kwargs = attempt.args, attempt.kwargs
+    return only
 
 
 def set_state(result: TaskResult, state: State) -> None:

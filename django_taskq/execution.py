@@ -59,35 +59,21 @@ class Runner:
         """A runner with what the broker says of retention and seals."""
         return cls(alias, holder, sender, broker.limits.dead_retention, result_limit, broker.seals)
 
-    # -- resolve and bind ------------------------------------------------------------------------
+    # -- admit and bind --------------------------------------------------------------------------
 
     def prepare(self, grant: Grant, now: int) -> Attempt | Outcome:
         """The attempt that a grant asks for, or its end where it cannot be run. ``now``: ms."""
+        attempt = self.admit(grant, now)
+        return attempt if isinstance(attempt, Outcome) else attempt.bind() or attempt
+
+    def admit(self, grant: Grant, now: int) -> Attempt | Outcome:
+        """The same without its arguments: up to here no code of the project is called."""
         try:
-            return self._prepare(grant, now)
+            return self._admit(grant, now)
         except Exception as error:
-            return self._quarantine(grant, error)
+            return self.quarantine(grant, error)
 
-    def _prepare(self, grant: Grant, now: int) -> Attempt | Outcome:
-        resolved = self.resolve(grant)
-        if isinstance(resolved, Outcome):
-            return resolved
-        envelope, task = resolved
-        if grant.live.expires and now >= grant.live.expires:
-            return self._expired(grant, task, now)
-        try:
-            args, kwargs = task.signature.load(envelope.a, envelope.k)
-        except ArgumentsDoNotBind as error:
-            quotes = self.seals is not None and self.seals.encrypts
-            reason = "its arguments no longer fit the function" if quotes else str(error)
-            return parked(grant, envelope.t, reason)
-        return Attempt(self, grant, envelope, task, args, kwargs)
-
-    def resolve(self, grant: Grant) -> tuple[Envelope, Task] | Outcome:
-        """What the grant's job is, or its end where that is unknown. Calls no code of the project.
-
-        Raises what there is to say of an envelope that cannot be read.
-        """
+    def _admit(self, grant: Grant, now: int) -> Attempt | Outcome:
         if self.seals is None:
             envelope = decode_envelope(grant.envelope)
         else:
@@ -107,9 +93,12 @@ class Runner:
             backend=self.alias,
             priority=grant.live.priority,
         )
-        return envelope, task
+        if grant.live.expires and now >= grant.live.expires:
+            return self._expired(grant, task, now)
+        return Attempt(self, grant, envelope, task)
 
-    def _quarantine(self, grant: Grant, error: Exception) -> Outcome:
+    def quarantine(self, grant: Grant, error: Exception) -> Outcome:
+        """The end of a job that nobody can make sense of."""
         logger.error(
             "job %s of queue %s cannot be read and is quarantined as dead: %s",
             printable(grant.id),
@@ -154,15 +143,13 @@ class Attempt:
         grant: Grant,
         envelope: Envelope,
         task: Task,
-        args: Any,
-        kwargs: dict[str, Any],
     ) -> None:
         self.runner = runner
         self.grant = grant
         self.envelope = envelope
         self.task = task
-        self.args = args
-        self.kwargs = kwargs
+        self.args: Any = ()
+        self.kwargs: dict[str, Any] = {}
         self.began = 0
         self.interrupted: Interruption | None = None  # set before it is raised in the code
         self._result: TaskResult | None = None
@@ -171,6 +158,19 @@ class Attempt:
     def number(self) -> int:
         """1 for the first attempt."""
         return self.grant.live.attempt + 1
+
+    def bind(self) -> Outcome | None:
+        """Makes the arguments; the job's end where that cannot be done. Validators may run here."""
+        envelope, runner = self.envelope, self.runner
+        try:
+            self.args, self.kwargs = self.task.signature.load(envelope.a, envelope.k)
+        except ArgumentsDoNotBind as error:
+            quotes = runner.seals is not None and runner.seals.encrypts
+            reason = "its arguments no longer fit the function" if quotes else str(error)
+            return parked(self.grant, envelope.t, reason)
+        except Exception as error:
+            return runner.quarantine(self.grant, error)
+        return None
 
     # -- run -------------------------------------------------------------------------------------
 

@@ -46,7 +46,7 @@ class Judge:
             self._broker.exchange([Exchange(queue, holder, 0, False, 0, 0, outcomes)])
 
     def _verdict(self, runner: Runner, grant: Grant) -> Outcome | None:
-        attempt = runner.prepare(grant, now=0)  # it was not expired when it began
+        attempt = runner.admit(grant, now=0)  # it was not expired when it began
         if not isinstance(attempt, Attempt):
             return None
         attempt.began = grant.live.started
@@ -60,14 +60,11 @@ class PlainJudge(Judge):
     """
 
     def _verdict(self, runner: Runner, grant: Grant) -> Outcome | None:
-        try:
-            resolved = runner.resolve(grant)
-        except Exception:  # whoever runs it next has more to say about that
-            return None
-        if isinstance(resolved, Outcome):
+        attempt = runner.admit(grant, now=0)
+        if not isinstance(attempt, Attempt):
             return None
         error = TaskTimeout(MESSAGE)
-        number, began = grant.live.attempt + 1, grant.live.started
+        number, began = attempt.number, grant.live.started
         failure = Failure(
             c=path_of(error),
             m=MESSAGE,
@@ -78,7 +75,7 @@ class PlainJudge(Judge):
             n=number,
         )
         line = runner.encode(grant, failure)
-        policy = resolved[1].policy
+        policy = attempt.task.policy
         if not is_portable(policy.backoff):
             policy = replace(policy, backoff=None)
         delay = policy.decide(number, error)

@@ -122,7 +122,7 @@ class Pool:
 
     def _start(self, slot: Slot, grant: Grant) -> None:
         now = round((monotonic() + self.consumer.offset) * 1000)
-        attempt = self.runner.prepare(grant, now)
+        attempt = self.runner.admit(grant, now)
         if isinstance(attempt, Outcome):
             self._finish(slot, attempt)
         elif attempt.task.options.isolate:
@@ -144,7 +144,7 @@ class Pool:
             slot.enter(attempt, self.places[attempt.grant.queue])
             self._busy()
             tidy()
-            outcome = attempt.run()
+            outcome = attempt.bind() or attempt.run()
             tidy()
             interruption = slot.leave()
         except BaseException as error:  # an interruption between two lines of ours, a database
@@ -210,7 +210,7 @@ class Pool:
         outcome = None
         try:
             async with AsyncHygiene():
-                outcome = await attempt.run_async()
+                outcome = attempt.bind() or await attempt.run_async()
         except BaseException as error:
             outcome = outcome or attempt.fail(error)
         slot.leave()

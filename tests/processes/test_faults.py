@@ -129,11 +129,12 @@ def test_jobs_that_crashed_once_wait_for_nobody_but_do_not_start_all_at_once(
     assert {result.attempts for result in results} == {1}
 
 
-def test_a_burst_goes_on_when_its_process_dies(station: Station) -> None:
-    result = tasks.kill_process.enqueue()
+def test_arguments_that_kill_the_process_count_too_and_a_burst_goes_on(station: Station) -> None:
+    result = tasks.swallow.enqueue(tasks.Deadly("poison"))
     station.burst()
     result.refresh()
-    assert result.state is State.DEAD
+    assert (result.state, result.attempts) == (State.DEAD, 0)
+    assert station.lines().count("start poison") == 4
 
 
 def test_another_worker_takes_over_when_the_lease_is_over(station: Station) -> None:

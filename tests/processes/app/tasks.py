@@ -9,6 +9,7 @@ import os
 import signal
 import subprocess
 import time
+from dataclasses import dataclass
 
 from django.db import connection, transaction
 
@@ -110,6 +111,23 @@ def kill_process() -> None:
     """Takes its process down."""
     trace(f"start kill {os.getpid()}")
     os.kill(os.getpid(), signal.SIGKILL)
+
+
+@dataclass
+class Deadly:
+    """Takes a worker's process down when it is made."""
+
+    name: str
+
+    def __post_init__(self) -> None:
+        if "LEDGER" in os.environ:
+            trace(f"start {self.name}")
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+@task
+def swallow(deadly: Deadly) -> None:
+    """Never begins."""
 
 
 @task
