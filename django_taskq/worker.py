@@ -83,9 +83,9 @@ class Child:
     def run(self) -> int:
         """Works until told to stop; the process's exit code."""
         self._loop.add_reader(self._orders.fileno(), self._hear)
+        self._beat()  # before the first job: one that kills this process is no stillbirth
         self.pool.summon()
         self._loop.call_soon(self._watch)
-        self._loop.call_soon(self._beat)
         try:
             self._loop.run_forever()
         finally:
