@@ -26,9 +26,11 @@ from .compat import (
     TaskResultDoesNotExist,
     TaskResultStatus,
 )
-from .conf import QUEUE_NAME, Options
+from .conf import QUEUE_NAME, Options, Problem
 from .execution import Attempt, Runner
 from .job import Grant, Kind, Live, Outcome, State, new_id
+from .outbox.checks import problems_of_outbox
+from .outbox.producer import OutboxProducer
 from .producer import Producer
 from .recipe import Prepared
 from .result import STATUS, TaskResult
@@ -69,8 +71,12 @@ class TaskqBackend(BaseTaskBackend):  # type: ignore[misc]
         """What is wrong in this alias's settings. Opens no connection."""
         return [
             Error(f"TASKS[{self.alias!r}]: {p.message}", hint=p.hint, obj=None, id="taskq.E001")
-            for p in self.conf.problems
+            for p in (*self.conf.problems, *self._problems())
         ]
+
+    def _problems(self) -> list[Problem]:
+        """What the settings themselves do not show."""
+        return []
 
     def validate_task(self, task: compat.Task) -> None:
         """Raises InvalidTask for a task that this backend cannot take."""
@@ -109,9 +115,12 @@ class RedisBackend(TaskqBackend):
         conf = self.conf
         self.server = get_server(conf.url, conf.connect_timeout, conf.socket_timeout)
         self.broker = get_broker(self.server, conf)
-        self._client = Client(
-            self.broker, get_endings(self.server), alias, conf.max_payload, self._pushed
-        )
+        make = OutboxProducer if conf.outbox else Producer
+        producer = make(self.broker, alias, conf.max_payload, self._pushed)
+        self._client = Client(self.broker, get_endings(self.server), producer)
+
+    def _problems(self) -> list[Problem]:
+        return problems_of_outbox(self.conf.queues) if self.conf.outbox else []
 
     def enqueue(self, task: compat.Task, args: Any, kwargs: Any) -> TaskResult:
         """Enqueues one job, at the commit where ``on_commit`` says so."""
@@ -145,6 +154,11 @@ class RedisBackend(TaskqBackend):
     async def aget_result(self, result_id: str) -> TaskResult:
         """As ``get_result()``."""
         return await self._client.aget_result(result_id)
+
+    def announce(self, queue: str, ids: Sequence[str]) -> None:
+        """Tells Django's receivers of jobs that another process enqueued and this one pushed."""
+        if ENQUEUED.is_heard:
+            self._pushed(self._client.results(queue, ids))
 
     def wait(self, result: TaskResult, timeout: float | None) -> Any:
         """See TaskResult.get."""

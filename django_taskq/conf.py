@@ -234,6 +234,7 @@ class Options:
     replicas: int = 1  # that have to confirm a job, with durability "replicated"
     durability_timeout: float = 2.0
     allow_eviction: bool = False
+    outbox: bool = False  # jobs of a transaction are written into the database with it
     # None: what is set cannot be used, and no job is taken or run unsealed instead.
     sign: bool | str | None = False
     encryption_keys: tuple[bytes, ...] | None = field(default=(), repr=False)
@@ -392,6 +393,7 @@ _CHECKS: dict[str, Check] = {
     "REPLICAS": _whole(1, 16),
     "DURABILITY_TIMEOUT": _seconds(0.001, 3_600),
     "ALLOW_EVICTION": _flag,
+    "OUTBOX": _flag,
     "SIGN": check_sign,
     "ENCRYPTION_KEYS": check_keys,
     "PREFIX": _prefix,

@@ -14,7 +14,8 @@ from typing import Any, NamedTuple
 import msgspec
 
 ID_LENGTH = 22
-MAX_ID_LENGTH = 40
+OWN_ID_LENGTH = 36  # of an id of one's own
+MAX_ID_LENGTH = OWN_ID_LENGTH + 9  # with a dot and the number of its queue
 
 
 class State(StrEnum):

@@ -36,6 +36,10 @@ class Service:
         """Does what is to be done now; the seconds until it should be asked again."""
         raise NotImplementedError
 
+    def finish(self) -> None:
+        """Does all there is to do, for a worker that does not stay."""
+        self.tick()
+
     def run(self, now: float) -> None:
         """Ticks if it is due; an error is logged and never fatal."""
         if now < self.due:

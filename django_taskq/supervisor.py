@@ -14,6 +14,7 @@ import signal
 import socket
 import sys
 import time
+from dataclasses import replace
 
 from django.db import connections
 
@@ -137,7 +138,10 @@ class Supervisor:
         )
 
     def _start(self) -> None:
-        self._children.append(ChildProcess(self.plan, self._make, self._method))
+        plan = self.plan
+        if any(child.runs_errands for child in self._children):
+            plan = replace(plan, errands=())
+        self._children.append(ChildProcess(plan, self._make, self._method))
 
     def _end(self) -> None:
         for child in self._children:

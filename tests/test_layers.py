@@ -16,9 +16,9 @@ LAYERS = [
     "address conf codec keyring retry",
     "broker",
     """task result registry reader recipe producer client execution hygiene pace shares slot table
-    pool wire service watcher worker child_process judge memory deaths isolation isolated preload
-    sealing supervisor services doctor""",
-    "backends apps checks management testing",
+    pool wire service errands watcher worker child_process judge memory deaths isolation isolated
+    preload sealing supervisor services doctor""",
+    "backends apps checks management outbox testing",
 ]
 LAYER = {name: number for number, names in enumerate(LAYERS) for name in names.split()}
 FILES = sorted(

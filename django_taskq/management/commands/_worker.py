@@ -18,6 +18,9 @@ from ...broker.connection import get_server
 from ...compat import DEFAULT_TASK_BACKEND_ALIAS, InvalidTaskBackend, task_backends
 from ...conf import Options, nearest
 from ...exceptions import BrokerUnavailable
+from ...outbox.store import databases
+from ...outbox.sweep import Outbox
+from ...service import Service
 from ...supervisor import Supervisor, usable_method
 from ...task import discover
 from ...worker import Plan
@@ -134,6 +137,7 @@ def run(options: dict[str, Any]) -> int:
         max_memory=options["max_memory"],
         max_payload=conf.max_payload,
         shutdown_timeout=worker.shutdown_timeout if timeout is None else timeout,
+        errands=(sweepers,) if conf.outbox else (),
     )
     # The supervisor makes no blocking call longer than a tenth of the lease.
     patience = worker.lease / 10
@@ -154,7 +158,25 @@ def run(options: dict[str, Any]) -> int:
         reload=options["reload"],
     )
     check_server(broker, plan.names, backend.alias, allow_eviction=conf.allow_eviction)
+    if plan.burst:
+        finish_errands(plan)
     return supervisor.run()
+
+
+def finish_errands(plan: Plan) -> None:
+    """Runs once what a worker that stays would run now and then."""
+    for errand in plan.errands:
+        for service in errand(plan.alias):
+            try:
+                service.finish()
+            except Exception:
+                logger.exception("%s failed", service.name)
+
+
+def sweepers(alias: str) -> list[Service]:
+    """What pushes the jobs that were left in the outbox: one for each database."""
+    backend = backend_of(alias)
+    return [Outbox(backend.broker, alias, using, backend.announce) for using in databases()]
 
 
 def check_server(
