@@ -1,4 +1,4 @@
-"""What the tests of the outbox share: its table in two kinds of databases, and a broken way to Redis.
+"""What the tests of the outbox share: its table in two databases, and a way to Redis that breaks.
 
 A conftest.py imports the fixtures from here.
 """

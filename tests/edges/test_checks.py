@@ -140,6 +140,6 @@ def test_an_enqueue_without_the_app_says_what_is_missing(
         override_settings(TASKS={"default": configured(url, prefix, OUTBOX=True)}),
         modify_settings(INSTALLED_APPS={"remove": ["django_taskq.outbox"]}),
         transaction.atomic(),
-        pytest.raises(ImproperlyConfigured, match="'django_taskq.outbox' in INSTALLED_APPS"),
+        pytest.raises(ImproperlyConfigured, match=r"'django_taskq\.outbox' in INSTALLED_APPS"),
     ):
         add.enqueue(1)
