@@ -27,6 +27,7 @@ from .compat import (
     TaskResultStatus,
 )
 from .conf import QUEUE_NAME, Options, Problem
+from .context.carrier import carrier_for
 from .execution import Attempt, Runner
 from .job import Grant, Kind, Live, Outcome, State, new_id
 from .outbox.checks import problems_of_outbox
@@ -65,6 +66,7 @@ class TaskqBackend(BaseTaskBackend):  # type: ignore[misc]
         self.conf = Options.parse(alias, params)
         self.queues = set(self.conf.queues)
         self.task_defaults = self.conf.task_defaults
+        self.carrier = carrier_for(self.conf.context)
         self._valid: dict[int, Task] = {}  # declared tasks that were validated here
 
     def check(self, **kwargs: Any) -> list[CheckMessage]:
@@ -76,7 +78,8 @@ class TaskqBackend(BaseTaskBackend):  # type: ignore[misc]
 
     def _problems(self) -> list[Problem]:
         """What the settings themselves do not show."""
-        return []
+        problem = self.carrier.problem()
+        return [Problem(problem, "No job can be enqueued until then.")] if problem else []
 
     def validate_task(self, task: compat.Task) -> None:
         """Raises InvalidTask for a task that this backend cannot take."""
@@ -116,11 +119,12 @@ class RedisBackend(TaskqBackend):
         self.server = get_server(conf.url, conf.connect_timeout, conf.socket_timeout)
         self.broker = get_broker(self.server, conf)
         make = OutboxProducer if conf.outbox else Producer
-        producer = make(self.broker, alias, conf.max_payload, self._pushed)
+        producer = make(self.broker, alias, conf.max_payload, self._pushed, self.carrier)
         self._client = Client(self.broker, get_endings(self.server), producer)
 
     def _problems(self) -> list[Problem]:
-        return problems_of_outbox(self.conf.queues) if self.conf.outbox else []
+        found = super()._problems()
+        return found + problems_of_outbox(self.conf.queues) if self.conf.outbox else found
 
     def enqueue(self, task: compat.Task, args: Any, kwargs: Any) -> TaskResult:
         """Enqueues one job, at the commit where ``on_commit`` says so."""
@@ -238,7 +242,9 @@ class LocalBackend(TaskqBackend):
     def __init__(self, alias: str, params: dict[str, Any]) -> None:
         super().__init__(alias, params)
         self.results: list[TaskResult] = []
-        self._producer = Producer(_Numberless(), alias, self.conf.max_payload, self._pushed)
+        self._producer = Producer(
+            _Numberless(), alias, self.conf.max_payload, self._pushed, self.carrier
+        )
 
     def enqueue(self, task: compat.Task, args: Any, kwargs: Any) -> TaskResult:
         """Takes one job, at once: there is no worker that could be too early."""

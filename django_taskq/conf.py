@@ -21,6 +21,7 @@ DAY = 86_400.0
 MAX_TAG_LENGTH = 64
 MAX_NAME_LENGTH = 255
 DURABILITIES = ("fast", "replicated", "local")
+PROVIDERS = ("language", "timezone", "tenant", "user", "request", "trace")  # see context/
 
 QUEUE_NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 
@@ -235,6 +236,7 @@ class Options:
     durability_timeout: float = 2.0
     allow_eviction: bool = False
     outbox: bool = False  # jobs of a transaction are written into the database with it
+    context: tuple[str, ...] = ("language", "timezone")  # what goes along with a job
     # None: what is set cannot be used, and no job is taken or run unsealed instead.
     sign: bool | str | None = False
     encryption_keys: tuple[bytes, ...] | None = field(default=(), repr=False)
@@ -385,6 +387,13 @@ def _flag(value: Any, name: str) -> bool:
     raise bad_option(name, value, "must be True or False")
 
 
+def _provider(value: Any, name: str) -> str:
+    if isinstance(value, str) and ("." in value or value in PROVIDERS):
+        return value
+    hint = nearest(value, PROVIDERS)
+    raise bad_option(name, value, f"must be a provider or the dotted name of one; {hint}")
+
+
 _SEALING = ("SIGN", "ENCRYPTION_KEYS")
 
 _CHECKS: dict[str, Check] = {
@@ -394,6 +403,7 @@ _CHECKS: dict[str, Check] = {
     "DURABILITY_TIMEOUT": _seconds(0.001, 3_600),
     "ALLOW_EVICTION": _flag,
     "OUTBOX": _flag,
+    "CONTEXT": lambda value, name: _texts(value, name, _provider),
     "SIGN": check_sign,
     "ENCRYPTION_KEYS": check_keys,
     "PREFIX": _prefix,

@@ -9,6 +9,8 @@ import asyncio
 import logging
 import re
 import sys
+from contextlib import AbstractContextManager
+from functools import cached_property
 from traceback import format_exception
 from typing import Any
 
@@ -19,10 +21,8 @@ from .broker.broker import Broker
 from .clock import now_ms, to_datetime
 from .codec import OPEN, Mask, Seals, decode_envelope, printable
 from .codec.redaction import marked_values
-from .compat import (
-    TaskContext,
-    TaskError,
-)
+from .compat import TaskContext, TaskError, task_backends
+from .context.carrier import Carrier
 from .exceptions import (
     ArgumentsDoNotBind,
     Cancel,
@@ -74,6 +74,12 @@ class Runner:
         self.result_limit = result_limit
         self.seals = seals
 
+    @cached_property
+    def carrier(self) -> Carrier:
+        """What restores that which goes along with jobs."""
+        carrier: Carrier = task_backends[self.alias].carrier
+        return carrier
+
     @classmethod
     def of(
         cls, broker: Broker, alias: str, holder: str, sender: type, result_limit: int = 1 << 20
@@ -98,7 +104,7 @@ class Runner:
         declared = registry.find(envelope.t)
         if declared is None:
             return parked(grant, envelope.t, "no task of this name is known here")
-        if envelope.x:
+        if envelope.is_encrypted:
             try:
                 envelope = (self.seals or OPEN).decrypt_envelope(grant.id, envelope)
             except KeyMissing as error:
@@ -191,6 +197,34 @@ class Attempt:
 
     def run(self) -> Outcome:
         """Runs a sync task on this thread."""
+        if not self.envelope.c:
+            return self._run()
+        outcome = None
+        try:
+            with self._restored():
+                outcome = self._run()
+        except BaseException as error:
+            outcome = outcome or self.fail(error)
+        return outcome
+
+    async def run_async(self) -> Outcome:
+        """Runs an async task on this loop."""
+        if not self.envelope.c:
+            return await self._run_async()
+        outcome = None
+        try:
+            with self._restored():
+                outcome = await self._run_async()
+        except BaseException as error:
+            outcome = outcome or self.fail(error)
+        return outcome
+
+    def _restored(self) -> AbstractContextManager[None]:
+        """A block in which what goes along with the job is as it was at the enqueue."""
+        self.began = now_ms()
+        return self.runner.carrier.restored(self.envelope.c, log_fields(self.grant, self.task))
+
+    def _run(self) -> Outcome:
         try:
             self.begin()
             value = self.task.func(*self._arguments(), **self.kwargs)
@@ -198,8 +232,7 @@ class Attempt:
         except BaseException as error:
             return self.fail(error)
 
-    async def run_async(self) -> Outcome:
-        """Runs an async task on this loop."""
+    async def _run_async(self) -> Outcome:
         try:
             self.begin()
             value = await self.task.func(*self._arguments(), **self.kwargs)

@@ -10,6 +10,7 @@ from django.db import connections, transaction
 
 from .broker.broker import CHUNK, Broker, chunks
 from .compat import InvalidTask
+from .context.carrier import Carrier
 from .exceptions import BrokerError, BrokerUnavailable, InvalidArgument
 from .job import new_id, new_ids
 from .recipe import Prepared, Recipe
@@ -29,7 +30,9 @@ class Producer:
         alias: str,
         max_payload: int,
         pushed: Callable[[Sequence[TaskResult]], None],
+        carrier: Carrier,
     ) -> None:
+        self.carrier = carrier
         self.broker = broker
         self.alias = alias
         self.max_payload = max_payload
@@ -75,7 +78,8 @@ class Producer:
 
     def recipe(self, task: Task) -> Recipe:
         """What all jobs of one call have in common."""
-        return Recipe(task, self.alias, self.max_payload, self.broker.seals)
+        along = self.carrier.capture()
+        return Recipe(task, self.alias, self.max_payload, self.broker.seals, along)
 
     # -- pushing ---------------------------------------------------------------------------------
 

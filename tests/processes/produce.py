@@ -1,7 +1,7 @@
 """``python -m tests.processes.produce HOW NAME ...``: a transaction per name, each with one job.
 
-HOW: ``lives``; ``dies-before`` the push of the last job, after its commit; ``dies-after`` that push,
-before its row is deleted.
+HOW: ``lives``; ``dies-before`` the push of the last job, after its commit; ``dies-after`` that
+push, before its row is deleted.
 """
 
 from __future__ import annotations

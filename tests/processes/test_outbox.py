@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -112,7 +113,7 @@ def tcp(tmp_path: Path) -> Iterator[Tcp]:
 def test_a_hundred_commits_without_redis_run_once_when_it_is_back(
     tmp_path: Path, tcp: Tcp, database: dict[str, Any]
 ) -> None:
-    for station in make_station(tmp_path, tcp.url, "taskq"):
+    with contextmanager(make_station)(tmp_path, tcp.url, "taskq") as station:
         shop = Shop(station, database)
         station.worker(**shop.env)
         tcp.stop()

@@ -10,6 +10,7 @@ import subprocess
 import time
 
 from django.db import connection, transaction
+from django.utils import translation
 
 from django_taskq import Cancel, Fail, Retry, Snooze, task
 
@@ -120,6 +121,21 @@ def kill_once(name: str) -> str:
 @task
 def pid() -> int:
     return os.getpid()
+
+
+@task
+def language() -> str | None:
+    return translation.get_language()
+
+
+@task
+async def alanguage() -> str | None:
+    return translation.get_language()
+
+
+@task(isolate=True)
+def isolated_language() -> str | None:
+    return translation.get_language()
 
 
 @task(max_attempts=3, backoff=0.01)
