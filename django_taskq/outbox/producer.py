@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 from weakref import WeakKeyDictionary
 
-from django.db import DatabaseError, connections, router
+from django.db import DatabaseError, connections, router, transaction
 
 from ..broker.broker import Broker, derived_number
 from ..clock import monotonic
@@ -25,6 +25,9 @@ from .store import Kept
 
 logger = logging.getLogger("django_taskq.outbox")
 
+# Seconds after an enqueue in which no sweep can have pushed a job that Redis has forgotten since: an
+# ended job's id is known for RESEND_WINDOW (10 s).
+FRESH = 5.0
 LULL = 1.0  # seconds without a try once Redis was found away: not every commit waits for a timeout
 
 
@@ -55,15 +58,41 @@ class OutboxProducer(Producer):
         super().hold(store.write(jobs, self.alias, using), using)
 
     def release(self, jobs: Sequence[Kept], using: str) -> None:
-        """Pushes what was committed and deletes its rows. Never raises for Redis."""
+        """Pushes what was committed and deletes its rows. Never raises for Redis or the database.
+
+        What was written a while ago may have been swept and run by now: then only who deletes the
+        rows pushes the jobs.
+        """
+        try:
+            if monotonic() - jobs[0].since < FRESH:
+                self._push_fresh(jobs, using)
+            else:
+                self._push_old(jobs, using)
+        except BrokerError as error:
+            self._log(sum(not is_in(kept.job) for kept in jobs), using, error)
+        except DatabaseError as error:
+            logger.warning("%d jobs are still in the outbox: %s", len(jobs), error)
+
+    def _push_fresh(self, jobs: Sequence[Kept], using: str) -> None:
+        try:
+            self._push_kept(jobs)
+        finally:
+            rows = [kept.row for kept in jobs if is_in(kept.job)]
+            if rows:  # one that stays is pushed again by a sweep, to no effect, and deleted
+                store.delete(rows, using)
+
+    def _push_old(self, jobs: Sequence[Kept], using: str) -> None:
+        with transaction.atomic(using=using):
+            if store.delete([kept.row for kept in jobs], using) == len(jobs):
+                self._push_kept(jobs)
+            else:  # a sweep has some of them, and will have the others
+                transaction.set_rollback(True, using=using)
+
+    def _push_kept(self, jobs: Sequence[Kept]) -> None:
         try:
             self._push([store.renewed(kept.job) for kept in jobs])
         except NotReplicated as error:
             logger.warning("%s", error)
-        except BrokerError as error:
-            self._log(sum(not is_in(kept.job) for kept in jobs), using, error)
-        finally:
-            self._delete([kept.row for kept in jobs if is_in(kept.job)], using)
 
     def push(self, jobs: Sequence[Prepared]) -> None:
         """Pushes at once. Raises NotReplicated; for the rest see ``rescue()``."""
@@ -120,17 +149,6 @@ class OutboxProducer(Producer):
         away = _away.get(self.broker)
         if away is None or monotonic() >= away.until:
             _away[self.broker] = Away(monotonic() + LULL, unsent(error, ()))  # type: ignore[arg-type]
-
-    # -- the database ----------------------------------------------------------------------------
-
-    def _delete(self, rows: Sequence[int], using: str) -> None:
-        """A row that stays is pushed once more, to no effect, and deleted by a worker's sweep."""
-        if not rows:
-            return
-        try:
-            store.delete(rows, using)
-        except DatabaseError as error:
-            logger.warning("%d jobs are in, and still in the outbox: %s", len(rows), error)
 
     def _log(self, jobs: int, using: str, error: BrokerError) -> None:
         logger.warning("%d jobs wait in the outbox of database %r: %s", jobs, using, error)

@@ -14,7 +14,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.db import OperationalError, ProgrammingError, connections, router
 
 from ..broker.broker import CHUNK, Draft, chunks
-from ..clock import now_ms, to_ms
+from ..clock import monotonic, now_ms, to_ms
 from ..recipe import Prepared
 
 if TYPE_CHECKING:
@@ -30,6 +30,7 @@ class Kept(NamedTuple):
 
     job: Prepared
     row: int
+    since: float  # monotonic
 
 
 class TableMissing(ImproperlyConfigured):
@@ -53,6 +54,7 @@ def databases() -> list[str]:
 
 def write(jobs: Sequence[Prepared], backend: str, using: str) -> list[Kept]:
     """Writes a row per job. Raises TableMissing."""
+    now = monotonic()
     lasting = [job._replace(draft=absolute(job)) for job in jobs]
     rows = [row_of(job, backend) for job in lasting]
     manager = model()._default_manager.using(using)
@@ -62,7 +64,7 @@ def write(jobs: Sequence[Prepared], backend: str, using: str) -> list[Kept]:
         else:
             for row in rows:
                 row.save(force_insert=True, using=using)
-    return [Kept(job, row.pk) for job, row in zip(lasting, rows, strict=True)]
+    return [Kept(job, row.pk, now) for job, row in zip(lasting, rows, strict=True)]
 
 
 def delete(rows: Sequence[int], using: str) -> int:

@@ -13,7 +13,7 @@ import random
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from django.db import connections, transaction
+from django.db import DatabaseError, connections, transaction
 from django.db.models import Max
 
 from ..broker.broker import CHUNK, Broker
@@ -46,40 +46,40 @@ class Outbox(Service):
         self._using = using
         self._pushed = pushed
         self._seen = 0  # the newest row of the last look
-        self._missing = False
+        self._trouble = ""  # what the database said
 
     def tick(self) -> float:
         try:
             with store.explained(self._using):
-                swept = self._look()
+                more = self._look()
         except store.TableMissing as error:
-            return self._without_table(error)
-        except Exception:
-            connections[self._using].close()  # it may be broken; the next look has a new one
-            raise
-        return 0.0 if swept else LOOK * random.uniform(0.8, 1.2)
+            return self._troubled(error, LOOK_FOR_TABLE)
+        except DatabaseError as error:
+            return self._troubled(error, LOOK)
+        self._trouble = ""
+        return 0.0 if more else LOOK * random.uniform(0.8, 1.2)
 
     def finish(self) -> None:
         """Pushes everything there is, however new."""
-        self._seen = self._newest()
-        while self._sweep(self._seen):
+        upto = self._newest()
+        while self._sweep(upto):
             pass
 
     def _look(self) -> bool:
         """Pushes what the last look saw; whether there is more of it."""
-        upto, self._seen = self._seen, self._newest()
-        if not upto or not self._seen:
-            return False
-        more = self._sweep(upto)
-        if more:
-            self._seen = upto
+        newest = self._newest()
+        more = bool(newest and self._seen) and self._sweep(self._seen)
+        if not more:
+            self._seen = newest
         return more
 
-    def _without_table(self, error: store.TableMissing) -> float:
-        if not self._missing:
-            logger.warning("nothing is swept there: %s", error)
-        self._missing = True
-        return LOOK_FOR_TABLE
+    def _troubled(self, error: Exception, rest: float) -> float:
+        """A database that is away is said once, not at each look."""
+        connections[self._using].close()  # it may be broken; the next look has a new one
+        if str(error) != self._trouble:
+            logger.error("the outbox of database %r cannot be swept: %s", self._using, error)
+        self._trouble = str(error)
+        return rest
 
     # -- rows ------------------------------------------------------------------------------------
 
@@ -100,7 +100,7 @@ class Outbox(Service):
         for queue in queues:
             try:
                 more |= self._sweep_queue(queue, rows.filter(queue=queue).order_by("pk"))
-            except BrokerUnavailable:
+            except (BrokerUnavailable, DatabaseError):
                 raise
             except Exception as error:  # must not hold up the other queues
                 failure = error

@@ -430,7 +430,9 @@ def test_a_job_that_ended_meanwhile_does_not_run_again(box: Box) -> None:
     assert Hand(box.backend.broker).run() == []
 
 
-def test_what_cannot_be_deleted_is_not_pushed_again_and_again(box: Box) -> None:
+def test_what_cannot_be_deleted_is_not_pushed_again_and_again(
+    box: Box, caplog: pytest.LogCaptureFixture
+) -> None:
     left(box, 1)
 
     def refuse(execute: Any, sql: str, *rest: Any) -> Any:
@@ -440,10 +442,13 @@ def test_what_cannot_be_deleted_is_not_pushed_again_and_again(box: Box) -> None:
 
     sweeper = box.sweeper()
     with connections[box.alias].execute_wrapper(refuse):
-        sweeper.tick()
-        with pytest.raises(OperationalError):
+        for _ in range(3):
             sweeper.tick()
+    assert box.rows.count() == 1
     assert arguments(box) == []
+    assert caplog.text.count("no permission") == 1
+    sweeper.tick()
+    assert arguments(box) == [1]
 
 
 def test_a_row_that_cannot_be_deleted_after_its_push_harms_nothing(box: Box) -> None:
@@ -458,6 +463,51 @@ def test_a_row_that_cannot_be_deleted_after_its_push_harms_nothing(box: Box) -> 
     assert box.rows.count() == 1
     box.sweep()
     assert arguments(box) == [1]
+
+
+def test_after_a_while_only_who_deletes_a_row_pushes_its_job(
+    box: Box, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A sweep has pushed it, it ran, and Redis has forgotten it: it must not run again."""
+    monkeypatch.setattr(outbox_producer, "FRESH", 0.0)
+
+    def meanwhile() -> None:
+        box.sweep()
+        Hand(box.backend.broker).run()
+        for key in box.backend.server.command("KEYS", f"{box.backend.conf.prefix}:*"):
+            box.backend.server.command("DEL", key)
+
+    with box.atomic():
+        transaction.on_commit(meanwhile, using=box.alias)
+        nothing.enqueue()
+    assert Hand(box.backend.broker).run() == []
+
+
+def test_after_a_while_a_job_is_pushed_at_the_commit_all_the_same(
+    box: Box, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(outbox_producer, "FRESH", 0.0)
+    with box.atomic():
+        results = add.enqueue_many([(1,), (2,)])
+    assert arguments(box) == [1, 2]
+    assert all(result.enqueued_at for result in results)
+    assert not box.rows.exists()
+    with box.away(), box.atomic():
+        add.enqueue(3)
+    assert box.rows.count() == 1
+
+
+def test_a_row_that_a_failed_look_has_just_seen_is_left_alone(box: Box) -> None:
+    left(box, 1)
+    sweeper = box.sweeper()
+    sweeper.tick()
+    left(box, 2)
+    with box.away(), pytest.raises(BrokerUnavailable):
+        sweeper.tick()
+    sweeper.tick()
+    assert arguments(box) == [1]
+    sweeper.tick()
+    assert arguments(box) == [1, 2]
 
 
 def test_the_sweep_tells_djangos_receivers(box: Box) -> None:
