@@ -25,8 +25,8 @@ from .store import Kept
 
 logger = logging.getLogger("django_taskq.outbox")
 
-# Seconds after an enqueue in which no sweep can have pushed a job that Redis has forgotten since: an
-# ended job's id is known for RESEND_WINDOW (10 s).
+# Seconds after an enqueue in which no sweep can have pushed a job that Redis has forgotten since:
+# an ended job's id is known for RESEND_WINDOW (10 s).
 FRESH = 5.0
 LULL = 1.0  # seconds without a try once Redis was found away: not every commit waits for a timeout
 
