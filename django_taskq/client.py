@@ -61,7 +61,8 @@ class Client:
     def enqueue_many(self, task: Task, calls: Iterable[Any]) -> list[TaskResult]:
         """Enqueues a job per item."""
         jobs = self.producer.prepare_many(task, calls)
-        self._push(jobs, task.options.on_commit)
+        if jobs:
+            self._push(jobs, task.options.on_commit)
         return [job.result for job in jobs]
 
     def _push(self, jobs: list[Prepared], on_commit: bool | str) -> None:

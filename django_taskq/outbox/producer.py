@@ -113,9 +113,9 @@ class OutboxProducer(Producer):
             self._note(error)
         waiting = [job for job in jobs if not is_in(job)]
         using = outbox_of(jobs[0])
-        if is_in_transaction(using):
-            raise error
         try:
+            if is_in_transaction(using):
+                raise error
             store.write(waiting, self.alias, using)
         except DatabaseError as problem:
             raise error from problem

@@ -143,3 +143,7 @@ def test_an_enqueue_without_the_app_says_what_is_missing(
         pytest.raises(ImproperlyConfigured, match=r"'django_taskq\.outbox' in INSTALLED_APPS"),
     ):
         add.enqueue(1)
+
+
+def test_the_models_have_their_migrations(db: None) -> None:
+    call_command("makemigrations", check=True, dry_run=True, verbosity=0)

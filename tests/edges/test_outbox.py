@@ -124,6 +124,13 @@ def test_many_jobs_are_written_and_deleted_in_chunks(box: Box) -> None:
     assert not box.rows.exists()
 
 
+def test_no_jobs_are_no_rows_and_no_trip(box: Box) -> None:
+    with box.queries() as queries, round_trips() as trips, box.atomic():
+        assert add.enqueue_many([]) == []
+    assert not [query for query in queries if "taskq_outbox" in query["sql"]]
+    assert trips == []
+
+
 def test_outside_of_a_transaction_no_sql_is_sent(box: Box) -> None:
     with box.queries() as queries:
         add.using(on_commit="box").enqueue(1)
@@ -213,6 +220,18 @@ def test_so_does_one_of_aenqueue(box: Box) -> None:
     assert box.rows.count() == 1
     box.sweep()
     assert arguments(box) == [1]
+
+
+def test_with_neither_redis_nor_database_the_error_is_that_of_redis(box: Box) -> None:
+    def away(*args: Any) -> None:
+        raise OperationalError("the database is away too")
+
+    with box.away(), connections[box.alias].execute_wrapper(away):
+        task = add.using(on_commit="box")
+        with pytest.raises(BrokerUnavailable) as caught:
+            task.enqueue(1)
+    assert isinstance(caught.value.__cause__, OperationalError)
+    assert caught.value.result.args == [1]
 
 
 def test_after_a_failure_commits_do_not_wait_for_redis(
