@@ -79,6 +79,7 @@ class Client:
         is_new = self.broker.known_number(task.queue_name) is None
         job = await asyncio.to_thread(prepare) if is_new else prepare()
         try:
+            self.producer.raise_if_away([job])
             if is_new:  # with an outbox, ids are made without asking for the number
                 await asyncio.to_thread(self.broker.number, job.queue)
             letters = await self._async.enqueue(self.broker, job.queue, [job.draft])

@@ -156,6 +156,9 @@ class Producer:
         """The transaction committed for which ``hold()`` held the jobs back."""
         self.push(jobs)
 
+    def raise_if_away(self, jobs: Sequence[Prepared]) -> None:
+        """Raises BrokerUnavailable where it is known that no push can succeed now."""
+
     rescues = False  # whether rescue() does anything
 
     def rescue(self, jobs: Sequence[Prepared], error: BrokerError) -> None:

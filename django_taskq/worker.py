@@ -22,7 +22,7 @@ import msgspec
 from .clock import monotonic
 from .codec import printable
 from .deaths import die_with_parent
-from .errands import Errand, Errands
+from .errands import Maker, start_errands
 from .exceptions import CancelRequested, LeaseLost
 from .execution import Runner
 from .isolation import Isolation, Make
@@ -60,7 +60,7 @@ class Plan:
     shutdown_timeout: float = 30.0
     max_payload: int = 1 << 20  # bytes of a return value
     names: list[str] = field(default_factory=list)  # queues by their place in the table
-    errands: tuple[Errand, ...] = ()  # of one child at a time
+    errands: tuple[Maker, ...] = ()  # of one child at a time
 
 
 class Child:
@@ -110,14 +110,15 @@ class Child:
         """Works until told to stop; the process's exit code."""
         self._loop.add_reader(self._orders.fileno(), self._hear)
         self.pool.summon()
-        if self.plan.errands:
-            Errands(self.plan.errands, self.plan.alias).start()
+        running = start_errands(self.plan.errands, self.plan.alias)
         self._loop.call_soon(self._watch)
         self._loop.call_soon(self._beat)
         try:
             self._loop.run_forever()
         finally:
             self.pool.close()
+            for errand in running:
+                errand.close()
         return self._exit or DONE
 
     def _leave(self, code: int) -> None:

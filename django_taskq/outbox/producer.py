@@ -125,25 +125,26 @@ class OutboxProducer(Producer):
 
     def _push(self, jobs: Sequence[Prepared]) -> None:
         try:
-            self._reach(jobs)
+            self.raise_if_away(jobs)
+            self._register(jobs)
             super().push(jobs)
         except BrokerUnavailable as error:
             self._note(error)
             raise
 
-    def _reach(self, jobs: Sequence[Prepared]) -> None:
-        """Has the queues known to Redis. Raises BrokerUnavailable."""
+    def raise_if_away(self, jobs: Sequence[Prepared]) -> None:
+        """Raises BrokerUnavailable where Redis was away a moment ago."""
         away = _away.get(self.broker)
-        error: BrokerError | None = None
         if away is not None and monotonic() < away.until:
-            error = away.error
+            raise unsent(away.error, jobs)
+
+    def _register(self, jobs: Sequence[Prepared]) -> None:
+        """Has the queues known to Redis, which is not asked for their numbers otherwise."""
         try:
-            for queue in () if error else {job.queue for job in jobs}:
+            for queue in {job.queue for job in jobs}:
                 self.broker.number(queue)
-        except BrokerError as problem:
-            error = problem
-        if error is not None:
-            raise unsent(error, jobs)
+        except BrokerError as error:
+            raise unsent(error, jobs) from error
 
     def _note(self, error: BrokerUnavailable) -> None:
         away = _away.get(self.broker)

@@ -248,6 +248,22 @@ def test_after_a_failure_commits_do_not_wait_for_redis(
     assert arguments(box) == [1, 2]
 
 
+def test_after_a_failure_aenqueue_does_not_wait_either(
+    box: Box, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(outbox_producer, "LULL", 3600.0)
+    with box.away(), box.atomic():
+        add.enqueue(1)
+
+    async def view() -> None:
+        await add.using(on_commit="box").aenqueue(2)
+        await sync_to_async(forget)(box)
+
+    asyncio.run(view())
+    assert box.rows.count() == 2
+    assert box.backend.broker.known_number("default") is None  # nobody asked Redis
+
+
 def test_a_lost_reply_makes_one_job(box: Box) -> None:
     box.backend.broker.number("default")
     add.enqueue(0)

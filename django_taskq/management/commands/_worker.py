@@ -165,8 +165,8 @@ def run(options: dict[str, Any]) -> int:
 
 def finish_errands(plan: Plan) -> None:
     """Runs once what a worker that stays would run now and then."""
-    for errand in plan.errands:
-        for service in errand(plan.alias):
+    for make in plan.errands:
+        for service in make(plan.alias):
             try:
                 service.finish()
             except Exception:
