@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
+from pwd import getpwnam
 from typing import Any
 
 import pytest
@@ -60,7 +61,8 @@ class Postgres:
     def _run(self, program: str, *args: str) -> None:
         command = [str(self._binaries / program), *args]
         if os.getuid() == 0:
-            own = ["--reuid", UNPRIVILEGED, "--regid", "nogroup", "--clear-groups"]
+            user = getpwnam(UNPRIVILEGED)
+            own = ["--reuid", str(user.pw_uid), "--regid", str(user.pw_gid), "--clear-groups"]
             command = ["setpriv", *own, *command]
         # To a file: the server keeps what it inherits open, and a pipe would never end.
         with tempfile.TemporaryFile() as said:
