@@ -46,18 +46,21 @@ class Outbox(Service):
         self._using = using
         self._pushed = pushed
         self._seen = 0  # the newest row of the last look
-        self._trouble = ""  # what the database said
+        self._trouble = ""  # what was logged last and still is so
+        self._failure = ""  # of a queue, in this look
 
     def tick(self) -> float:
+        self._failure = ""
         try:
             with store.explained(self._using):
                 more = self._look()
         except store.TableMissing as error:
-            return self._troubled(error, LOOK_FOR_TABLE)
+            return self._troubled(str(error), LOOK_FOR_TABLE)
         except DatabaseError as error:
-            return self._troubled(error, LOOK)
-        self._trouble = ""
-        return 0.0 if more else LOOK * random.uniform(0.8, 1.2)
+            connections[self._using].close()  # it may be broken; the next look has a new one
+            return self._troubled(str(error), LOOK)
+        rest = 0.0 if more else LOOK * random.uniform(0.8, 1.2)
+        return self._troubled(self._failure, rest)
 
     def finish(self) -> None:
         """Pushes everything there is, however new."""
@@ -73,12 +76,11 @@ class Outbox(Service):
             self._seen = newest
         return more
 
-    def _troubled(self, error: Exception, rest: float) -> float:
-        """A database that is away is said once, not at each look."""
-        connections[self._using].close()  # it may be broken; the next look has a new one
-        if str(error) != self._trouble:
-            logger.error("the outbox of database %r cannot be swept: %s", self._using, error)
-        self._trouble = str(error)
+    def _troubled(self, trouble: str, rest: float) -> float:
+        """What is wrong, "" for nothing, is said once, not at each look."""
+        if trouble and trouble != self._trouble:
+            logger.error("the outbox of database %r cannot be swept: %s", self._using, trouble)
+        self._trouble = trouble
         return rest
 
     # -- rows ------------------------------------------------------------------------------------
@@ -96,16 +98,14 @@ class Outbox(Service):
         queues = list(rows.order_by().values_list("queue", flat=True).distinct())
         if queues:
             self._broker.queues()  # raises BrokerUnavailable before a transaction is begun
-        more, failure = False, None
+        more = False
         for queue in queues:
             try:
                 more |= self._sweep_queue(queue, rows.filter(queue=queue).order_by("pk"))
             except (BrokerUnavailable, DatabaseError):
                 raise
             except Exception as error:  # must not hold up the other queues
-                failure = error
-        if failure is not None:
-            raise failure
+                self._failure = f"queue {queue}: {type(error).__name__}: {error}"
         return more
 
     def _sweep_queue(self, queue: str, rows: Any) -> bool:
