@@ -25,7 +25,8 @@ from tests.engine.proxy import Proxy, proxied
 from tests.engine.support import configured
 from tests.postgres import database
 
-TIMEOUT = 0.3  # seconds that a way to Redis which is broken may take
+AWAY = 0.3  # seconds for which a server that is away is tried again
+REPLY = 10.0  # seconds that a reply may take, on a machine that has other things to do
 
 
 class Box:
@@ -76,12 +77,10 @@ def proxy(url: str) -> Iterator[Proxy]:
 @pytest.fixture
 def boxed(proxy: Proxy, prefix: str) -> Iterator[RedisBackend]:
     """The default backend with an outbox, behind a proxy."""
-    entry = configured(
-        proxy.url, prefix, CONNECT_TIMEOUT=TIMEOUT, SOCKET_TIMEOUT=TIMEOUT, OUTBOX=True
-    )
+    entry = configured(proxy.url, prefix, CONNECT_TIMEOUT=AWAY, SOCKET_TIMEOUT=REPLY, OUTBOX=True)
     with override_settings(TASKS={"default": entry}):
         yield task_backends["default"]
-    get_server(proxy.url, TIMEOUT, TIMEOUT).close()
+    get_server(proxy.url, AWAY, REPLY).close()
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
