@@ -26,9 +26,12 @@ from .compat import (
     TaskResultDoesNotExist,
     TaskResultStatus,
 )
-from .conf import QUEUE_NAME, Options
+from .conf import QUEUE_NAME, Options, Problem
+from .context.carrier import carrier_for
 from .execution import Attempt, Runner
 from .job import Grant, Kind, Live, Outcome, State, new_id
+from .outbox.checks import problems_of_outbox
+from .outbox.producer import OutboxProducer
 from .producer import Producer
 from .recipe import Prepared
 from .result import STATUS, TaskResult
@@ -63,14 +66,20 @@ class TaskqBackend(BaseTaskBackend):  # type: ignore[misc]
         self.conf = Options.parse(alias, params)
         self.queues = set(self.conf.queues)
         self.task_defaults = self.conf.task_defaults
+        self.carrier = carrier_for(self.conf.context)
         self._valid: dict[int, Task] = {}  # declared tasks that were validated here
 
     def check(self, **kwargs: Any) -> list[CheckMessage]:
         """What is wrong in this alias's settings. Opens no connection."""
         return [
             Error(f"TASKS[{self.alias!r}]: {p.message}", hint=p.hint, obj=None, id="taskq.E001")
-            for p in self.conf.problems
+            for p in (*self.conf.problems, *self._problems())
         ]
+
+    def _problems(self) -> list[Problem]:
+        """What the settings themselves do not show."""
+        problem = self.carrier.problem()
+        return [Problem(problem, "No job can be enqueued until then.")] if problem else []
 
     def validate_task(self, task: compat.Task) -> None:
         """Raises InvalidTask for a task that this backend cannot take."""
@@ -109,9 +118,13 @@ class RedisBackend(TaskqBackend):
         conf = self.conf
         self.server = get_server(conf.url, conf.connect_timeout, conf.socket_timeout)
         self.broker = get_broker(self.server, conf)
-        self._client = Client(
-            self.broker, get_endings(self.server), alias, conf.max_payload, self._pushed
-        )
+        make = OutboxProducer if conf.outbox else Producer
+        producer = make(self.broker, alias, conf.max_payload, self._pushed, self.carrier)
+        self._client = Client(self.broker, get_endings(self.server), producer)
+
+    def _problems(self) -> list[Problem]:
+        found = super()._problems()
+        return found + problems_of_outbox(self.conf.queues) if self.conf.outbox else found
 
     def enqueue(self, task: compat.Task, args: Any, kwargs: Any) -> TaskResult:
         """Enqueues one job, at the commit where ``on_commit`` says so."""
@@ -145,6 +158,11 @@ class RedisBackend(TaskqBackend):
     async def aget_result(self, result_id: str) -> TaskResult:
         """As ``get_result()``."""
         return await self._client.aget_result(result_id)
+
+    def announce(self, queue: str, ids: Sequence[str]) -> None:
+        """Tells Django's receivers of jobs that another process enqueued and this one pushed."""
+        if ENQUEUED.is_heard:
+            self._pushed(self._client.results(queue, ids))
 
     def wait(self, result: TaskResult, timeout: float | None) -> Any:
         """See TaskResult.get."""
@@ -224,7 +242,9 @@ class LocalBackend(TaskqBackend):
     def __init__(self, alias: str, params: dict[str, Any]) -> None:
         super().__init__(alias, params)
         self.results: list[TaskResult] = []
-        self._producer = Producer(_Numberless(), alias, self.conf.max_payload, self._pushed)
+        self._producer = Producer(
+            _Numberless(), alias, self.conf.max_payload, self._pushed, self.carrier
+        )
 
     def enqueue(self, task: compat.Task, args: Any, kwargs: Any) -> TaskResult:
         """Takes one job, at once: there is no worker that could be too early."""

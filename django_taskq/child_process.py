@@ -43,6 +43,7 @@ class ChildProcess:
     def __init__(self, plan: Plan, make: Make, method: str) -> None:
         context: Any = multiprocessing.get_context(method)
         self.holder = new_id()
+        self.runs_errands = bool(plan.errands)
         memory = context.RawArray("B", Table.size(plan.concurrency))
         self.table = Table(memory, plan.concurrency)
         self.started = monotonic()

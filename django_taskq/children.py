@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 from .child_process import LATEST, ChildProcess, Remains
 from .clock import monotonic
@@ -58,7 +59,10 @@ class Children:
     def start(self) -> None:
         """Starts as many as are missing."""
         while len(self._all) < self.wanted:
-            self._all.append(ChildProcess(self._plan, self._make, self._method))
+            plan = self._plan
+            if any(child.runs_errands for child in self._all):
+                plan = replace(plan, errands=())
+            self._all.append(ChildProcess(plan, self._make, self._method))
 
     def order(self, *order: object) -> None:
         """Tells all of them something."""

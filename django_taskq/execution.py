@@ -6,6 +6,8 @@ A step either returns the attempt for the next step or ends it with an Outcome.
 from __future__ import annotations
 
 import logging
+from contextlib import AbstractContextManager
+from functools import cached_property
 from typing import Any
 
 from asgiref.sync import async_to_sync
@@ -14,7 +16,8 @@ from . import registry
 from .broker.broker import Broker
 from .clock import now_ms
 from .codec import OPEN, Seals, decode_envelope, printable
-from .compat import TaskContext
+from .compat import TaskContext, task_backends
+from .context.carrier import Carrier
 from .exceptions import ArgumentsDoNotBind, Interruption, JobExpired, KeyMissing
 from .job import Envelope, Failure, Grant, Kind, Outcome, State
 from .outcomes import failed, given_back, keep, log_fields, parked, path_of, succeeded
@@ -52,6 +55,12 @@ class Runner:
         self.result_limit = result_limit
         self.seals = seals
 
+    @cached_property
+    def carrier(self) -> Carrier:
+        """What restores that which goes along with jobs."""
+        carrier: Carrier = task_backends[self.alias].carrier
+        return carrier
+
     @classmethod
     def of(
         cls, broker: Broker, alias: str, holder: str, sender: type, result_limit: int = 1 << 20
@@ -81,7 +90,7 @@ class Runner:
         declared = registry.find(envelope.t)
         if declared is None:
             return parked(grant, envelope.t, "no task of this name is known here")
-        if envelope.x:
+        if envelope.is_encrypted:
             try:
                 envelope = (self.seals or OPEN).decrypt_envelope(grant.id, envelope)
             except KeyMissing as error:
@@ -180,6 +189,34 @@ class Attempt:
 
     def run(self) -> Outcome:
         """Runs a sync task on this thread."""
+        if not self.envelope.c:
+            return self._run()
+        outcome = None
+        try:
+            with self._restored():
+                outcome = self._run()
+        except BaseException as error:
+            outcome = outcome or self.fail(error)
+        return outcome
+
+    async def run_async(self) -> Outcome:
+        """Runs an async task on this loop."""
+        if not self.envelope.c:
+            return await self._run_async()
+        outcome = None
+        try:
+            with self._restored():
+                outcome = await self._run_async()
+        except BaseException as error:
+            outcome = outcome or self.fail(error)
+        return outcome
+
+    def _restored(self) -> AbstractContextManager[None]:
+        """A block in which what goes along with the job is as it was at the enqueue."""
+        self.began = now_ms()
+        return self.runner.carrier.restored(self.envelope.c, log_fields(self.grant, self.task))
+
+    def _run(self) -> Outcome:
         try:
             self.begin()
             value = self.task.func(*self._arguments(), **self.kwargs)
@@ -187,8 +224,7 @@ class Attempt:
         except BaseException as error:
             return self.fail(error)
 
-    async def run_async(self) -> Outcome:
-        """Runs an async task on this loop."""
+    async def _run_async(self) -> Outcome:
         try:
             self.begin()
             value = await self.task.func(*self._arguments(), **self.kwargs)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from .errands import Maker
+
 DONE = 0  # exit codes: stopped as told, or nothing left to do (burst)
 RECYCLE = 3  # another child should take its place
 LEASE_OVER = 4
@@ -25,3 +27,4 @@ class Plan:
     shutdown_timeout: float = 30.0
     max_payload: int = 1 << 20  # bytes of a return value
     names: list[str] = field(default_factory=list)  # queues by their place in the table
+    errands: tuple[Maker, ...] = ()  # of one child at a time

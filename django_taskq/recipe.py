@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from .broker.broker import Draft
 from .clock import now_ms, to_datetime, to_ms
 from .codec import Seals, encode_envelope
+from .context.carrier import NOTHING
 from .job import Envelope, State
 from .result import TaskResult, fresh_result
 from .task import Task
@@ -30,9 +31,15 @@ class Recipe:
     """Makes the jobs of one ``enqueue()`` or ``enqueue_many()``."""
 
     def __init__(
-        self, task: Task, alias: str, max_payload: int, seals: Seals | None = None
+        self,
+        task: Task,
+        alias: str,
+        max_payload: int,
+        seals: Seals | None = None,
+        along: dict[str, Any] = NOTHING,
     ) -> None:
         now = now_ms()
+        self._along = along
         self._moment = to_datetime(now)
         self._task = task
         self._name = task.module_path
@@ -55,7 +62,14 @@ class Recipe:
         task = self._task
         plain_args, plain_kwargs = task.signature.dump(args, kwargs)
         envelope = Envelope(
-            self._name, self._now, plain_args, plain_kwargs, task.overrides, self._run_at
+            self._name,
+            self._now,
+            plain_args,
+            plain_kwargs,
+            task.overrides,
+            self._run_at,
+            "",
+            self._along,
         )
         if self._seals is None:
             raw = encode_envelope(envelope, self._max_payload)

@@ -17,6 +17,7 @@ from typing import Any
 from .clock import monotonic
 from .deaths import die_with_parent, ignore_signals, leave
 from .departure import Departure
+from .errands import start_errands
 from .exceptions import CancelRequested
 from .execution import Runner
 from .isolation import Isolation, Make
@@ -85,11 +86,14 @@ class Child:
         self._loop.add_reader(self._orders.fileno(), self._hear)
         self._beat()  # before the first job: one that kills this process is no stillbirth
         self.pool.summon()
+        running = start_errands(self.plan.errands, self.plan.alias)
         self._loop.call_soon(self._watch)
         try:
             self._loop.run_forever()
         finally:
             self.pool.close()
+            for errand in running:
+                errand.close()
         return self._departure.code
 
     def _room(self) -> int:

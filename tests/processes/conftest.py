@@ -16,6 +16,9 @@ from django.test import override_settings
 
 from django_taskq.compat import task_backends
 from tests.conftest import eventually
+from tests.postgres import postgres
+
+__all__ = ["postgres", "station"]
 
 ROOT = Path(__file__).resolve().parents[2]
 DJANGO = ("-m", "django")  # what python runs
@@ -105,7 +108,7 @@ class Station:
         return {
             **os.environ,
             "DJANGO_SETTINGS_MODULE": "tests.processes.settings",
-            "PYTHONPATH": str(ROOT),
+            "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]),
             "TASKQ_URL": self.url,
             "REDIS_URL": "",  # it would beat the station's own
             "TASKQ_PREFIX": self.prefix,

@@ -17,6 +17,7 @@ OPTIONS["WORKER"] = {
     "start_method": os.environ.get("TEST_START_METHOD") or None,
 }
 OPTIONS.update(json.loads(os.environ.get("TEST_OPTIONS", "{}")))
+DATABASES["default"].update(json.loads(os.environ.get("TEST_DATABASE", "{}")))  # noqa: F405
 if os.environ.get("TEST_STILLBORN") and multiprocessing.parent_process():
     raise RuntimeError("no child of this worker can start")
 LOGGING = {

@@ -18,7 +18,10 @@ from ...broker.connection import Server, get_server
 from ...compat import DEFAULT_TASK_BACKEND_ALIAS, InvalidTaskBackend, task_backends
 from ...conf import Options, nearest
 from ...exceptions import BrokerUnavailable
+from ...outbox.store import databases
+from ...outbox.sweep import Outbox
 from ...plan import Plan
+from ...service import Service
 from ...supervisor import Supervisor, usable_method
 from ...task import discover
 
@@ -130,6 +133,8 @@ def run(options: dict[str, Any]) -> int:
         reload=options["reload"],
     )
     check_server(broker, plan.names, backend.alias, allow_eviction=conf.allow_eviction)
+    if plan.burst:
+        finish_errands(plan)
     return supervisor.run()
 
 
@@ -150,6 +155,7 @@ def plan_of(options: dict[str, Any], alias: str, conf: Options) -> Plan:
         max_memory=options["max_memory"],
         max_payload=conf.max_payload,
         shutdown_timeout=worker.shutdown_timeout if timeout is None else timeout,
+        errands=(sweepers,) if conf.outbox else (),
     )
 
 
@@ -162,6 +168,22 @@ def server_of(conf: Options) -> Server:
         min(conf.socket_timeout, patience),
         patience,
     )
+
+
+def finish_errands(plan: Plan) -> None:
+    """Runs once what a worker that stays would run now and then."""
+    for make in plan.errands:
+        for service in make(plan.alias):
+            try:
+                service.finish()
+            except Exception:
+                logger.exception("%s failed", service.name)
+
+
+def sweepers(alias: str) -> list[Service]:
+    """What pushes the jobs that were left in the outbox: one for each database."""
+    backend = backend_of(alias)
+    return [Outbox(backend.broker, alias, using, backend.announce) for using in databases()]
 
 
 def check_server(

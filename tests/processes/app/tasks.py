@@ -12,6 +12,7 @@ import time
 from dataclasses import dataclass
 
 from django.db import connection, transaction
+from django.utils import translation
 
 from django_taskq import Cancel, Fail, Retry, Snooze, task
 from django_taskq.compat import task_finished
@@ -133,6 +134,21 @@ def swallow(deadly: Deadly) -> None:
 @task
 def pid() -> int:
     return os.getpid()
+
+
+@task
+def language() -> str | None:
+    return translation.get_language()
+
+
+@task
+async def alanguage() -> str | None:
+    return translation.get_language()
+
+
+@task(isolate=True)
+def isolated_language() -> str | None:
+    return translation.get_language()
 
 
 @task(max_attempts=3, backoff=0.01)
