@@ -105,6 +105,11 @@ def new_ids(count: int) -> list[str]:
     ]
 
 
+def word_of(digest: bytes) -> str:
+    """A name of 22 characters that is made of a digest: the same for the same."""
+    return b2a_base64(digest, newline=False)[:ID_LENGTH].translate(_WORD).decode()
+
+
 class Envelope(msgspec.Struct, array_like=True):
     """What was asked for: written once at enqueue, opaque to every script.
 
