@@ -73,6 +73,7 @@ TRANSITIONS: dict[str, frozenset[tuple[str, str]]] = {
     "trim": frozenset({("succeeded", "gone"), ("dead", "gone"), ("cancelled", "gone")}),
     "park": frozenset({("running", "waiting"), ("running", "cancelled")}),
     "release": frozenset({("waiting", "ready")}),
+    "tick": frozenset({("new", "ready")}),
     "sweep": frozenset(  # mends what no script leaves behind
         {
             ("new", "ready"),
