@@ -1,4 +1,4 @@
-"""When a schedule is due: cron expressions and intervals, in time zones whose days differ in length.
+"""When a schedule is due: cron expressions and intervals, where days are of 23 and 25 hours.
 
 Layer 1: pure. Moments are whole seconds since the epoch; a wall time is what a clock on the wall
 shows, counted as if it hung in UTC.
@@ -14,7 +14,6 @@ from zoneinfo import ZoneInfo
 
 from croniter import CroniterBadDateError, croniter
 
-from .exceptions import InvalidOption
 from .retry import as_seconds, bad_option
 
 MACROS = {

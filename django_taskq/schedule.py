@@ -49,7 +49,7 @@ class Schedule:
     tz: str = "UTC"
     overlap: str = "skip"
     catch_up: str = "one"
-    jitter: float = 0.0
+    jitter: Any = 0.0
     start: datetime | None = None
     end: datetime | None = None
     enabled: bool = True
@@ -98,7 +98,7 @@ class Schedule:
         if not self.jitter:
             return tick
         spread = round(self.jitter * 1000) + 1
-        return tick + int.from_bytes(_digest(name, tick)[-8:]) % spread
+        return tick + int.from_bytes(_digest(name, tick)[-8:]) % int(spread)
 
     def backlog(self, after: int, now: int) -> Backlog:
         """What ``catch_up`` makes of the ticks behind ``after`` that are more than LATE over."""
@@ -134,7 +134,7 @@ class Schedule:
         return list(ticks), passed + seen - len(ticks)
 
     def _walk(self, after: int, until: int, most: int) -> tuple[deque[int], int, bool]:
-        """The last ``most`` of the ticks behind ``after``, how many there were, if these are all."""
+        """The last ``most`` of the ticks behind ``after``, how many there were, if all."""
         ticks: deque[int] = deque(maxlen=most)
         steps = max(4 * most, 100)
         tick = after

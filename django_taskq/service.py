@@ -7,7 +7,7 @@ import random
 from collections.abc import Iterable
 
 from .clock import monotonic
-from .exceptions import BrokerUnavailable
+from .exceptions import BrokerFull, BrokerUnavailable
 
 logger = logging.getLogger("django_taskq.worker")
 
@@ -45,7 +45,7 @@ class Service:
             if self._failures:
                 logger.warning("%s works again", self.name)
             self._failures = 0
-        except BrokerUnavailable as error:
+        except (BrokerUnavailable, BrokerFull) as error:
             rest = self._after_failure()
             if self._failures == 1:
                 logger.error("%s: %s; trying again", self.name, error)

@@ -32,6 +32,8 @@ from .services.heartbeat import Heartbeat
 from .services.janitor import Janitor
 from .services.reaper import Reaper
 from .services.reloader import Reloader
+from .services.rows import Rows
+from .services.scheduler import Scheduler
 from .services.timekeeper import Timekeeper
 from .table import Row
 from .worker import DONE, ORDERLY, Plan
@@ -86,11 +88,15 @@ class Supervisor:
             self._timekeeper,
             janitor,
         )
+        self._scheduler = Scheduler(broker, plan.alias, sender, plan.max_payload)
+        self._rows = Rows(plan.alias, make, start_method, self._hang_up, self._scheduler.follow)
         self._services: list[Service] = [
+            self._rows,  # first: it forks, and no line to Redis is open yet
             self._reaper,
             heartbeat,
             self._timekeeper,
             janitor,
+            self._scheduler,
             Listening(self._ear),
         ]
         if reload:
@@ -143,10 +149,10 @@ class Supervisor:
         for child in self._children:
             child.kill("the supervisor ends")
             child.process.join()
+        self._rows.close()
         self._bury()
         self._reaper.run(FOREVER)
-        self._ear.close()
-        self._timekeeper.bell.close()
+        self._hang_up()
 
     def _re_exec(self) -> None:
         logger.info("starting anew")
@@ -216,6 +222,8 @@ class Supervisor:
                 selector.register(self._timekeeper.bell, selectors.EVENT_READ, self._ring)
             if self._ear.is_open:
                 selector.register(self._ear, selectors.EVENT_READ, self._hear)
+            if self._rows.is_open:
+                selector.register(self._rows, selectors.EVENT_READ, self._rows.read)
             rest = min(next_due(self._services) - monotonic(), CHUNK)
             if 0 < rest <= EPOLL_STEP:
                 time.sleep(rest)
@@ -238,6 +246,14 @@ class Supervisor:
                 for child in self._children:
                     if child.holder == holder and fence.isdecimal() and len(fence) <= 10:
                         child.order(word, id, int(fence))
+            elif word == "schedules":
+                self._rows.ask()
+                self._scheduler.look_again()
+
+    def _hang_up(self) -> None:
+        """Before a fork and at the end: an answer must not be read by two processes."""
+        self._timekeeper.bell.close()
+        self._ear.close()
 
     # -- children --------------------------------------------------------------------------------
 
@@ -280,8 +296,7 @@ class Supervisor:
         if any(child.has_lost(monotonic()) for child in self._children):
             return
         while len(self._children) < self._processes:
-            self._timekeeper.bell.close()  # its answer must not be read by two processes
-            self._ear.close()
+            self._hang_up()
             try:
                 self._start()
             except OSError as error:

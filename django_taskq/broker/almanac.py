@@ -126,8 +126,8 @@ class Almanac:
     def retire(self, queue: str, cursor: str = "0") -> tuple[str, int]:
         """Forgets what no worker has known for long: (where to go on, how many)."""
         args = (self.broker._time(), cursor, FORGET_AFTER)
-        cursor, count = self.broker.server.call(self.broker._call("retire", queue, args))
-        return text(cursor), int(count)
+        following, count = self.broker.server.call(self.broker._call("retire", queue, args))
+        return text(following), int(count)
 
     def history(self, queue: str, name: str) -> list[Entry]:
         """What became of the last ticks of a schedule, the newest first."""

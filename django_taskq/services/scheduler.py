@@ -1,0 +1,212 @@
+"""Fires schedules when they are due. Every worker does; Redis lets each tick be fired once."""
+
+from __future__ import annotations
+
+import heapq
+import logging
+import random
+from collections.abc import Iterable
+from itertools import count
+
+from ..broker.almanac import Almanac, Record
+from ..broker.broker import HOUSEKEEPING, Broker
+from ..clock import monotonic
+from ..codec import printable
+from ..exceptions import InvalidOption
+from ..firing import Firing, Plan
+from ..periodic import Declaration, Periodic, declared, resolve
+from ..service import Service
+
+logger = logging.getLogger("django_taskq.worker")
+
+ROUND = 3600.0  # seconds after which every schedule is looked at again, and old ones are forgotten
+CLOCK = 30.0  # seconds after which Redis is asked for the time
+STEP = 50  # ms by which its clock has to have been set for all plans to be made anew
+HOLD = (0.3, 1.0)  # seconds that a worker leaves a tick to the one that fired the last
+PAUSE = 10.0  # seconds after which a paused schedule is looked at, if nobody said it goes on
+TROUBLE = 60.0  # seconds after which one whose job could not be made is tried again
+
+
+class Scheduler(Service):
+    """The schedules of one backend, whichever queues its worker serves.
+
+    Sleeps on its own clock until the next tick, by Redis' time. Who fired a schedule's last tick
+    fires the next at once; others look a moment later whether that was done.
+    """
+
+    def __init__(self, broker: Broker, alias: str, sender: type, max_payload: int) -> None:
+        super().__init__()
+        self._almanac = Almanac(broker)
+        self._firing = Firing(self._almanac, alias, sender, max_payload)
+        self._alias = alias
+        self._wanted: dict[str, Periodic | Declaration] = {}
+        self._new: dict[str, None] = {}  # names to be looked at; a dict keeps their order
+        self._plans: dict[str, Plan] = {}
+        self._line: list[tuple[float, int, str]] = []  # when (monotonic), place, name
+        self._places = count(1)
+        self._offsets: dict[str, float] = {}  # queue -> ms that Redis' clock is ahead of monotonic
+        self._next_round = self._next_clock = 0.0
+        self.follow(())
+
+    # -- what there is ---------------------------------------------------------------------------
+
+    def follow(self, rows: Iterable[Declaration]) -> None:
+        """From here on these rows count, and what code says beside them."""
+        wanted: dict[str, Periodic | Declaration] = {m.name: m for m in declared()}
+        wanted |= {row.name: row for row in rows}
+        for name in self._wanted.keys() - wanted.keys():
+            self._plans.pop(name, None)
+        self._look_at(name for name, made in wanted.items() if self._wanted.get(name) != made)
+        self._wanted = wanted
+
+    def look_again(self) -> None:
+        """Somebody paused a schedule, or let one go on."""
+        self._look_at(self._wanted)
+
+    def _look_at(self, names: Iterable[str]) -> None:
+        self._new.update(dict.fromkeys(names))
+        if self._new:
+            self.due = 0.0
+
+    # -- the service -----------------------------------------------------------------------------
+
+    def tick(self) -> float:
+        now = monotonic()
+        if now >= self._next_round:
+            self._next_round = now + ROUND * random.uniform(0.8, 1.2)
+            self._retire()
+            self._look_at(self._wanted)
+        if self._new:
+            self._begin()
+        if now >= self._next_clock:
+            self._next_clock = now + CLOCK
+            self._ask_the_time()
+        self._fire()
+        return self._rest()
+
+    def _rest(self) -> float:
+        if self._new:
+            return 0.0
+        until = min(self._next_round, self._next_clock)
+        if self._line:
+            until = min(until, self._line[0][0])
+        return max(until - monotonic(), 0.0)
+
+    def _retire(self) -> None:
+        for queue in {plan.made.queue for plan in self._plans.values()}:
+            cursor = "0"
+            while True:
+                cursor, _ = self._almanac.retire(queue, cursor)
+                if cursor == "0":
+                    break
+
+    # -- beginning -------------------------------------------------------------------------------
+
+    def _begin(self) -> None:
+        """Takes up some of the names that were not looked at yet."""
+        names = list(self._new)[:HOUSEKEEPING]
+        by_queue: dict[str, list[Periodic]] = {}
+        for name in names:
+            made = self._resolved(name)
+            if made is not None:
+                by_queue.setdefault(made.queue, []).append(made)
+        for queue, chosen in by_queue.items():
+            prints = [(made.name, made.schedule.fingerprint) for made in chosen]
+            now, records = self._almanac.agenda(queue, prints)
+            self._set_clock(queue, now)
+            for made, record in zip(chosen, records, strict=True):
+                known = self._plans.get(made.name)
+                plan = Plan(made, record or Record(now), leads=known is None or known.leads)
+                self._plans[made.name] = plan
+                self._aim(plan)
+        for name in names:
+            self._new.pop(name, None)
+
+    def _resolved(self, name: str) -> Periodic | None:
+        """The schedule of that name, if it is one and of this backend."""
+        made = self._wanted.get(name)
+        if isinstance(made, Declaration):
+            try:
+                made = resolve(made)
+            except InvalidOption as error:
+                logger.error("schedule %s is not run: %s", printable(name), error)
+                made = None
+        if made is None or made.task.backend != self._alias:
+            self._plans.pop(name, None)
+            return None
+        return made
+
+    def _aim(self, plan: Plan) -> None:
+        """Puts a schedule in line for its next tick."""
+        plan.entry = next(self._places)
+        schedule = plan.made.schedule
+        plan.tick = schedule.next_after(plan.record.last) if schedule.enabled else None
+        if plan.tick is None:
+            return
+        at = schedule.fires_at(plan.made.name, plan.tick)
+        when = (at - self._offsets[plan.made.queue]) / 1000
+        if plan.record.paused or plan.trouble:
+            when = max(when, monotonic() + (TROUBLE if plan.trouble else PAUSE))
+        elif not plan.leads:
+            when += random.uniform(*HOLD)
+        heapq.heappush(self._line, (when, plan.entry, plan.made.name))
+
+    # -- Redis' clock ----------------------------------------------------------------------------
+
+    def _set_clock(self, queue: str, now: int) -> None:
+        """What Redis says the time is. All plans are made anew when its clock was set."""
+        offset = now - monotonic() * 1000  # never more than it is, so nothing is asked for early
+        before = self._offsets.get(queue, offset)
+        self._offsets[queue] = offset
+        if abs(offset - before) >= STEP:
+            for plan in self._plans.values():
+                if plan.made.queue == queue:
+                    self._aim(plan)
+
+    def _now(self, queue: str) -> int:
+        return int(self._offsets[queue] + monotonic() * 1000)
+
+    def _ask_the_time(self) -> None:
+        for queue in {plan.made.queue for plan in self._plans.values()}:
+            self._set_clock(queue, self._almanac.agenda(queue, [])[0])
+
+    # -- firing ----------------------------------------------------------------------------------
+
+    def _fire(self) -> None:
+        """Deals with up to a hundred schedules that are due."""
+        due = self._pop(monotonic())
+        try:
+            by_queue: dict[str, list[Plan]] = {}
+            for plan in due:
+                by_queue.setdefault(plan.made.queue, []).append(plan)
+            for queue, plans in by_queue.items():
+                open_ = self._unclaimed(queue, plans)
+                self._set_clock(queue, self._firing.fire(queue, open_, self._now(queue)))
+        finally:
+            for plan in due:
+                self._aim(plan)
+
+    def _pop(self, now: float) -> list[Plan]:
+        due: list[Plan] = []
+        while self._line and self._line[0][0] <= now and len(due) < HOUSEKEEPING:
+            _, entry, name = heapq.heappop(self._line)
+            plan = self._plans.get(name)
+            if plan is not None and plan.entry == entry:
+                due.append(plan)
+        return due
+
+    def _unclaimed(self, queue: str, plans: list[Plan]) -> list[Plan]:
+        """Those whose tick nobody fired: where another leads, that is asked first."""
+        asked = [plan for plan in plans if not plan.leads or plan.record.paused]
+        if not asked:
+            return plans
+        now, records = self._almanac.agenda(queue, [(plan.made.name, "") for plan in asked])
+        self._set_clock(queue, now)
+        for plan, record in zip(asked, records, strict=True):
+            plan.record = record or plan.record
+        return [plan for plan in plans if not is_done(plan)]
+
+
+def is_done(plan: Plan) -> bool:
+    """Whether there is nothing to fire: it was done, or the schedule is paused."""
+    return plan.record.paused or plan.tick is None or plan.record.last >= plan.tick
