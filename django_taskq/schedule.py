@@ -137,14 +137,13 @@ class Schedule:
         """The last ``most`` of the ticks behind ``after``, how many there were, if all."""
         ticks: deque[int] = deque(maxlen=most)
         steps = max(4 * most, 100)
-        tick = after
+        following = self.next_after(after)
         for seen in range(steps):
-            following = self.next_after(tick)
             if following is None or following > until:
                 return ticks, seen, True
             ticks.append(following)
-            tick = following
-        return ticks, steps, False
+            following = self.next_after(following)
+        return ticks, steps, following is None or following > until
 
     @property
     def fingerprint(self) -> str:

@@ -3,7 +3,7 @@
 --
 -- Reads how far schedules are. One that is new begins now, and so does one whose times are others
 -- than before: what would have been due under them is not made up for.
--- ARGV: now, then per schedule (at most 100): name, fingerprint of its times ("": only read)
+-- ARGV: now, then per schedule (0 to 100): name, fingerprint of its times ("": only read)
 -- Reply: now, then a record each ("" where there is none)
 -- Sending the call again changes nothing more.
 
@@ -12,7 +12,7 @@ local SEEN = 3600000 -- ms after which it is noted again that a worker knows the
 local now = clock(ARGV[1])
 local names = {}
 for i = 2, #ARGV, 2 do names[#names + 1] = ARGV[i] end
-local raw = redis.call('HMGET', ticks, unpack(names))
+local raw = send('HMGET', ticks, names) or {} -- none: only the time is asked for
 local reply, changed = { now }, {}
 for i, name in ipairs(names) do
   local print = ARGV[i * 2 + 1]
