@@ -72,7 +72,7 @@ def periodic(
     when = Schedule(expression, zone, overlap, catch_up, jitter, start, end, enabled)
 
     def declare(what: Any) -> Task:
-        declared, scheduled = _task_of(what, options)
+        declared, scheduled = _declared_task(what, options)
         values = check_arguments(scheduled, args, {} if kwargs is None else kwargs)
         own = check_name(scheduled.module_path if name is None else name)
         _add(Periodic(own, scheduled, when, *values))
@@ -81,7 +81,7 @@ def periodic(
     return declare
 
 
-def _task_of(what: Any, options: Mapping[str, Any]) -> tuple[Task, Task]:
+def _declared_task(what: Any, options: Mapping[str, Any]) -> tuple[Task, Task]:
     """The task that was declared, and with the options of a schedule."""
     if not isinstance(what, compat.Task):
         made = task(**options)(what)
@@ -141,8 +141,8 @@ class Declaration(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     start: datetime | None = None
     end: datetime | None = None
     enabled: bool = True
-    args: list[Any] = []
-    kwargs: dict[str, Any] = {}
+    args: Any = []
+    kwargs: Any = {}
     options: dict[str, Any] = {}
     source: str = ""
 
@@ -173,14 +173,36 @@ def sources() -> list[Source]:
 
 def resolve(given: Declaration) -> Periodic:
     """A schedule from its description. Raises InvalidOption, whatever is wrong with it."""
+    mine = task_of(given)
+    when = schedule_of(given)
+    return Periodic(check_name(given.name), mine, when, *call_of(given, mine), given.source)
+
+
+def task_of(given: Declaration) -> Task:
+    """The task that a description names, with its options. Raises InvalidOption.
+
+    One that stands before a schedule in code has the options that are said there.
+    """
     found = look_up(given.task)
     if found is None:
         hint = nearest(given.task, registry.names())
         raise bad_option("task", given.task, f"is not known here; {hint}")
-    zone = given.tz or timezone.get_default_timezone_name()
-    when = Schedule(
+    in_code = _declared.get(given.name)
+    if in_code is not None and in_code.task.module_path == found.module_path:
+        found = in_code.task
+    try:
+        return found.using(**given.options) if given.options else found
+    except InvalidOption:
+        raise
+    except Exception as error:  # Django's own words
+        raise InvalidOption(str(error)) from None
+
+
+def schedule_of(given: Declaration) -> Schedule:
+    """When a description is due. Raises InvalidOption."""
+    return Schedule(
         given.expression,
-        zone,
+        given.tz or timezone.get_default_timezone_name(),
         given.overlap,
         given.catch_up,
         given.jitter,
@@ -188,16 +210,17 @@ def resolve(given: Declaration) -> Periodic:
         given.end,
         given.enabled,
     )
-    try:
-        mine = found.using(**given.options) if given.options else found
-        args, kwargs = mine.signature.load(given.args, given.kwargs)
-    except InvalidOption:
-        raise
-    except Exception as error:  # whatever Django or the codec says
-        raise InvalidOption(str(error)) from None
-    return Periodic(
-        check_name(given.name), mine, when, *check_arguments(mine, args, kwargs), given.source
-    )
+
+
+def call_of(given: Declaration, mine: Task) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """The arguments of a description, as the task's annotations name them."""
+    args, kwargs = given.args, given.kwargs
+    if isinstance(args, list) and isinstance(kwargs, dict):
+        try:
+            args, kwargs = mine.signature.load(args, kwargs)
+        except Exception as error:
+            raise InvalidOption(f"args, kwargs: {error}") from None
+    return check_arguments(mine, args, kwargs)
 
 
 def gather(rows: Iterable[Declaration]) -> tuple[list[Periodic], dict[str, str]]:

@@ -39,6 +39,7 @@ INSTALLED_APPS = [
     "django.contrib.staticfiles",
     *(["django_tasks"] if django.VERSION < (6, 0) else []),
     "django_taskq",
+    "django_taskq.schedules",
     "testproject.signup",
 ]
 

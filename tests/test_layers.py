@@ -13,12 +13,12 @@ import django_taskq
 ROOT = Path(django_taskq.__file__).parent
 LAYERS = [
     "exceptions clock compat job signals",
-    "address conf codec keyring retry",
+    "address conf codec cron keyring retry schedule",
     "broker",
     """task result registry reader recipe producer client execution hygiene pace shares slot table
     pool wire service watcher worker child_process judge memory deaths isolation isolated preload
-    sealing supervisor services doctor""",
-    "backends apps checks management testing",
+    sealing supervisor services doctor periodic firing timetable""",
+    "backends apps checks management schedules testing",
 ]
 LAYER = {name: number for number, names in enumerate(LAYERS) for name in names.split()}
 FILES = sorted(

@@ -11,7 +11,7 @@ from .broker import HOUSEKEEPING, Broker, Draft, chunks
 from .calls import Arg
 from .replies import letters, text
 
-TICKED = Layout(">QQB")
+TICKED = Layout(">QQQB")
 PRINT = 12
 PAUSED, SKIP = 1, 2
 FORGET_AFTER = 30 * 86_400_000  # ms after which a schedule that no worker knows is forgotten
@@ -31,7 +31,8 @@ OUTCOMES = {
 class Record(NamedTuple):
     """How far a schedule is. Times are ms of Redis' clock."""
 
-    last: int  # the last tick that was dealt with
+    last: int  # ticks up to then are dealt with
+    tick: int = 0  # the last one that was; 0: none yet
     seen: int = 0  # when it was last noted that a worker knows the schedule
     paused: bool = False
     skip: bool = False  # the next tick is skipped
@@ -43,9 +44,10 @@ class Record(NamedTuple):
         """The record from its bytes; None for what is none."""
         if len(raw) < TICKED.size + PRINT:
             return None
-        last, seen, flags = TICKED.unpack_from(raw)
+        last, tick, seen, flags = TICKED.unpack_from(raw)
         tail = raw[TICKED.size :].decode("utf-8", "replace")
-        return cls(last, seen, bool(flags & PAUSED), bool(flags & SKIP), tail[:PRINT], tail[PRINT:])
+        paused, skip = bool(flags & PAUSED), bool(flags & SKIP)
+        return cls(last, tick, seen, paused, skip, tail[:PRINT], tail[PRINT:])
 
 
 class Tick(NamedTuple):

@@ -13,10 +13,11 @@ from contextlib import suppress
 from typing import Any
 
 import msgspec
+from django.db import close_old_connections, reset_queries
 
 from ..deaths import die_with_parent
 from ..exceptions import TaskqError
-from ..hygiene import close_all, tidy
+from ..hygiene import close_all
 from ..isolation import Make
 from ..periodic import Declaration, Source, sources
 from ..service import Service
@@ -102,7 +103,12 @@ class Rows(Service):
         self._heard += part
         *lines, self._heard = self._heard.split(b"\n")
         if lines:
-            self._follow(msgspec.json.decode(lines[-1], type=list[Declaration]))
+            try:
+                rows = msgspec.json.decode(lines[-1], type=list[Declaration])
+            except msgspec.MsgspecError as error:
+                logger.error("schedules cannot be understood: %s", error)
+            else:
+                self._follow(rows)
 
     def close(self) -> None:
         """Ends the process."""
@@ -126,7 +132,8 @@ class Reader:
     def look(self) -> bytes | None:
         """All rows as a line, if any changed since; None also when a source cannot be read."""
         try:
-            tidy()
+            close_old_connections()
+            reset_queries()
             versions = [source.version() for source in self._sources]
             if versions == self._versions:
                 return None

@@ -80,7 +80,7 @@ def test_a_tick_becomes_a_job_that_wakes_a_worker(
     now, (ticked,) = almanac.tick(QUEUE, [tick(clock.forward(SECOND))])
 
     assert (now, ticked.letter) == (begun + SECOND, "N")
-    assert ticked.record == Record(now, begun, False, False, PRINT, tick_name(NAME, now))
+    assert ticked.record == Record(now, now, begun, False, False, PRINT, tick_name(NAME, now))
     assert ready(broker) == [tick_name(NAME, now)]
     assert tokens(broker) == 1
 
@@ -334,7 +334,7 @@ def test_a_new_schedule_begins_now_and_goes_on_from_there(
 
     assert almanac.agenda(QUEUE, [(NAME, PRINT)]) == (
         clock(),
-        [Record(begun, clock(), False, False, PRINT, "")],
+        [Record(begun, 0, clock(), False, False, PRINT, "")],
     )
     assert almanac.agenda(QUEUE, [("unknown", "")]) == (clock(), [None])
 

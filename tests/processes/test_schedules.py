@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
+import os
+import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,7 +17,7 @@ from django_taskq.clock import monotonic
 from django_taskq.compat import task_backends
 from django_taskq.schedule import LATE
 from tests.conftest import eventually
-from tests.processes.conftest import Station, Worker, make_station
+from tests.processes.conftest import ROOT, Station, Worker, make_station
 from tests.processes.test_faults import Tcp
 
 APP = {"TEST_APP": "tests.processes.clockwork"}
@@ -45,9 +50,7 @@ def wait_for_ticks(station: Station, more: int) -> None:
 def no_gap(found: list[Entry]) -> None:
     """Every second has its tick, and each became one job."""
     assert {entry.letter for entry in found} == {"N"}
-    assert [b.due - a.due for a, b in zip(found, found[1:], strict=False)] == [SECOND] * (
-        len(found) - 1
-    )
+    assert [b.due - a.due for a, b in itertools.pairwise(found)] == [SECOND] * (len(found) - 1)
     assert len({entry.detail for entry in found}) == len(found)
 
 
@@ -108,5 +111,79 @@ def test_after_an_outage_each_catch_up_does_what_it_says(remote: Station, tcp: T
         (given_up,) = [int(entry.detail) for entry in found if entry.letter == "M"]
         assert 1 <= given_up <= 8
         fired = [entry.due for entry in found if entry.letter == "N"]
-        gaps = [b - a for a, b in zip(fired, fired[1:], strict=False) if b - a != SECOND]
+        gaps = [b - a for a, b in itertools.pairwise(fired) if b - a != SECOND]
         assert gaps == [(given_up + 1) * SECOND]
+
+
+# -- rows ------------------------------------------------------------------------------------------
+
+ROWS = {"TEST_ROWS": "yes"}
+SAVE = """
+import django
+django.setup()
+from django_taskq.schedules.models import Schedule
+row = Schedule.objects.filter(name="row").first() or Schedule(name="row")
+row.task, row.args = "tests.processes.app.tasks.note", ["{text}"]
+row.expression, row.enabled = "@every 1s", {enabled}
+row.full_clean()
+row.save()
+"""
+
+
+def run(station: Station, *command: str) -> None:
+    """A command of the project's that must succeed."""
+    subprocess.run([sys.executable, *command], env=station.env(**ROWS), cwd=ROOT, check=True)
+
+
+def save(station: Station, *, enabled: bool, text: str = "row") -> None:
+    run(station, "-c", SAVE.format(enabled=enabled, text=text))
+
+
+def rows_of(station: Station) -> list[Entry]:
+    return [entry for entry in history("row") if entry.letter in "NO"]
+
+
+def test_a_row_runs_as_soon_as_it_is_saved_and_stops_when_it_is_switched_off(
+    station: Station,
+) -> None:
+    run(station, "-m", "django", "migrate", "--verbosity", "0")
+    worker = station.worker(**ROWS)
+    save(station, enabled=True)
+    station.traced("row", timeout=10.0)
+
+    save(station, enabled=False)
+    seen = len(rows_of(station))
+    server = task_backends["default"].server
+    second = int(server.command("TIME")[0])
+    eventually(lambda: int(server.command("TIME")[0]) > second + 2)
+    assert len(rows_of(station)) <= seen + 1
+    assert worker.stop() == 0
+
+
+def test_without_its_table_a_worker_works_and_takes_rows_up_when_it_is_there(
+    station: Station,
+) -> None:
+    worker = station.worker(**ROWS, **APP)
+    worker.says("schedules cannot be read")
+    wait_for_ticks(station, 2)
+    run(station, "-m", "django", "migrate", "--verbosity", "0")
+    save(station, enabled=True)
+
+    station.traced("row", timeout=15.0)
+    assert worker.output.count("schedules cannot be read") == 1
+    no_gap(history())
+    assert worker.stop() == 0
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn"])
+def test_a_reader_of_rows_that_dies_is_replaced(station: Station, method: str) -> None:
+    run(station, "-m", "django", "migrate", "--verbosity", "0")
+    save(station, enabled=True)
+    worker = station.worker(**ROWS, TEST_START_METHOD=method)
+    station.traced("row")
+    os.kill(max(worker.children()), signal.SIGKILL)  # it is started behind the others
+
+    worker.says("the reader of schedules is gone")
+    save(station, enabled=True, text="another")
+    station.traced("another")
+    assert worker.stop() == 0

@@ -68,7 +68,7 @@ for i, name in ipairs(names) do
   if letter == 'T' or letter == 'P' or letter == 'R' then
     stopped[name] = true
   elseif letter ~= 'E' and due > 0 then
-    r.last = due
+    r.last, r.tick = due, due
     if letter == 'K' then r.flags = r.flags - 2 end
   end
   if letter == 'N' then
