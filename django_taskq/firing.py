@@ -58,9 +58,13 @@ class Firing:
         self._max_payload = max_payload
         self._jobs: dict[tuple[str, int], Prepared] = {}  # of the call that is being made
 
-    def fire(self, queue: str, plans: Sequence[Plan], now: int) -> int:
-        """Deals with what is due of schedules of one queue; Redis' time."""
+    def fire(self, queue: str, plans: Sequence[Plan], now: int) -> tuple[int, bool]:
+        """Deals with what is due of schedules of one queue.
+
+        Returns Redis' time, and whether it was too early for one by that.
+        """
         self._jobs.clear()
+        early = False
         ticks: list[Tick] = []
         for plan in plans:
             ticks += self._ticks(plan, now)
@@ -70,12 +74,13 @@ class Firing:
             now, answers = self._almanac.tick(queue, chunk)
             for tick, answer in zip(chunk, answers, strict=True):
                 self._take(by_name[tick.schedule], tick, answer)
-        return now
+                early = early or answer.letter == "T"
+        return now, early
 
     def _ticks(self, plan: Plan, now: int) -> list[Tick]:
         """The next tick of a schedule, or up to a hundred that were missed."""
         try:
-            missed = plan.made.schedule.backlog(plan.record.last, now)
+            missed = plan.made.schedule.backlog(plan.record.last, now, plan.tick)
             if missed.fire:
                 fire = missed.fire[:HOUSEKEEPING]
                 first = self._tick(plan, fire[0], missed.missed)

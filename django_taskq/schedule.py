@@ -100,10 +100,14 @@ class Schedule:
         spread = round(self.jitter * 1000) + 1
         return tick + int.from_bytes(_digest(name, tick)[-8:]) % int(spread)
 
-    def backlog(self, after: int, now: int) -> Backlog:
-        """What ``catch_up`` makes of the ticks behind ``after`` that are more than LATE over."""
+    def backlog(self, after: int, now: int, following: int | None = None) -> Backlog:
+        """What ``catch_up`` makes of the ticks behind ``after`` that are more than LATE over.
+
+        ``following``: the first tick behind ``after``, if it is known.
+        """
         over = now - LATE - round(self.jitter * 1000)
-        following = self.next_after(after)
+        if following is None:
+            following = self.next_after(after)
         if following is None or following > over:
             return Backlog([], 0, after)
         newest, passed = self.newest(after, over, MOST if self.catch_up == "all" else 1)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import heapq
 import logging
 import random
+from collections import deque
 from collections.abc import Iterable
 from itertools import count
 
@@ -43,6 +44,7 @@ class Scheduler(Service):
         self._new: dict[str, None] = {}  # names to be looked at; a dict keeps their order
         self._plans: dict[str, Plan] = {}
         self._line: list[tuple[float, int, str]] = []  # when (monotonic), place, name
+        self._fired: deque[Plan] = deque()  # whose next tick was not looked for yet
         self._places = count(1)
         self._offsets: dict[str, float] = {}  # queue -> ms that Redis' clock is ahead of monotonic
         self._next_round = self._next_clock = 0.0
@@ -82,10 +84,12 @@ class Scheduler(Service):
             self._next_clock = now + CLOCK
             self._ask_the_time()
         self._fire()
+        if not self._is_due():  # what is due goes first: finding next ticks takes its time
+            self._aim_again()
         return self._rest()
 
     def _rest(self) -> float:
-        if self._new:
+        if self._new or self._fired:
             return 0.0
         until = min(self._next_round, self._next_clock)
         if self._line:
@@ -153,10 +157,16 @@ class Scheduler(Service):
 
     # -- Redis' clock ----------------------------------------------------------------------------
 
-    def _set_clock(self, queue: str, now: int) -> None:
-        """What Redis says the time is. All plans are made anew when its clock was set."""
-        offset = now - monotonic() * 1000  # never more than it is, so nothing is asked for early
+    def _set_clock(self, queue: str, now: int, *, early: bool = False) -> None:
+        """What Redis says the time is. All plans are made anew when its clock was set.
+
+        An answer is whole milliseconds and takes its time, so its clock is ahead of what it says:
+        the answer that is ahead most counts, until one says that it was too ``early``.
+        """
+        offset = now - monotonic() * 1000
         before = self._offsets.get(queue, offset)
+        if before - STEP < offset < before and not early:
+            return
         self._offsets[queue] = offset
         if abs(offset - before) >= STEP:
             for plan in self._plans.values():
@@ -181,9 +191,19 @@ class Scheduler(Service):
                 by_queue.setdefault(plan.made.queue, []).append(plan)
             for queue, plans in by_queue.items():
                 open_ = self._unclaimed(queue, plans)
-                self._set_clock(queue, self._firing.fire(queue, open_, self._now(queue)))
+                now, early = self._firing.fire(queue, open_, self._now(queue))
+                self._set_clock(queue, now, early=early)
         finally:
-            for plan in due:
+            self._fired.extend(due)
+
+    def _is_due(self) -> bool:
+        return bool(self._line) and self._line[0][0] <= monotonic()
+
+    def _aim_again(self) -> None:
+        """Finds the next ticks of some schedules that were fired."""
+        for _ in range(min(len(self._fired), HOUSEKEEPING)):
+            plan = self._fired.popleft()
+            if self._plans.get(plan.made.name) is plan:
                 self._aim(plan)
 
     def _pop(self, now: float) -> list[Plan]:
