@@ -16,6 +16,7 @@ from django_taskq.broker.almanac import Almanac, Entry
 from django_taskq.clock import monotonic
 from django_taskq.compat import task_backends
 from django_taskq.schedule import LATE
+from tests.chaos.clock import Clock
 from tests.conftest import eventually
 from tests.processes.conftest import ROOT, Station, Worker, make_station
 from tests.processes.test_faults import Tcp
@@ -113,6 +114,24 @@ def test_after_an_outage_each_catch_up_does_what_it_says(remote: Station, tcp: T
         fired = [entry.due for entry in found if entry.letter == "N"]
         gaps = [b - a for a, b in itertools.pairwise(fired) if b - a != SECOND]
         assert gaps == [(given_up + 1) * SECOND]
+
+
+def test_a_worker_whose_clock_is_wrong_fires_neither_early_nor_twice(
+    station: Station, tmp_path: Path
+) -> None:
+    for name, off_by in (("ahead", 3600), ("behind", -3600)):
+        try:
+            clock = Clock(tmp_path, name)
+        except FileNotFoundError as error:
+            pytest.skip(str(error))
+        clock.off_by(off_by)
+        station.worker("--queues", "default", **APP, **clock.env)
+    wait_for_ticks(station, 5)
+
+    found = history()
+    no_gap(found)
+    assert all(0 <= entry.at - entry.due < LATE for entry in found)
+    assert len(set(ticked(station))) == len(ticked(station))
 
 
 # -- rows ------------------------------------------------------------------------------------------
