@@ -27,8 +27,8 @@ class Periodic:
     name: str
     task: Task
     schedule: Schedule
-    args: Sequence[Any] = ()
-    kwargs: Mapping[str, Any] = field(default_factory=dict)
+    args: Sequence[Any] = field(default=(), repr=False)
+    kwargs: Mapping[str, Any] = field(default_factory=dict, repr=False)
     source: str = "code"
 
     @property
@@ -95,9 +95,9 @@ def check_arguments(
 ) -> tuple[tuple[Any, ...], dict[str, Any]]:
     """The arguments, if the task can be called with them. Raises InvalidOption."""
     if not isinstance(args, list | tuple):
-        raise bad_option("args", args, "must be a tuple or list of arguments")
+        raise InvalidOption(f"args: must be a tuple or list, not {type(args).__name__}")
     if not isinstance(kwargs, Mapping):
-        raise bad_option("kwargs", kwargs, "must be a dict of keyword arguments")
+        raise InvalidOption(f"kwargs: must be a dict, not {type(kwargs).__name__}")
     try:
         of.signature.dump(args, kwargs)
     except TypeError as error:  # InvalidArgument: it may not quote what is sensitive
@@ -145,6 +145,10 @@ class Declaration(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     kwargs: Any = {}
     options: dict[str, Any] = {}
     source: str = ""
+
+    def __repr__(self) -> str:
+        """Without the arguments: this lands in logs."""
+        return f"Declaration({self.name!r}, {self.task!r}, {self.expression!r})"
 
 
 class Source(Protocol):

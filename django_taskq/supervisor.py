@@ -27,6 +27,7 @@ from .exceptions import BrokerUnavailable
 from .isolation import BLOATED, Make
 from .job import new_id
 from .judge import Judge
+from .periodic import sources
 from .service import FOREVER, Service, next_due
 from .services.heartbeat import Heartbeat
 from .services.janitor import Janitor
@@ -88,7 +89,9 @@ class Supervisor:
             self._timekeeper,
             janitor,
         )
-        self._scheduler = Scheduler(broker, plan.alias, sender, plan.max_payload)
+        self._scheduler = Scheduler(
+            broker, plan.alias, sender, plan.max_payload, has_rows=bool(sources())
+        )
         self._rows = Rows(plan.alias, make, start_method, self._hang_up, self._scheduler.follow)
         self._services: list[Service] = [
             self._rows,  # first: it forks, and no line to Redis is open yet

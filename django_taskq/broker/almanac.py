@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from struct import Struct as Layout
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from ..job import new_id
 from .broker import HOUSEKEEPING, Broker, Draft, chunks
@@ -87,12 +87,15 @@ class Almanac:
     def __init__(self, broker: Broker) -> None:
         self.broker = broker
 
+    def _ask(self, script: str, queue: str, args: Sequence[Arg]) -> Any:
+        return self.broker.server.call(self.broker.timed_call(script, queue, args))
+
     def tick(self, queue: str, ticks: Sequence[Tick]) -> tuple[int, list[Ticked]]:
         """Fires up to HOUSEKEEPING ticks, those of one schedule in order; Redis' time too."""
-        args: list[Arg] = [self.broker._time()]
+        args: list[Arg] = []
         for tick in ticks:
             args += (*tick[:5], *tick.draft)
-        now, *flat = self.broker.server.call(self.broker._call("tick", queue, args))
+        now, *flat = self._ask("tick", queue, args)
         found = [
             Ticked(text(flat[at]), Record.decode(flat[at + 1]) or Record(0))
             for at in range(0, len(flat), 2)
@@ -106,18 +109,17 @@ class Almanac:
 
         With a fingerprint one that is new or has changed begins now; without, it is only read.
         """
-        args: list[Arg] = [self.broker._time()]
+        args: list[Arg] = []
         for pair in schedules:
             args += pair
-        now, *found = self.broker.server.call(self.broker._call("agenda", queue, args))
+        now, *found = self._ask("agenda", queue, args)
         return int(now), [Record.decode(raw) for raw in found]
 
     def steer(self, queue: str, order: str, names: Sequence[str]) -> str:
         """Carries out ``pause``, ``resume`` or ``skip``; a letter each: O done, S was so before."""
         answers = ""
         for chunk in chunks(names, HOUSEKEEPING):
-            args = (self.broker._time(), new_id(), order, *chunk)
-            answers += letters(self.broker.server.call(self.broker._call("steer", queue, args)))
+            answers += letters(self._ask("steer", queue, (new_id(), order, *chunk)))
         self.announce()
         return answers
 
@@ -127,8 +129,7 @@ class Almanac:
 
     def retire(self, queue: str, cursor: str = "0") -> tuple[str, int]:
         """Forgets what no worker has known for long: (where to go on, how many)."""
-        args = (self.broker._time(), cursor, FORGET_AFTER)
-        following, count = self.broker.server.call(self.broker._call("retire", queue, args))
+        following, count = self._ask("retire", queue, (cursor, FORGET_AFTER))
         return text(following), int(count)
 
     def history(self, queue: str, name: str) -> list[Entry]:

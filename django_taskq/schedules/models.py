@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 from collections.abc import Callable
 from datetime import datetime
 from typing import Any
@@ -205,5 +206,5 @@ def aware(moment: datetime | None) -> datetime | None:
 
 def field_of(error: InvalidOption) -> str:
     """The field that an error speaks of."""
-    first = str(error).partition("=")[0].partition(",")[0]
-    return first if first in FIELDS else NON_FIELD_ERRORS
+    word = re.match(r"\w+", str(error))
+    return word[0] if word and word[0] in FIELDS else NON_FIELD_ERRORS

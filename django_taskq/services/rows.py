@@ -32,7 +32,8 @@ class Rows(Service):
     """Keeps the process that reads, where there is something to read.
 
     A database that does not answer would hold up the supervisor's leases, so it has no part in it.
-    ``before``: called before the fork; ``follow``: takes all rows, whenever one has changed.
+    ``before``: called before the fork; ``follow``: takes all rows whenever one has changed, or
+    None if they cannot be read.
     """
 
     def __init__(
@@ -41,7 +42,7 @@ class Rows(Service):
         make: Make,
         method: str,
         before: Callable[[], None],
-        follow: Callable[[list[Declaration]], None],
+        follow: Callable[[list[Declaration] | None], None],
     ) -> None:
         super().__init__()
         self._alias = alias
@@ -104,7 +105,7 @@ class Rows(Service):
         *lines, self._heard = self._heard.split(b"\n")
         if lines:
             try:
-                rows = msgspec.json.decode(lines[-1], type=list[Declaration])
+                rows = msgspec.json.decode(lines[-1], type=list[Declaration] | None)
             except msgspec.MsgspecError as error:
                 logger.error("schedules cannot be understood: %s", error)
             else:
@@ -130,7 +131,7 @@ class Reader:
         self._failing = False
 
     def look(self) -> bytes | None:
-        """All rows as a line, if any changed since; None also when a source cannot be read."""
+        """All rows as a line, if any changed since; ``null`` when they could never be read."""
         try:
             close_old_connections()
             reset_queries()
@@ -141,10 +142,11 @@ class Reader:
             self._versions = versions
         except Exception as error:
             close_all()
-            if not self._failing:
-                logger.error("schedules cannot be read (%s); what is known goes on", said(error))
+            if self._failing:
+                return None
             self._failing = True
-            return None
+            logger.error("schedules cannot be read (%s); what is known goes on", said(error))
+            return None if self._versions else b"null\n"
         if self._failing:
             logger.warning("schedules can be read again")
             self._failing = False

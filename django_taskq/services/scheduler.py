@@ -16,15 +16,16 @@ from ..codec import printable
 from ..exceptions import InvalidOption
 from ..firing import Firing, Plan
 from ..periodic import Declaration, Periodic, declared, resolve
+from ..server_clock import ServerClocks
 from ..service import Service
 
 logger = logging.getLogger("django_taskq.worker")
 
 ROUND = 3600.0  # seconds after which every schedule is looked at again, and old ones are forgotten
 CLOCK = 30.0  # seconds after which Redis is asked for the time
-STEP = 50  # ms by which its clock has to have been set for all plans to be made anew
 HOLD = (0.3, 1.0)  # seconds that a worker leaves a tick to the one that fired the last
 PAUSE = 10.0  # seconds after which a paused schedule is looked at, if nobody said it goes on
+ROWS = 10.0  # seconds that the first reading of the rows may take
 TROUBLE = 60.0  # seconds after which one whose job could not be made is tried again
 
 
@@ -35,8 +36,18 @@ class Scheduler(Service):
     fires the next at once; others look a moment later whether that was done.
     """
 
-    def __init__(self, broker: Broker, alias: str, sender: type, max_payload: int) -> None:
+    def __init__(
+        self,
+        broker: Broker,
+        alias: str,
+        sender: type,
+        max_payload: int,
+        *,
+        has_rows: bool = False,
+    ) -> None:
         super().__init__()
+        self._knows_rows = not has_rows
+        self._patience = monotonic() + ROWS if has_rows else 0.0
         self._almanac = Almanac(broker)
         self._firing = Firing(self._almanac, alias, sender, max_payload)
         self._alias = alias
@@ -46,14 +57,27 @@ class Scheduler(Service):
         self._line: list[tuple[float, int, str]] = []  # when (monotonic), place, name
         self._fired: deque[Plan] = deque()  # whose next tick was not looked for yet
         self._places = count(1)
-        self._offsets: dict[str, float] = {}  # queue -> ms that Redis' clock is ahead of monotonic
+        self._clocks = ServerClocks()
         self._next_round = self._next_clock = 0.0
-        self.follow(())
+        self._want(())
 
     # -- what there is ---------------------------------------------------------------------------
 
-    def follow(self, rows: Iterable[Declaration]) -> None:
-        """From here on these rows count, and what code says beside them."""
+    def follow(self, rows: Iterable[Declaration] | None) -> None:
+        """From here on these rows count, and what code says beside them.
+
+        None: they cannot be read. Until they are known, a schedule whose times are not those of
+        its record is left alone: it may be a row that stands before the one in code.
+        """
+        if rows is None:
+            self._patience = self.due = 0.0
+            return
+        if not self._knows_rows:
+            self._knows_rows, self._patience = True, 0.0
+            self._look_at(self._wanted)
+        self._want(rows)
+
+    def _want(self, rows: Iterable[Declaration]) -> None:
         wanted: dict[str, Periodic | Declaration] = {m.name: m for m in declared()}
         wanted |= {row.name: row for row in rows}
         for name in self._wanted.keys() - wanted.keys():
@@ -74,6 +98,8 @@ class Scheduler(Service):
 
     def tick(self) -> float:
         now = monotonic()
+        if now < self._patience:
+            return self._patience - now
         if now >= self._next_round:
             self._next_round = now + ROUND * random.uniform(0.8, 1.2)
             self._retire()
@@ -115,8 +141,11 @@ class Scheduler(Service):
             if made is not None:
                 by_queue.setdefault(made.queue, []).append(made)
         for queue, chosen in by_queue.items():
-            prints = [(made.name, made.schedule.fingerprint) for made in chosen]
-            now, records = self._almanac.agenda(queue, prints)
+            prints = {made.name: made.schedule.fingerprint for made in chosen}
+            if not self._knows_rows:
+                chosen = self._undoubted(queue, chosen, prints)
+            asked = [(made.name, prints[made.name]) for made in chosen]
+            now, records = self._almanac.agenda(queue, asked)
             self._set_clock(queue, now)
             for made, record in zip(chosen, records, strict=True):
                 known = self._plans.get(made.name)
@@ -125,6 +154,17 @@ class Scheduler(Service):
                 self._aim(plan)
         for name in names:
             self._new.pop(name, None)
+
+    def _undoubted(
+        self, queue: str, chosen: list[Periodic], prints: dict[str, str]
+    ) -> list[Periodic]:
+        """Those that have no record, or one with their own times."""
+        _, records = self._almanac.agenda(queue, [(made.name, "") for made in chosen])
+        return [
+            made
+            for made, record in zip(chosen, records, strict=True)
+            if record is None or record.print == prints[made.name]
+        ]
 
     def _resolved(self, name: str) -> Periodic | None:
         """The schedule of that name, if it is one and of this backend."""
@@ -148,7 +188,7 @@ class Scheduler(Service):
         if plan.tick is None:
             return
         at = schedule.fires_at(plan.made.name, plan.tick)
-        when = (at - self._offsets[plan.made.queue]) / 1000
+        when = self._clocks.when(plan.made.queue, at)
         if plan.record.paused or plan.trouble:
             when = max(when, monotonic() + (TROUBLE if plan.trouble else PAUSE))
         elif not plan.leads:
@@ -158,23 +198,11 @@ class Scheduler(Service):
     # -- Redis' clock ----------------------------------------------------------------------------
 
     def _set_clock(self, queue: str, now: int, *, early: bool = False) -> None:
-        """What Redis says the time is. All plans are made anew when its clock was set.
-
-        An answer is whole milliseconds and takes its time, so its clock is ahead of what it says:
-        the answer that is ahead most counts, until one says that it was too ``early``.
-        """
-        offset = now - monotonic() * 1000
-        before = self._offsets.get(queue, offset)
-        if before - STEP < offset < before and not early:
-            return
-        self._offsets[queue] = offset
-        if abs(offset - before) >= STEP:
+        """Takes an answer's time. All plans are made anew when Redis' clock was set."""
+        if self._clocks.told(queue, now, early=early):
             for plan in self._plans.values():
                 if plan.made.queue == queue:
                     self._aim(plan)
-
-    def _now(self, queue: str) -> int:
-        return int(self._offsets[queue] + monotonic() * 1000)
 
     def _ask_the_time(self) -> None:
         for queue in {plan.made.queue for plan in self._plans.values()}:
@@ -191,7 +219,7 @@ class Scheduler(Service):
                 by_queue.setdefault(plan.made.queue, []).append(plan)
             for queue, plans in by_queue.items():
                 open_ = self._unclaimed(queue, plans)
-                now, early = self._firing.fire(queue, open_, self._now(queue))
+                now, early = self._firing.fire(queue, open_, self._clocks.now(queue))
                 self._set_clock(queue, now, early=early)
         finally:
             self._fired.extend(due)

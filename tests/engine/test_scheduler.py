@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from django_taskq import periodic as declare
+from django_taskq import server_clock
 from django_taskq.backends import RedisBackend
 from django_taskq.broker.almanac import Almanac, Record
 from django_taskq.broker.broker import Broker
@@ -39,8 +40,8 @@ class World:
         self.clock = clock
         self.mine = 5_000.0  # monotonic, seconds
 
-    def scheduler(self) -> Scheduler:
-        return Scheduler(self.broker, "default", RedisBackend, 10_000)
+    def scheduler(self, *, has_rows: bool = False) -> Scheduler:
+        return Scheduler(self.broker, "default", RedisBackend, 10_000, has_rows=has_rows)
 
     def forward(self, ms: int) -> int:
         self.mine += ms / 1000
@@ -70,7 +71,8 @@ def world(
     server: Server, prefix: str, clock: FakeTime, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[World]:
     made = World(Broker(server, prefix, now=clock), clock)
-    monkeypatch.setattr(module, "monotonic", lambda: made.mine)
+    for each in (module, server_clock):
+        monkeypatch.setattr(each, "monotonic", lambda: made.mine)
     monkeypatch.setattr(module, "HOLD", (HOLD[1], HOLD[1]))
     before = dict(_declared)
     _declared.clear()
@@ -379,6 +381,37 @@ def test_a_row_stands_before_the_schedule_in_code(world: World) -> None:
     tick_until_rest(scheduler)
     world.forward(10_000)
     tick_until_rest(scheduler)
+    assert len(world.fired()) == 1
+
+
+def test_until_rows_are_known_nothing_is_begun_that_a_row_may_stand_before(
+    world: World,
+) -> None:
+    every(10)
+    every(10, "code")
+    before = world.scheduler()
+    before.follow([row(expression="@every 20s", args=[])])
+    tick_until_rest(before)
+    scheduler = world.scheduler(has_rows=True)
+    assert scheduler.tick() == pytest.approx(10, abs=0.1), "they may come"
+    world.forward(10_000)
+
+    tick_until_rest(scheduler)  # they did not, in ten seconds
+    assert (world.letters("s"), world.letters("code")) == ("", "N")
+    scheduler.follow([row(expression="@every 20s", args=[])])
+    world.forward(10_000)
+    tick_until_rest(scheduler)
+    assert world.letters("s") == "N"
+
+
+def test_rows_that_cannot_be_read_hold_up_no_schedule_in_code(world: World) -> None:
+    every(10)
+    scheduler = world.scheduler(has_rows=True)
+    scheduler.follow(None)
+    tick_until_rest(scheduler)
+    world.forward(10_000)
+    tick_until_rest(scheduler)
+
     assert len(world.fired()) == 1
 
 
