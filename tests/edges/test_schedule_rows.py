@@ -39,7 +39,7 @@ def _alone(backend: RedisBackend) -> Iterator[None]:
 
 @pytest.fixture
 def table(backend: RedisBackend) -> Timetable:
-    return Timetable(backend.broker, "default", RedisBackend, 10_000)
+    return backend.timetable
 
 
 @task

@@ -29,8 +29,7 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 def run(command: BaseCommand, options: dict[str, Any]) -> int:
     """Prints or does it. Raises CommandError for what cannot be."""
-    backend = _worker.backend_of(options["backend"])
-    table = Timetable(backend.broker, backend.alias, type(backend), backend.conf.max_payload)
+    table = _worker.backend_of(options["backend"]).timetable
     order, name = options["order"], options["name"]
     if (order == "list") is not (name is None):
         raise CommandError(f"{order}: {'takes no name' if name else 'say the name of a schedule'}")
