@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from .broker.almanac import Almanac, Record, Tick, Ticked
 from .broker.broker import HOUSEKEEPING, Broker
 from .client import CANCELLED_BY
+from .clock import monotonic
 from .codec import printable
 from .exceptions import BrokerError
 from .job import Failure
@@ -30,7 +31,6 @@ class Plan:
     tick: int | None = None
     leads: bool = True  # nobody else fired its last tick
     trouble: bool = False  # its job could not be made
-    entry: int = 0  # its place in the line; older places are void
 
 
 def job_of(made: Periodic, name: str, broker: Broker, alias: str, max_payload: int) -> Prepared:
@@ -58,24 +58,23 @@ class Firing:
         self._max_payload = max_payload
         self._jobs: dict[tuple[str, int], Prepared] = {}  # of the call that is being made
 
-    def fire(self, queue: str, plans: Sequence[Plan], now: int) -> tuple[int, bool]:
+    def fire(self, queue: str, plans: Sequence[Plan], now: int) -> Iterator[tuple[int, float]]:
         """Deals with what is due of schedules of one queue.
 
-        Returns Redis' time, and whether it was too early for one by that.
+        Yields Redis' time with each answer, and when it was asked for (monotonic).
         """
         self._jobs.clear()
-        early = False
         ticks: list[Tick] = []
         for plan in plans:
             ticks += self._ticks(plan, now)
         by_name = {plan.made.name: plan for plan in plans}
         for at in range(0, len(ticks), HOUSEKEEPING):
             chunk = ticks[at : at + HOUSEKEEPING]
+            asked = monotonic()
             now, answers = self._almanac.tick(queue, chunk)
             for tick, answer in zip(chunk, answers, strict=True):
                 self._take(by_name[tick.schedule], tick, answer)
-                early = early or answer.letter == "T"
-        return now, early
+            yield now, asked
 
     def _ticks(self, plan: Plan, now: int) -> list[Tick]:
         """The next tick of a schedule, or up to a hundred that were missed."""

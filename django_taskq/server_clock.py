@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from .clock import monotonic
 
-STEP = 50  # ms by which a clock has to have been set for plans to be made anew
+STEP = 50.0  # ms by which a clock has to have been set for that to be told
 
 
 class ServerClocks:
@@ -13,18 +13,16 @@ class ServerClocks:
     def __init__(self) -> None:
         self._offsets: dict[str, float] = {}  # queue -> ms that its clock is ahead of monotonic
 
-    def told(self, queue: str, now: int, *, early: bool = False) -> bool:
-        """Takes an answer's time; whether the clock was set since the last.
+    def told(self, queue: str, now: int, asked: float) -> bool:
+        """Takes an answer's time, asked for at ``asked`` (monotonic); whether the clock was set.
 
-        An answer is whole milliseconds and takes its time, so the clock is ahead of what it says:
-        the answer that is ahead most counts, until one says that it was too ``early``.
+        The answer was true at some moment since then, and is whole milliseconds: what was
+        believed before is changed no further than that needs.
         """
-        offset = now - monotonic() * 1000
-        before = self._offsets.get(queue, offset)
-        if before - STEP < offset < before and not early:
-            return False
-        self._offsets[queue] = offset
-        return abs(offset - before) >= STEP
+        least, most = now - monotonic() * 1000, now + 1 - asked * 1000
+        before = self._offsets.get(queue, least)
+        self._offsets[queue] = min(max(before, least), most)
+        return abs(self._offsets[queue] - before) >= STEP
 
     def now(self, queue: str) -> int:
         """The time in ms."""

@@ -17,7 +17,7 @@ LAYERS = [
     "broker",
     """task result registry reader recipe producer client execution hygiene pace shares slot table
     pool wire service watcher worker child_process judge memory deaths isolation isolated preload
-    sealing supervisor services doctor periodic firing timetable server_clock""",
+    sealing supervisor services doctor periodic firing line timetable server_clock""",
     "backends apps checks management schedules testing",
 ]
 LAYER = {name: number for number, names in enumerate(LAYERS) for name in names.split()}

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import heapq
 import logging
 import random
 from collections import deque
 from collections.abc import Iterable
-from itertools import count
 
 from ..broker.almanac import Almanac, Record
 from ..broker.broker import HOUSEKEEPING, Broker
@@ -15,6 +13,7 @@ from ..clock import monotonic
 from ..codec import printable
 from ..exceptions import InvalidOption
 from ..firing import Firing, Plan
+from ..line import Line
 from ..periodic import Declaration, Periodic, declared, resolve
 from ..server_clock import ServerClocks
 from ..service import Service
@@ -53,10 +52,10 @@ class Scheduler(Service):
         self._alias = alias
         self._wanted: dict[str, Periodic | Declaration] = {}
         self._new: dict[str, None] = {}  # names to be looked at; a dict keeps their order
+        self._bad: dict[str, str] = {}  # name -> why it is not run
         self._plans: dict[str, Plan] = {}
-        self._line: list[tuple[float, int, str]] = []  # when (monotonic), place, name
+        self._line = Line()
         self._fired: deque[Plan] = deque()  # whose next tick was not looked for yet
-        self._places = count(1)
         self._clocks = ServerClocks()
         self._next_round = self._next_clock = 0.0
         self._want(())
@@ -81,9 +80,13 @@ class Scheduler(Service):
         wanted: dict[str, Periodic | Declaration] = {m.name: m for m in declared()}
         wanted |= {row.name: row for row in rows}
         for name in self._wanted.keys() - wanted.keys():
-            self._plans.pop(name, None)
+            self._forget(name)
         self._look_at(name for name, made in wanted.items() if self._wanted.get(name) != made)
         self._wanted = wanted
+
+    def _forget(self, name: str) -> None:
+        self._plans.pop(name, None)
+        self._line.drop(name)
 
     def look_again(self) -> None:
         """Somebody paused a schedule, or let one go on."""
@@ -110,16 +113,16 @@ class Scheduler(Service):
             self._next_clock = now + CLOCK
             self._ask_the_time()
         self._fire()
-        if not self._is_due():  # what is due goes first: finding next ticks takes its time
+        if (
+            self._line.head() > monotonic()
+        ):  # what is due goes first: finding next ticks takes its time
             self._aim_again()
         return self._rest()
 
     def _rest(self) -> float:
         if self._new or self._fired:
             return 0.0
-        until = min(self._next_round, self._next_clock)
-        if self._line:
-            until = min(until, self._line[0][0])
+        until = min(self._next_round, self._next_clock, self._line.head())
         return max(until - monotonic(), 0.0)
 
     def _retire(self) -> None:
@@ -144,12 +147,14 @@ class Scheduler(Service):
             prints = {made.name: made.schedule.fingerprint for made in chosen}
             if not self._knows_rows:
                 chosen = self._undoubted(queue, chosen, prints)
-            asked = [(made.name, prints[made.name]) for made in chosen]
-            now, records = self._almanac.agenda(queue, asked)
-            self._set_clock(queue, now)
+            records = self._ask(queue, [(made.name, prints[made.name]) for made in chosen])
             for made, record in zip(chosen, records, strict=True):
                 known = self._plans.get(made.name)
-                plan = Plan(made, record or Record(now), leads=known is None or known.leads)
+                plan = Plan(
+                    made,
+                    record or Record(self._clocks.now(queue)),
+                    leads=known is None or known.leads,
+                )
                 self._plans[made.name] = plan
                 self._aim(plan)
         for name in names:
@@ -159,7 +164,7 @@ class Scheduler(Service):
         self, queue: str, chosen: list[Periodic], prints: dict[str, str]
     ) -> list[Periodic]:
         """Those that have no record, or one with their own times."""
-        _, records = self._almanac.agenda(queue, [(made.name, "") for made in chosen])
+        records = self._ask(queue, [(made.name, "") for made in chosen])
         return [
             made
             for made, record in zip(chosen, records, strict=True)
@@ -173,59 +178,72 @@ class Scheduler(Service):
             try:
                 made = resolve(made)
             except InvalidOption as error:
-                logger.error("schedule %s is not run: %s", printable(name), error)
+                if self._bad.get(name) != str(error):
+                    logger.error("schedule %s is not run: %s", printable(name), error)
+                self._bad[name] = str(error)
                 made = None
+            else:
+                self._bad.pop(name, None)
         if made is None or made.task.backend != self._alias:
-            self._plans.pop(name, None)
+            self._forget(name)
             return None
         return made
 
     def _aim(self, plan: Plan) -> None:
-        """Puts a schedule in line for its next tick."""
-        plan.entry = next(self._places)
+        """Finds the next tick of a schedule, and puts it in line for that."""
         schedule = plan.made.schedule
         plan.tick = schedule.next_after(plan.record.last) if schedule.enabled else None
+        self._place(plan)
+
+    def _place(self, plan: Plan) -> None:
+        name = plan.made.name
         if plan.tick is None:
+            self._line.drop(name)
             return
-        at = schedule.fires_at(plan.made.name, plan.tick)
+        at = plan.made.schedule.fires_at(name, plan.tick)
         when = self._clocks.when(plan.made.queue, at)
         if plan.record.paused or plan.trouble:
             when = max(when, monotonic() + (TROUBLE if plan.trouble else PAUSE))
         elif not plan.leads:
             when += random.uniform(*HOLD)
-        heapq.heappush(self._line, (when, plan.entry, plan.made.name))
+        self._line.put(name, when)
 
     # -- Redis' clock ----------------------------------------------------------------------------
 
-    def _set_clock(self, queue: str, now: int, *, early: bool = False) -> None:
-        """Takes an answer's time. All plans are made anew when Redis' clock was set."""
-        if self._clocks.told(queue, now, early=early):
-            for plan in self._plans.values():
-                if plan.made.queue == queue:
-                    self._aim(plan)
+    def _ask(self, queue: str, schedules: list[tuple[str, str]]) -> list[Record | None]:
+        """The records of (name, fingerprint) pairs; see Almanac.agenda."""
+        asked = monotonic()
+        now, records = self._almanac.agenda(queue, schedules)
+        self._set_clock(queue, now, asked)
+        return records
+
+    def _set_clock(self, queue: str, now: int, asked: float) -> None:
+        """Takes an answer's time. All who are in line get other places when the clock was set."""
+        if self._clocks.told(queue, now, asked):
+            for name, plan in self._plans.items():
+                if plan.made.queue == queue and name in self._line:
+                    self._place(plan)
 
     def _ask_the_time(self) -> None:
         for queue in {plan.made.queue for plan in self._plans.values()}:
-            self._set_clock(queue, self._almanac.agenda(queue, [])[0])
+            self._ask(queue, [])
 
     # -- firing ----------------------------------------------------------------------------------
 
     def _fire(self) -> None:
         """Deals with up to a hundred schedules that are due."""
-        due = self._pop(monotonic())
+        names = self._line.pop(monotonic(), HOUSEKEEPING)
+        due = [self._plans[name] for name in names]
         try:
             by_queue: dict[str, list[Plan]] = {}
             for plan in due:
                 by_queue.setdefault(plan.made.queue, []).append(plan)
             for queue, plans in by_queue.items():
-                open_ = self._unclaimed(queue, plans)
-                now, early = self._firing.fire(queue, open_, self._clocks.now(queue))
-                self._set_clock(queue, now, early=early)
+                unclaimed = self._unclaimed(queue, plans)
+                for now, asked in self._firing.fire(queue, unclaimed, self._clocks.now(queue)):
+                    self._set_clock(queue, now, asked)
         finally:
             self._fired.extend(due)
-
-    def _is_due(self) -> bool:
-        return bool(self._line) and self._line[0][0] <= monotonic()
 
     def _aim_again(self) -> None:
         """Finds the next ticks of some schedules that were fired."""
@@ -234,22 +252,12 @@ class Scheduler(Service):
             if self._plans.get(plan.made.name) is plan:
                 self._aim(plan)
 
-    def _pop(self, now: float) -> list[Plan]:
-        due: list[Plan] = []
-        while self._line and self._line[0][0] <= now and len(due) < HOUSEKEEPING:
-            _, entry, name = heapq.heappop(self._line)
-            plan = self._plans.get(name)
-            if plan is not None and plan.entry == entry:
-                due.append(plan)
-        return due
-
     def _unclaimed(self, queue: str, plans: list[Plan]) -> list[Plan]:
         """Those whose tick nobody fired: where another leads, that is asked first."""
         asked = [plan for plan in plans if not plan.leads or plan.record.paused]
         if not asked:
             return plans
-        now, records = self._almanac.agenda(queue, [(plan.made.name, "") for plan in asked])
-        self._set_clock(queue, now)
+        records = self._ask(queue, [(plan.made.name, "") for plan in asked])
         for plan, record in zip(asked, records, strict=True):
             plan.record = record or plan.record
         return [plan for plan in plans if not is_done(plan)]

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
+from django_taskq import firing, server_clock
 from django_taskq import periodic as declare
-from django_taskq import server_clock
 from django_taskq.backends import RedisBackend
 from django_taskq.broker.almanac import Almanac, Record
 from django_taskq.broker.broker import Broker
@@ -71,7 +71,7 @@ def world(
     server: Server, prefix: str, clock: FakeTime, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[World]:
     made = World(Broker(server, prefix, now=clock), clock)
-    for each in (module, server_clock):
+    for each in (module, server_clock, firing):
         monkeypatch.setattr(each, "monotonic", lambda: made.mine)
     monkeypatch.setattr(module, "HOLD", (HOLD[1], HOLD[1]))
     before = dict(_declared)
