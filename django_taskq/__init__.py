@@ -13,6 +13,7 @@ from .exceptions import (
     TaskCancelled,
     TaskFailed,
 )
+from .periodic import periodic
 from .task import Task, task
 
 __version__ = "0.1.0"
@@ -29,5 +30,6 @@ __all__ = [
     "TaskCancelled",
     "TaskFailed",
     "__version__",
+    "periodic",
     "task",
 ]

@@ -38,6 +38,7 @@ from .result import STATUS, TaskResult
 from .sealing import Sealing
 from .signals import ENQUEUED
 from .task import Task, adopt, variation
+from .timetable import Timetable
 
 
 @lru_cache(maxsize=4096)  # asked at every enqueue
@@ -195,6 +196,11 @@ class RedisBackend(TaskqBackend):
     async def aretry(self, result: TaskResult) -> bool:
         """See TaskResult.aretry."""
         return await self._client.aretry(result)
+
+    @property
+    def timetable(self) -> Timetable:
+        """The schedules of this backend's tasks, to look at and to steer."""
+        return Timetable(self.broker, self.alias, type(self), self.conf.max_payload)
 
 
 Durability = tuple[str, int, float]  # settings: which, replicas, seconds

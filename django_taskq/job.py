@@ -74,6 +74,7 @@ TRANSITIONS: dict[str, frozenset[tuple[str, str]]] = {
     "trim": frozenset({("succeeded", "gone"), ("dead", "gone"), ("cancelled", "gone")}),
     "park": frozenset({("running", "waiting"), ("running", "cancelled")}),
     "release": frozenset({("waiting", "ready")}),
+    "tick": frozenset({("new", "ready")}),
     "sweep": frozenset(  # mends what no script leaves behind
         {
             ("new", "ready"),
@@ -104,6 +105,11 @@ def new_ids(count: int) -> list[str]:
         b2a_base64(noise[at : at + 16], newline=False)[:ID_LENGTH].translate(_WORD).decode()
         for at in range(0, 16 * count, 16)
     ]
+
+
+def word_of(digest: bytes) -> str:
+    """A name of 22 characters that is made of a digest: the same for the same."""
+    return b2a_base64(digest, newline=False)[:ID_LENGTH].translate(_WORD).decode()
 
 
 ENCRYPTED = "~"  # the only name in an envelope's ``c`` when that is encrypted

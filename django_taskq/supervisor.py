@@ -29,12 +29,15 @@ from .exceptions import BrokerUnavailable
 from .isolation import Make
 from .job import new_id
 from .judge import PlainJudge
+from .periodic import sources
 from .plan import Plan
 from .service import FOREVER, Service, next_due
 from .services.heartbeat import Heartbeat, Leased
 from .services.janitor import Janitor
 from .services.reaper import Reaper
 from .services.reloader import Reloader
+from .services.rows import Rows
+from .services.scheduler import Scheduler
 from .services.timekeeper import Timekeeper
 
 logger = logging.getLogger("django_taskq.worker")
@@ -52,13 +55,16 @@ class Supervisor:
         broker: Broker,
         make: Make,
         *,
+        sender: type,
         processes: int = 1,
         start_method: str = "fork",
         reload: bool = False,
     ) -> None:
         self.plan = plan
         self._broker = broker
+        self._make = make
         self._method = start_method
+        self._sender = sender
         self._stopping = False
         self._restart = False
         self._heard, self._said = socket.socketpair()
@@ -83,7 +89,25 @@ class Supervisor:
             self._timekeeper,
             janitor,
         )
-        services = [self._reaper, heartbeat, self._timekeeper, janitor, Listening(self._ear)]
+        self._scheduler = Scheduler(
+            self._broker,
+            self.plan.alias,
+            self._sender,
+            self.plan.max_payload,
+            has_rows=bool(sources()),
+        )
+        self._rows = Rows(
+            self.plan.alias, self._make, self._method, self._hang_up, self._scheduler.follow
+        )
+        services = [
+            self._rows,  # first: it forks, and no line to Redis is open yet
+            self._reaper,
+            heartbeat,
+            self._timekeeper,
+            janitor,
+            self._scheduler,
+            Listening(self._ear),
+        ]
         return [*services, Reloader(self.restart)] if reload else services
 
     def _leased(self) -> list[Leased]:
@@ -142,6 +166,7 @@ class Supervisor:
 
     def _end(self) -> None:
         self._court.close()
+        self._rows.close()
         self._children.end()
         self._reaper.run(FOREVER)
         self._hang_up()
@@ -206,6 +231,8 @@ class Supervisor:
                 selector.register(self._timekeeper.bell, selectors.EVENT_READ, self._ring)
             if self._ear.is_open:
                 selector.register(self._ear, selectors.EVENT_READ, self._hear)
+            if self._rows.is_open:
+                selector.register(self._rows, selectors.EVENT_READ, self._rows.read)
             rest = min(next_due(self._services) - monotonic(), CHUNK)
             if 0 < rest <= EPOLL_STEP:
                 time.sleep(rest)
@@ -228,6 +255,9 @@ class Supervisor:
                 for child in self._children:
                     if child.holder == holder and fence.isdecimal() and len(fence) <= 10:
                         child.order(word, id, int(fence))
+            elif word == "schedules":
+                self._rows.ask()
+                self._scheduler.look_again()
 
 
 class Listening(Service):

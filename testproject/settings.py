@@ -41,6 +41,7 @@ INSTALLED_APPS = [
     *(["django_tasks"] if django.VERSION < (6, 0) else []),
     "django_taskq",
     "django_taskq.outbox",
+    "django_taskq.schedules",
     "testproject.signup",
 ]
 

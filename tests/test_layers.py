@@ -13,13 +13,13 @@ import django_taskq
 ROOT = Path(django_taskq.__file__).parent
 LAYERS = [
     "exceptions clock compat job signals",
-    "address conf codec keyring retry",
+    "address conf codec cron keyring retry schedule",
     "broker",
     """context task result registry reader recipe producer client execution hygiene pace shares
      slot table pool wire service errands watcher worker child_process judge memory deaths isolation
      isolated preload paths orders children court outcomes hands departure plan sealing supervisor
-     services doctor""",
-    "backends apps checks management middleware outbox testing",
+     services doctor periodic firing line timetable server_clock""",
+    "backends apps checks management middleware outbox schedules testing",
 ]
 LAYER = {name: number for number, names in enumerate(LAYERS) for name in names.split()}
 FILES = sorted(

@@ -14,6 +14,7 @@ from benchmarks.rows.idle import idle
 from benchmarks.rows.lateness import lateness
 from benchmarks.rows.memory import memory
 from benchmarks.rows.pickup import pickup
+from benchmarks.rows.schedules import schedules
 
 ROWS: dict[str, Callable[[Bench], Iterator[Row]]] = {
     "drain": drain,
@@ -24,6 +25,7 @@ ROWS: dict[str, Callable[[Bench], Iterator[Row]]] = {
     "enqueue_many": enqueue_many,
     "pickup": pickup,
     "lateness": lateness,
+    "schedules": schedules,
     "memory": memory,
     "idle": idle,
 }

@@ -134,6 +134,10 @@ class Broker:
             keys = self._keys[name, queue] = self._keys_of(script, queue)
         return Call(script, keys, args, wait)
 
+    def timed_call(self, name: str, queue: str, args: Sequence[Arg]) -> Call:
+        """A call of a script that takes the time first."""
+        return self._call(name, queue, (self._time(), *args))
+
     def _keys_of(self, script: Script, queue: str) -> tuple[str, ...]:
         return tuple(
             queue_key(self.prefix, queue, key)

@@ -27,6 +27,8 @@ QUEUE_KEYS: dict[str, str] = {
     "timer": "LIST",  # at most one token: something is due earlier than before
     "calls": "ZSET",  # token of an operator's call by its time, ms; for RESEND_WINDOW
     "answers": "HASH",  # token -> what that call answered
+    "ticks": "HASH",  # schedule -> its last tick, flags, fingerprint, job: packed, see calendar.lua
+    "tick_log": "HASH",  # schedule -> what became of its last ticks, a line each
     "meta": "HASH",  # seq, front, keeper, keeper_until, renewed, reap_after, sweep, and what was
     # trimmed, quarantined, swept_CHECK (see sweep.py)
     "ended": "CHANNEL",  # ids that ended, joined by spaces (sharded publish)

@@ -13,8 +13,11 @@ from functools import cache
 from importlib.resources import files
 
 SHEBANGS = ("#!lua", "#!lua flags=allow-oom")
-# What a paragraph of common.lua defines.
+# Functions for several scripts, those that use others behind them.
+LIBRARIES = ("common", "calendar", "intake")
+# What a paragraph of them defines.
 DEFINED = re.compile(r"^local (?:function )?(\w+)", re.MULTILINE)
+COMMENT = re.compile(r"--[^\n]*")
 # Where a script wants them; without this line they stand before its body.
 COMMON = "-- common.lua\n"
 HEADER = re.compile(r"-- (?P<name>\w+) \| keys: (?P<keys>[\w ]+) \| edges: (?P<edges>.+)")
@@ -58,15 +61,17 @@ def load(name: str) -> Script:
 
 
 def _common(body: str) -> str:
-    """The paragraphs of common.lua that a script uses, directly or through another.
+    """The paragraphs of the libraries that a script uses, directly or through another.
 
     Every call of a script makes its functions anew, which took a fifth of an enqueue's time.
     """
     kept: list[str] = []
-    for paragraph in reversed(_read("common").split("\n\n")):
+    paragraphs = [text for name in LIBRARIES for text in _read(name).split("\n\n")]
+    body = COMMENT.sub("", body)
+    for paragraph in reversed(paragraphs):
         if any(re.search(rf"\b{name}\b", body) for name in DEFINED.findall(paragraph)):
             kept.insert(0, paragraph)
-            body += paragraph
+            body += COMMENT.sub("", paragraph)
     return "\n\n".join(kept)
 
 
@@ -76,5 +81,5 @@ def names() -> list[str]:
     return sorted(
         entry.name.removesuffix(".lua")
         for entry in folder.iterdir()
-        if entry.name.endswith(".lua") and entry.name != "common.lua"
+        if entry.name.endswith(".lua") and entry.name.removesuffix(".lua") not in LIBRARIES
     )

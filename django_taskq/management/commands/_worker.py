@@ -128,6 +128,7 @@ def run(options: dict[str, Any]) -> int:
         plan,
         broker,
         parts_of,
+        sender=type(backend),
         processes=options["processes"] or conf.worker.processes,
         start_method=usable_method(conf.worker.start_method),
         reload=options["reload"],
