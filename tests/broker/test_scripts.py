@@ -14,6 +14,7 @@ import redis
 from django_taskq import broker as broker_package
 from django_taskq.asks import NOTHING, gate
 from django_taskq.broker import scripts
+from django_taskq.broker.almanac import Almanac, Tick, Ticked
 from django_taskq.broker.broker import Broker, Draft, Limits
 from django_taskq.broker.connection import Server
 from django_taskq.broker.inspector import Gate, Inspector
@@ -44,7 +45,7 @@ from tests.broker.helpers import (
 NAMES = scripts.names()
 every_script = pytest.mark.parametrize("name", NAMES)
 
-MAY_BE_REFUSED = {"enqueue", "retry", "register"}  # they make a full Redis fuller
+MAY_BE_REFUSED = {"enqueue", "retry", "register", "tick"}  # they make a full Redis fuller
 UNBOUNDED = {
     *("KEYS", "SCAN", "RANDOMKEY", "DBSIZE", "SORT"),
     *("SMEMBERS", "HGETALL", "HKEYS", "HVALS", "SUNION", "SINTER", "ZUNION", "ZINTER"),
@@ -63,7 +64,7 @@ def body_of(name: str) -> str:
 
 
 CODE = {name: body_of(name) for name in NAMES} | {
-    "common": re.sub(r"--[^\n]*", "", text_of("common"))
+    name: re.sub(r"--[^\n]*", "", text_of(name)) for name in scripts.LIBRARIES
 }
 WEEK = 7 * DAY
 every_code = pytest.mark.parametrize("name", sorted(CODE))
@@ -173,7 +174,10 @@ def test_a_job_runs_only_by_being_claimed() -> None:
 
 @every_script
 def test_every_declared_key_is_used(name: str) -> None:
-    unused = [key for key in scripts.load(name).keys if not re.search(rf"\b{key}\b", CODE[name])]
+    script = scripts.load(name)
+    below = script.source.split("\n", 2)[2]  # with what it uses of the libraries
+    code = re.sub(r"--[^\n]*", "", below)
+    unused = [key for key in script.keys if not re.search(rf"\b{key}\b", code)]
 
     # rights touches nothing, and has to be sent to where the queue is.
     assert unused == (["meta"] if name == "rights" else [])
@@ -426,6 +430,51 @@ def ways_of_rights(full: Broker, limited: Broker, clock: Any) -> None:
 
 def ways_of_confirm(full: Broker, limited: Broker, clock: Any) -> None:
     assert limited.server.call(limited.confirm_call(QUEUE)) == 1
+
+
+def ways_of_tick(full: Broker, limited: Broker, clock: Any) -> None:
+    """Every letter, with a record and without."""
+    almanac = Almanac(limited)
+    due = clock()
+    first = [Tick(name, due, due, "skip", 2, draft(name)) for name in "abcd"]
+    assert letters_of(almanac.tick(QUEUE, first)) == "NNNN"
+    Child(full).claim()
+    Almanac(full).steer(QUEUE, "pause", ["b"])
+    Almanac(full).steer(QUEUE, "skip", ["c"])
+    due = clock.forward(1_000)
+    second = [
+        Tick("a", due, due, "replace", 0, draft("a2")),
+        *(Tick(name, due, due, "skip", 0, draft(f"{name}2", 3, 0, DAY)) for name in "bcd"),
+        Tick("d", due, due, "skip", 0, draft("d2")),
+        Tick("e", due, due, "", 1),
+        Tick("f", due, due + 1, "queue", 0, draft("f")),
+        Tick("g", 0, 0, "queue", 0, draft("g")),
+    ]
+    assert letters_of(almanac.tick(QUEUE, second)) == "RPKOEMTN"
+
+
+def letters_of(answer: tuple[int, list[Ticked]]) -> str:
+    return "".join(ticked.letter for ticked in answer[1])
+
+
+def ways_of_agenda(full: Broker, limited: Broker, clock: Any) -> None:
+    almanac = Almanac(limited)
+    assert almanac.agenda(QUEUE, [("a", "0123456789ab"), ("b", "")])[1][1] is None
+    assert almanac.agenda(QUEUE, []) == (clock(), [])
+
+
+def ways_of_steer(full: Broker, limited: Broker, clock: Any) -> None:
+    almanac = Almanac(limited)
+    assert almanac.steer(QUEUE, "pause", ["a", "b"]) == "OO"
+    clock.forward(DAY)
+    assert almanac.steer(QUEUE, "resume", ["a", "b"]) == "OO"
+
+
+def ways_of_retire(full: Broker, limited: Broker, clock: Any) -> None:
+    almanac = Almanac(limited)
+    Almanac(full).agenda(QUEUE, [("a", "0123456789ab")])
+    clock.forward(31 * DAY)
+    assert almanac.retire(QUEUE) == ("0", 1)
 
 
 def ways_of_register(full: Broker, limited: Broker, clock: Any) -> None:

@@ -486,24 +486,6 @@ def test_strictly_a_higher_queue_is_served_as_soon_as_it_has_work(make: Make) ->
     assert served.count("critical") == 10
 
 
-# -- jobs that crashed before ----------------------------------------------------------------------
-
-
-def test_a_job_that_crashed_is_kept_apart_and_nothing_else_is_claimed(make: Make) -> None:
-    crashed, rig = make(), make(room=1)
-    put(rig.broker, ["a", "b"])
-    crashed.room = 1
-    crashed.take(1)
-    rig.broker.reclaim(QUEUE, crashed.holder, b"", died=True, started={"a": False})
-
-    assert rig.consumer.next() is None
-
-    assert [grant.id for grant in rig.consumer.suspects] == ["a"]
-    assert rig.consumer.has_work
-    assert rig.consumer.next() is None
-    assert ready(rig.broker) == ["b"]
-
-
 # -- outcomes --------------------------------------------------------------------------------------
 
 
@@ -679,7 +661,8 @@ def test_farewell_returns_jobs_that_crashed_before(make: Make) -> None:
     put(rig.broker, ["a"])
     crashed.take(1)
     rig.broker.reclaim(QUEUE, crashed.holder, b"", died=True, started={"a": False})
-    assert rig.consumer.next() is None
+    put(rig.broker, ["b"], priority=1)
+    assert [grant.id for grant in rig.take(1)] == ["b"]
 
     rig.consumer.close()
     rig.consumer.farewell(5.0)
