@@ -15,7 +15,7 @@ from .codec import Signature
 from .conf import TaskOptions
 from .exceptions import InvalidOption
 from .job_keys import KeyMaker, Parameters, digest, key_maker, secret_of
-from .limits import Limit, Weights, check_weight
+from .limits import Limit, Rate, check_weight
 
 ASK = Struct(">QBd")  # ms that the lock stays at least, flags, what a turn costs
 GATE = Struct(">Idd")  # jobs at once, ms from one to the next, ms of slack; 0: no such limit
@@ -43,20 +43,20 @@ def text(value: str) -> bytes:
 NOTHING = ASK.pack(0, 0, 0.0) + text("") + text("")
 
 
-def gate(limit: str, name: str, numbers: Limit) -> bytes:
+def gate(limit: str, name: str, concurrency: int | None, rate: Rate | None) -> bytes:
     """A gate. ``limit``: whose numbers it goes by; ``name``: who shares it."""
-    return gate_before_its_name(limit, numbers) + text(name)
+    return unnamed_gate(limit, concurrency, rate) + text(name)
 
 
-def gate_before_its_name(limit: str, numbers: Limit) -> bytes:
-    rate = numbers.rate
+def unnamed_gate(limit: str, concurrency: int | None, rate: Rate | None) -> bytes:
+    """The same without what differs from job to job."""
     times = (rate.interval, rate.slack) if rate else (0.0, 0.0)
-    return GATE.pack(numbers.concurrency or 0, *times) + text(limit)
+    return GATE.pack(concurrency or 0, *times) + text(limit)
 
 
 def queue_gates(limits: Mapping[str, Limit]) -> dict[str, bytes]:
     """The gate of every job of a queue, for queues that have limits."""
-    return {queue: gate("queue", "queue", numbers) for queue, numbers in limits.items() if numbers}
+    return {queue: gate("queue", "queue", *numbers) for queue, numbers in limits.items() if numbers}
 
 
 class Asks:
@@ -79,7 +79,8 @@ class Asks:
         self._secret = secret_of(secret)
         self._own = own
         self._set_lock(options)
-        self._weights: Weights | None = options.fair_weights
+        weights = options.fair_weights or ()
+        self._weights = weights if callable(weights) else dict(weights)
         self._turn = self._maker(options.fair_by, "fair_by")
         self._set_gate(options)
         varies = options.unique or self._turn or self._gate_key
@@ -101,7 +102,7 @@ class Asks:
         self._gate, self._gate_key = b"", None
         if numbers:
             name = limit_name(options.limit_key, self._name)
-            self._gate = gate_before_its_name(name, numbers)
+            self._gate = unnamed_gate(name, *numbers)
             self._gate_key = self._maker(options.limit_key, "limit_key")
             if self._gate_key is None:
                 self._gate += text(name)
@@ -149,8 +150,6 @@ class Asks:
         return digest(_canonical([self._name, named]), self._secret)
 
     def _weight(self, key: str) -> float:
-        if self._weights is None:
-            return 1.0
         if callable(self._weights):
             return check_weight(self._weights(key), f"fair_weights({key!r})")
         return self._weights.get(key, 1.0)

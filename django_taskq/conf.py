@@ -24,6 +24,7 @@ DAY = 86_400.0
 MAX_TAG_LENGTH = 64
 MAX_NAME_LENGTH = 255
 DURABILITIES = ("fast", "replicated", "local")
+PROVIDERS = ("language", "timezone", "tenant", "user", "request", "trace")  # see context/
 
 QUEUE_NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 
@@ -241,6 +242,8 @@ class Options:
     replicas: int = 1  # that have to confirm a job, with durability "replicated"
     durability_timeout: float = 2.0
     allow_eviction: bool = False
+    outbox: bool = False  # jobs of a transaction are written into the database with it
+    context: tuple[str, ...] = ("language", "timezone")  # what goes along with a job
     # None: what is set cannot be used, and no job is taken or run unsealed instead.
     sign: bool | str | None = False
     encryption_keys: tuple[bytes, ...] | None = field(default=(), repr=False)
@@ -407,6 +410,13 @@ def _flag(value: Any, name: str) -> bool:
     raise bad_option(name, value, "must be True or False")
 
 
+def _provider(value: Any, name: str) -> str:
+    if isinstance(value, str) and ("." in value or value in PROVIDERS):
+        return value
+    hint = nearest(value, PROVIDERS)
+    raise bad_option(name, value, f"must be a provider or the dotted name of one; {hint}")
+
+
 _SEALING = ("SIGN", "ENCRYPTION_KEYS")
 
 _CHECKS: dict[str, Check] = {
@@ -415,6 +425,8 @@ _CHECKS: dict[str, Check] = {
     "REPLICAS": _whole(1, 16),
     "DURABILITY_TIMEOUT": _seconds(0.001, 3_600),
     "ALLOW_EVICTION": _flag,
+    "OUTBOX": _flag,
+    "CONTEXT": lambda value, name: _texts(value, name, _provider),
     "SIGN": check_sign,
     "ENCRYPTION_KEYS": check_keys,
     "PREFIX": _prefix,

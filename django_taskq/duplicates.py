@@ -7,11 +7,14 @@ from typing import NamedTuple
 
 from .asks import on_conflict
 from .broker.broker import Broker, Draft
+from .broker.replies import answers
 from .codec import OPEN
 from .exceptions import DuplicateJob
 from .reader import read_result
 from .recipe import Prepared
 from .result import become, mark_duplicate, mark_enqueued
+
+ANY_SIZE = 1 << 40  # of what was found to be small enough when it was made
 
 
 class Conflict(NamedTuple):
@@ -24,10 +27,9 @@ class Conflict(NamedTuple):
 class Duplicates:
     """Settles the conflicts of one backend."""
 
-    def __init__(self, broker: Broker, alias: str, max_payload: int) -> None:
+    def __init__(self, broker: Broker, alias: str) -> None:
         self._broker = broker
         self._alias = alias
-        self._max_payload = max_payload
 
     def settle(self, conflicts: Sequence[Conflict]) -> tuple[list[Prepared], int]:
         """Replaces what is to be replaced, and makes the results of the rest those of the others.
@@ -51,7 +53,7 @@ class Duplicates:
     def _replace(self, queue: str, conflicts: Sequence[Conflict]) -> Iterator[tuple[Conflict, str]]:
         """Each conflict with its letter. Of several about one job the last one counts."""
         last = {conflict.other: conflict for conflict in conflicts}
-        drafts = [self._renamed(conflict) for conflict in last.values()]
+        drafts = [renamed(self._broker, c.job.draft, c.other) for c in last.values()]
         letters = dict(zip(last, self._broker.replace(queue, drafts), strict=True))
         for conflict in conflicts:
             letter = letters[conflict.other]
@@ -61,15 +63,6 @@ class Duplicates:
                 mark_enqueued(result, newest.moment)
                 mark_duplicate(result, conflict.other)
             yield conflict, letter
-
-    def _renamed(self, conflict: Conflict) -> Draft:
-        """The job under the id of the one it replaces: a sealed envelope is good for one id."""
-        draft, seals = conflict.job.draft, self._broker.seals
-        raw = draft.envelope
-        if seals is not None:
-            envelope = seals.decrypt_envelope(draft.id, seals.verify_envelope(draft.id, raw))
-            raw = seals.seal_envelope(conflict.other, envelope, self._max_payload)
-        return draft._replace(id=conflict.other, envelope=raw)
 
     def read(self, conflicts: Sequence[Conflict]) -> None:
         """Makes each result that of the job that has the lock.
@@ -86,6 +79,36 @@ class Duplicates:
                 else:
                     become(job.result, read_result(other, queue, self._alias, stored, seals))
                 mark_duplicate(job.result, other)
+
+
+def renamed(broker: Broker, draft: Draft, other: str) -> Draft:
+    """The job under the id of the one it replaces: a sealed envelope is good for one id."""
+    raw, seals = draft.envelope, broker.seals
+    if seals is not None:
+        envelope = seals.decrypt_envelope(draft.id, seals.verify_envelope(draft.id, raw))
+        raw = seals.seal_envelope(other, envelope, ANY_SIZE)
+    return draft._replace(id=other, envelope=raw)
+
+
+def push_drafts(broker: Broker, queue: str, drafts: Sequence[Draft]) -> str:
+    """Takes jobs in whose callers wait no more; the letters of ``Broker.enqueue()``.
+
+    Those that are to replace another do. There is nobody to whom the others could be told.
+    """
+    found = broker.enqueue(queue, drafts)
+    last = {
+        answer.other: draft
+        for draft, answer in zip(drafts, answers(found), strict=False)
+        if answer.letter == "U" and on_conflict(draft.ask) == "replace"
+    }
+    if last:
+        told = broker.replace(
+            queue, [renamed(broker, draft, other) for other, draft in last.items()]
+        )
+        free = [draft for draft, letter in zip(last.values(), told, strict=True) if letter == "G"]
+        if free:
+            broker.enqueue(queue, free)
+    return found
 
 
 def replaces(conflict: Conflict) -> bool:

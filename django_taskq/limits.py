@@ -24,7 +24,8 @@ WEIGHTS = (0.01, 1_000.0)
 
 _RATE = re.compile(r"\s*(\d{1,9})\s*/\s*(\d{0,6})\s*([A-Za-z]+)\s*")
 
-Weights = Mapping[str, float] | Callable[[str], float]
+# Pairs of key and weight, which can be hashed as all options of a task can, or a function of a key.
+Weights = tuple[tuple[str, float], ...] | Callable[[str], float]
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,9 +108,11 @@ def check_weights(value: Any, name: str) -> Weights | None:
         raise bad_option(name, value, "must not be an async function: enqueue() calls it")
     if callable(value):
         return value  # type: ignore[no-any-return]
+    if isinstance(value, tuple):  # as it is kept
+        return value
     if not isinstance(value, Mapping):
         raise bad_option(name, value, "must be a dict of keys and weights, or a function of a key")
-    return {str(key): check_weight(weight, f"{name}[{key!r}]") for key, weight in value.items()}
+    return tuple((str(k), check_weight(w, f"{name}[{k!r}]")) for k, w in value.items())
 
 
 def check_weight(value: Any, name: str) -> float:

@@ -6,10 +6,11 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from .asks import NOTHING
+from .asks import NOTHING as PLAIN
 from .broker.broker import Draft
 from .clock import now_ms, to_datetime, to_ms
 from .codec import Seals, encode_envelope
+from .context.carrier import NOTHING
 from .job import Envelope, State
 from .result import TaskResult, fresh_result
 from .task import Task
@@ -41,8 +42,10 @@ class Recipe:
         max_payload: int,
         seals: Seals | None = None,
         gates: Mapping[str, bytes] | None = None,
+        along: dict[str, Any] = NOTHING,
     ) -> None:
         now = now_ms()
+        self._along = along
         self._moment = to_datetime(now)
         self._task = task
         self._name = task.module_path
@@ -66,7 +69,14 @@ class Recipe:
         task = self._task
         plain_args, plain_kwargs = task.signature.dump(args, kwargs)
         envelope = Envelope(
-            self._name, self._now, plain_args, plain_kwargs, task.overrides, self._run_at
+            self._name,
+            self._now,
+            plain_args,
+            plain_kwargs,
+            task.overrides,
+            self._run_at,
+            "",
+            self._along,
         )
         if self._seals is None:
             raw = encode_envelope(envelope, self._max_payload)
@@ -76,7 +86,7 @@ class Recipe:
         if task.asks is not None:
             ask = task.asks.of(args, kwargs, plain_args, plain_kwargs)
         if self._gate:
-            ask = (ask or NOTHING) + self._gate
+            ask = (ask or PLAIN) + self._gate
         draft = Draft(id, raw, task.priority, self._due, self._expires_in, ask)
         result = fresh_result(task, id, plain_args, plain_kwargs, self._alias, self._state)
         return Prepared(task.queue_name, draft, result, self._moment)

@@ -25,7 +25,7 @@ from .compat import (
 )
 from .conf import TaskOptions, clean, portable, restore
 from .exceptions import InvalidOption
-from .job import MAX_ID_LENGTH
+from .job import OWN_ID_LENGTH
 from .result import TaskResult
 from .retry import RetryPolicy, as_seconds
 from .spelling import nearest
@@ -144,11 +144,14 @@ class Task(compat.Task):  # type: ignore[misc]
         return self.func(*args, **kwargs)
 
     def __reduce__(self) -> Any:
-        changed = {
-            f.name: getattr(self, f.name)
-            for f in fields(self)
-            if f.init and f.name != "func" and getattr(self, f.name) is not INHERIT
-        }
+        declared = registry.find(self.module_path)
+        changed = {}
+        for f in fields(self):
+            value = getattr(self, f.name)
+            # An option that is the declared task's comes back with it: it may be a lambda.
+            known = f.name in OPTIONS and getattr(declared, f.name, INHERIT) is value
+            if f.init and f.name != "func" and value is not INHERIT and not known:
+                changed[f.name] = value
         return (_reconstruct, (self.module_path, changed))
 
     def __deepcopy__(self, memo: Any) -> Task:
@@ -203,14 +206,14 @@ def _when(value: Any) -> dict[str, Any]:
 
 
 # With the queue's number behind it when it is a job's whole id, as in error.result.id.
-_ID = re.compile(rf"[!-~]{{1,{MAX_ID_LENGTH - 4}}}(\.\d{{1,8}})?")
+_ID = re.compile(rf"[!-~]{{1,{OWN_ID_LENGTH}}}(\.\d{{1,8}})?")
 
 
 def check_id(id: str) -> None:
     """Raises InvalidOption for what cannot be a job's id."""
     if not isinstance(id, str) or not _ID.fullmatch(id):
         raise InvalidOption(
-            f"id={id!r}: must be 1 to {MAX_ID_LENGTH - 4} printable ASCII characters, no spaces"
+            f"id={id!r}: must be 1 to {OWN_ID_LENGTH} printable ASCII characters, no spaces"
         )
 
 

@@ -15,6 +15,7 @@ from benchmarks.rows.lateness import lateness
 from benchmarks.rows.limits import limits
 from benchmarks.rows.memory import memory
 from benchmarks.rows.pickup import pickup
+from benchmarks.rows.schedules import schedules
 
 ROWS: dict[str, Callable[[Bench], Iterator[Row]]] = {
     "drain": drain,
@@ -26,6 +27,7 @@ ROWS: dict[str, Callable[[Bench], Iterator[Row]]] = {
     "enqueue_many": enqueue_many,
     "pickup": pickup,
     "lateness": lateness,
+    "schedules": schedules,
     "memory": memory,
     "idle": idle,
 }

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import lru_cache
 from itertools import tee
 from typing import Any, NamedTuple
+from zlib import crc32
 
 from ..codec import OPEN, Seals
 from ..exceptions import NotReplicated
@@ -38,6 +40,7 @@ HOUSEKEEPING = 100  # jobs per call of all others
 CRASH_LIMIT = 3  # times a job may take its child down while alone in it
 LOST_LIMIT = 20  # times its whole worker may vanish
 LAST_NUMBER = b"#"  # the field of ``queues`` with the number given last; no queue has that name
+DERIVED = 10_000_000  # numbers from here on are derived from names, those below are given by Redis
 KEEPER_GRACE = 2000  # ms after which a timekeeper that is late is replaced
 
 
@@ -105,10 +108,12 @@ class Broker:
 
     ``now``: tests hand in a clock (ms); otherwise every script asks Redis. ``durability``: what
     has to confirm a new job, see waits.py. ``seals``: how what is kept under this prefix is signed
-    and encrypted, for who makes and reads it; None: not at all.
+    and encrypted, for who makes and reads it; None: not at all. ``gates``: of the queues whose
+    jobs have limits together, for who makes jobs, see asks.py.
     """
 
     seals: Seals | None = None
+    gates: Mapping[str, bytes] | None = None
 
     def __init__(
         self,
@@ -118,8 +123,10 @@ class Broker:
         now: Callable[[], int] | None = None,
         durability: Wait | None = None,
         seals: Seals | None = None,
+        gates: Mapping[str, bytes] | None = None,
     ) -> None:
         self.server = server
+        self.gates = gates
         self.seals = seals
         self.prefix = prefix
         self.limits = limits
@@ -136,6 +143,10 @@ class Broker:
         if keys is None:
             keys = self._keys[name, queue] = self._keys_of(script, queue)
         return Call(script, keys, args, wait)
+
+    def timed_call(self, name: str, queue: str, args: Sequence[Arg]) -> Call:
+        """A call of a script that takes the time first."""
+        return self._call(name, queue, (self._time(), *args))
 
     def _keys_of(self, script: Script, queue: str) -> tuple[str, ...]:
         return tuple(
@@ -181,10 +192,18 @@ class Broker:
         return self._numbers.get(queue)
 
     def queue_of(self, number: int) -> str | None:
-        """The queue of a short number; None when no queue has it."""
-        if number not in self._numbers.values():
+        """The queue of a number, a short or a derived one; None when no queue has it."""
+        found = self._named(number)
+        if found is None:
             self.queues()
-        return next((name for name, known in self._numbers.items() if known == number), None)
+            found = self._named(number)
+        return found
+
+    def _named(self, number: int) -> str | None:
+        numbers = dict(self._numbers)  # other threads may add to it
+        if number >= DERIVED:
+            return next((name for name in numbers if derived_number(name) == number), None)
+        return next((name for name, known in numbers.items() if known == number), None)
 
     def queues(self) -> list[str]:
         """Every queue that ever took a job."""
@@ -483,6 +502,10 @@ class Broker:
         """The call that reads a queue at one moment; see inspector.py."""
         return self._call("survey", queue, (self._time(), skip, holders, HOUSEKEEPING))
 
+    def gates_call(self, queue: str, most: int) -> Call:
+        """The call that reads at which of a queue's limits jobs wait."""
+        return self._call("gates", queue, (self._time(), most))
+
     def types_call(self, queue: str) -> Call:
         """The call that reads what a queue's keys are."""
         return self._call("types", queue, ())
@@ -490,6 +513,12 @@ class Broker:
     def weigh_call(self, queue: str, samples: int) -> Call:
         """The call that reads how much memory a queue's keys take."""
         return self._call("weigh", queue, (samples,))
+
+
+@lru_cache(maxsize=1024)
+def derived_number(queue: str) -> int:
+    """A number for ids that are made where Redis cannot be asked for the queue's own."""
+    return DERIVED + crc32(queue.encode()) % (9 * DERIVED)
 
 
 def needs_confirmation(call: Call, letters: str) -> bool:

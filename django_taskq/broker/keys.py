@@ -36,6 +36,8 @@ QUEUE_KEYS: dict[str, str] = {
     "rates": "ZSET",  # gate by the time its next job would come if all came evenly, ms
     "opens": "ZSET",  # gate by the time its rate has room for who waits there, ms
     "turns": "HASH",  # "priority:key" -> the last turn of a key that takes turns
+    "ticks": "HASH",  # schedule -> its last tick, flags, fingerprint, job: packed, see calendar.lua
+    "tick_log": "HASH",  # schedule -> what became of its last ticks, a line each
     "meta": "HASH",  # seq, front, keeper, keeper_until, renewed, reap_after, sweep, and what was
     # trimmed, quarantined, swept_CHECK (see sweep.py)
     "ended": "CHANNEL",  # ids that ended, joined by spaces (sharded publish)

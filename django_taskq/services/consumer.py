@@ -53,7 +53,6 @@ class Consumer:
     ) -> None:
         self.pace = Pace()
         self.buffer: deque[Grant] = deque()
-        self.suspects: deque[Grant] = deque()  # crashed before: each runs alone
         self.outcomes: deque[Outcome] = deque()
         self.closing = False
         self.lost = False  # Redis says the lease is over
@@ -145,7 +144,7 @@ class Consumer:
     @property
     def has_work(self) -> bool:
         """Whether a hand would find something to do."""
-        return bool(self.buffer or self.suspects or self._wire.is_owed)
+        return bool(self.buffer or self._wire.is_owed)
 
     @property
     def is_due(self) -> bool:
@@ -157,8 +156,8 @@ class Consumer:
 
     @property
     def is_empty(self) -> bool:
-        """Whether every queue was left empty, and nothing is held here."""
-        return self._all_dry and not (self.has_work or self.outcomes)
+        """Whether every queue was left empty, and nothing is held here or changes hands."""
+        return self._all_dry and not (self.leading or self.has_work or self.outcomes)
 
     @property
     def _all_dry(self) -> bool:
@@ -168,7 +167,9 @@ class Consumer:
 
     def give_back_buffer(self) -> None:
         """Returns what has not started, uncounted, to the front of its queue."""
-        self._return(self.buffer)
+        with suppress(IndexError):
+            while True:
+                self.done(Outcome(self.buffer.popleft(), Kind.RETURNED))
 
     def close(self) -> None:
         """Claims no more and wakes whoever listens."""
@@ -187,19 +188,13 @@ class Consumer:
         with self._leading:
             self._wire.hurry.clear()
             self._collect()
-            self._return(self.buffer)
-            self._return(self.suspects)
+            self.give_back_buffer()
             while (self.outcomes or self._wire.is_owed) and monotonic() < until:
                 self._send(0)
                 self._collect()
             if not self._wire.is_down:
                 self._wire.send([self._parcel(queue, 0, []) for queue in self._known])
                 self._collect()
-
-    def _return(self, held: deque[Grant]) -> None:
-        with suppress(IndexError):
-            while True:
-                self.done(Outcome(held.popleft(), Kind.RETURNED))
 
     # -- the exchange, under the lead lock -------------------------------------------------------
 
@@ -226,7 +221,7 @@ class Consumer:
     def _asks(self, room: int) -> dict[str, int]:
         """How many jobs to ask of each queue."""
         woken, self._woken = self._woken, None
-        if self.closing or self.lost or self.suspects or self._all_dry:
+        if self.closing or self.lost or self._all_dry:
             return {}  # where all are dry, a token will tell
         ahead = 0 if self.stuck or not room else self.pace.ahead()
         asks = self._shares.split(room + ahead - len(self.buffer), self._dry)
@@ -278,13 +273,14 @@ class Consumer:
         if request.want:
             self.lost = self.lost or not answer.alive
             (self._dry.discard if answer.left else self._dry.add)(request.queue)
+        elif answer.left and all(each.kind is not Kind.RETURNED for each in request.outcomes):
+            self._dry.discard(request.queue)  # an end lets in who waited at a limit
         self.offset = answer.now / 1000 - monotonic()
         if "S" in answer.verdicts:
             self._report_stale(request, answer.verdicts)
         if answer.grants:
             self.buffered_at = monotonic()
-        for grant in answer.grants:
-            (self.suspects if grant.live.crashes else self.buffer).append(grant)
+        self.buffer.extend(answer.grants)
 
     def _report_stale(self, request: Exchange, verdicts: str) -> None:
         for outcome, verdict in zip(request.outcomes, verdicts, strict=True):

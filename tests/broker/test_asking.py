@@ -241,7 +241,7 @@ def test_locks_places_and_gates_hold_whatever_happens(server: Server) -> None:
     run_state_machine_as_test(
         lambda: Asking(server),
         settings=settings(
-            max_examples=int(os.environ.get("MODEL_EXAMPLES", "80")),
+            max_examples=int(os.environ.get("TASKQ_MODEL_EXAMPLES", "80")),
             stateful_step_count=40,
             deadline=None,
             suppress_health_check=list(HealthCheck),

@@ -12,16 +12,19 @@ import pytest
 import redis
 
 from django_taskq import broker as broker_package
+from django_taskq.asks import NOTHING, gate
 from django_taskq.broker import scripts
-from django_taskq.broker.broker import Broker, Limits
+from django_taskq.broker.almanac import Almanac, Tick, Ticked
+from django_taskq.broker.broker import Broker, Draft, Limits
 from django_taskq.broker.connection import Server
-from django_taskq.broker.inspector import Inspector
+from django_taskq.broker.inspector import Gate, Inspector
 from django_taskq.broker.keys import GLOBAL_KEYS, QUEUE_KEYS
 from django_taskq.broker.sweep import CHECKS
 from django_taskq.exceptions import BrokerError
 from django_taskq.job import ENDED, TRANSITIONS, UNFINISHED, State
 from tests.broker.helpers import (
     DAY,
+    ENVELOPE,
     FAILURE,
     LEASE,
     QUEUE,
@@ -45,7 +48,7 @@ from tests.broker.helpers import (
 NAMES = scripts.names()
 every_script = pytest.mark.parametrize("name", NAMES)
 
-MAY_BE_REFUSED = {"enqueue", "retry", "replace", "register"}  # they make a full Redis fuller
+MAY_BE_REFUSED = {"enqueue", "retry", "replace", "register", "tick"}  # they make it fuller
 UNBOUNDED = {
     *("KEYS", "SCAN", "RANDOMKEY", "DBSIZE", "SORT"),
     *("SMEMBERS", "HGETALL", "HKEYS", "HVALS", "SUNION", "SINTER", "ZUNION", "ZINTER"),
@@ -426,6 +429,13 @@ def ways_of_survey(full: Broker, limited: Broker, clock: Any) -> None:
     assert Inspector(limited).queue(QUEUE).late > 0
 
 
+def ways_of_gates(full: Broker, limited: Broker, clock: Any) -> None:
+    narrow = gate("g", "g", 1, None)
+    full.enqueue(QUEUE, [Draft(id, ENVELOPE, ask=NOTHING + narrow) for id in "ab"])
+    Child(full).claim(5)
+    assert Inspector(limited).gates(QUEUE) == [Gate("g", 1, 1, -1)]
+
+
 def ways_of_types(full: Broker, limited: Broker, clock: Any) -> None:
     seed_all(full)
     assert Inspector(limited).wrong_types(QUEUE) == {}
@@ -443,6 +453,51 @@ def ways_of_rights(full: Broker, limited: Broker, clock: Any) -> None:
 
 def ways_of_confirm(full: Broker, limited: Broker, clock: Any) -> None:
     assert limited.server.call(limited.confirm_call(QUEUE)) == 1
+
+
+def ways_of_tick(full: Broker, limited: Broker, clock: Any) -> None:
+    """Every letter, with a record and without."""
+    almanac = Almanac(limited)
+    due = clock()
+    first = [Tick(name, due, due, "skip", 2, draft(name)) for name in "abcd"]
+    assert letters_of(almanac.tick(QUEUE, first)) == "NNNN"
+    Child(full).claim()
+    Almanac(full).steer(QUEUE, "pause", ["b"])
+    Almanac(full).steer(QUEUE, "skip", ["c"])
+    due = clock.forward(1_000)
+    second = [
+        Tick("a", due, due, "replace", 0, draft("a2")),
+        *(Tick(name, due, due, "skip", 0, draft(f"{name}2", 3, 0, DAY)) for name in "bcd"),
+        Tick("d", due, due, "skip", 0, draft("d2")),
+        Tick("e", due, due, "", 1),
+        Tick("f", due, due + 1, "queue", 0, draft("f")),
+        Tick("g", 0, 0, "queue", 0, draft("g")),
+    ]
+    assert letters_of(almanac.tick(QUEUE, second)) == "RPKOEMTN"
+
+
+def letters_of(answer: tuple[int, list[Ticked]]) -> str:
+    return "".join(ticked.letter for ticked in answer[1])
+
+
+def ways_of_agenda(full: Broker, limited: Broker, clock: Any) -> None:
+    almanac = Almanac(limited)
+    assert almanac.agenda(QUEUE, [("a", "0123456789ab"), ("b", "")])[1][1] is None
+    assert almanac.agenda(QUEUE, []) == (clock(), [])
+
+
+def ways_of_steer(full: Broker, limited: Broker, clock: Any) -> None:
+    almanac = Almanac(limited)
+    assert almanac.steer(QUEUE, "pause", ["a", "b"]) == "OO"
+    clock.forward(DAY)
+    assert almanac.steer(QUEUE, "resume", ["a", "b"]) == "OO"
+
+
+def ways_of_retire(full: Broker, limited: Broker, clock: Any) -> None:
+    almanac = Almanac(limited)
+    Almanac(full).agenda(QUEUE, [("a", "0123456789ab")])
+    clock.forward(31 * DAY)
+    assert almanac.retire(QUEUE) == ("0", 1)
 
 
 def ways_of_register(full: Broker, limited: Broker, clock: Any) -> None:

@@ -8,13 +8,16 @@ from typing import Any
 
 import pytest
 from django.core.checks import run_checks
+from django.core.exceptions import ImproperlyConfigured
 from django.core.management import call_command, get_commands
+from django.db import transaction
 from django.test import modify_settings, override_settings
 
 from django_taskq import Task, Unique, checks, registry
 from django_taskq.checks import check_limits, check_names
 from django_taskq.compat import task_backends
 from tests.engine.support import DUMMY, IMMEDIATE, REDIS, configured
+from tests.engine.tasks import add
 
 NOWHERE = "redis://user:secret@127.0.0.1:1/0"
 
@@ -192,3 +195,41 @@ def test_a_broken_tasks_module_is_not_reported_twice(
 
     monkeypatch.setattr(checks, "discover", broken)
     assert check_limits() == []
+
+
+# -- the outbox --------------------------------------------------------------------------------
+
+
+def test_an_outbox_needs_its_app(url: str, prefix: str) -> None:
+    entry = configured(url, prefix, OUTBOX=True)
+    assert problems(entry) == []
+    with modify_settings(INSTALLED_APPS={"remove": ["django_taskq.outbox"]}):
+        (problem,) = problems(entry)
+    assert "taskq.E001" in problem
+    assert "'django_taskq.outbox' to INSTALLED_APPS" in problem
+
+
+def test_queues_whose_ids_would_end_alike_are_named(
+    url: str, prefix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("django_taskq.outbox.checks.derived_number", len)
+    entry = configured(url, prefix, OUTBOX=True)
+    entry["QUEUES"] = ["one", "two", "three"]
+    (problem,) = problems(entry)
+    assert "'one' and 'two' share a number" in problem
+
+
+def test_an_enqueue_without_the_app_says_what_is_missing(
+    url: str, prefix: str, transactional_db: None
+) -> None:
+    with (
+        override_settings(TASKS={"default": configured(url, prefix, OUTBOX=True)}),
+        modify_settings(INSTALLED_APPS={"remove": ["django_taskq.outbox"]}),
+        transaction.atomic(),
+        pytest.raises(ImproperlyConfigured, match=r"'django_taskq\.outbox' in INSTALLED_APPS"),
+    ):
+        add.enqueue(1)
+
+
+def test_the_models_have_their_migrations(db: None) -> None:
+    call_command("makemigrations", check=True, dry_run=True, verbosity=0)

@@ -68,6 +68,16 @@ def choosy(name: str) -> None:
     raise {"key": KeyError, "index": IndexError, "os": OSError, "value": ValueError}[name](name)
 
 
+def refuse(attempt: int, error: BaseException | None) -> float:
+    """A retry rule that must not be asked."""
+    raise AssertionError("it was asked")
+
+
+@task(max_attempts=2, backoff=refuse)
+def ruled(point: Point) -> None:
+    """Its argument is made by code of the project's, too."""
+
+
 @task(max_attempts=2, backoff=0)
 def fail(message: str = "no") -> None:
     raise ValueError(message)

@@ -97,3 +97,16 @@ def test_a_lock_outlives_the_worker_that_ran_its_job(station: Station) -> None:
     assert again.get(timeout=WAIT) == result.get(timeout=WAIT)
     assert station.lines() == ["in alone", "in alone", "out alone"]
     assert not tasks.alone.enqueue("gate").duplicate
+
+
+def test_a_burst_runs_all_that_limits_let_in_and_leaves_what_waits_for_a_rate(
+    station: Station,
+) -> None:
+    narrow = tasks.note.using(concurrency_limit=1, limit_key="narrow", priority=1)
+    narrow.enqueue_many([(f"narrow {n}",) for n in range(100)])
+    later = tasks.note.using(rate_limit="1/h").enqueue_many([("a",), ("b",)])
+    station.burst()
+    lines = station.lines()
+    assert [line for line in lines if line != "a"] == [f"narrow {n}" for n in range(100)]
+    assert lines.count("a") == 1
+    assert states(later) == [State.SUCCEEDED, State.WAITING]

@@ -133,6 +133,8 @@ def test_weights_that_are_none_are_refused(value: Any, said: str) -> None:
 
 
 def test_weights_are_kept_by_the_text_of_their_key() -> None:
-    assert check_weights({5: 2, "a": 0.5}, "fair_weights") == {"5": 2.0, "a": 0.5}
+    kept = check_weights({5: 2, "a": 0.5}, "fair_weights")
+    assert kept == (("5", 2.0), ("a", 0.5))
+    assert check_weights(kept, "fair_weights") == kept
     assert check_weights(check_weight, "fair_weights") is check_weight
     assert check_weights(None, "fair_weights") is None

@@ -37,7 +37,7 @@ for i, id in ipairs(ids) do
   if runs[i] then
     if order == 'kill' or redis.call('HEXISTS', cancels, id) == 0 then -- a kill stays one
       orders[#orders + 1] = id
-      orders[#orders + 1] = order
+      orders[#orders + 1] = order .. ' ' .. ARGV[3]
     end
     words[i] = 'R/' .. l.fence .. '/' .. string.sub(l.tail, 1, 22)
   elseif from then

@@ -40,6 +40,11 @@ local function send(command, key, list)
   if #list > 0 then return redis.call(command, key, unpack(list)) end
 end
 
+-- ms that a job is kept which was called off while it ran: whoever asked for that knew.
+local function kept_for(asked, otherwise)
+  return tonumber(string.match(asked, ' (%d+)$')) or otherwise
+end
+
 -- The place of a ready job: higher priorities first, then first in first out.
 local function ready_score(priority, sequence) return -priority * PRIORITY + sequence end
 

@@ -20,7 +20,7 @@ local holder, lease = ARGV[2], tonumber(ARGV[3])
 local request, resent, want = tonumber(ARGV[5]), ARGV[6] == '1', tonumber(ARGV[7])
 local HEAD, PER = 12, 6
 local PAGES = 4 -- of `want` jobs to look at when limits keep some out
-local DAY = 86400000 -- ms a job is kept that was called off while it ran
+local DAY = 86400000 -- ms a job is kept that was called off while it ran, if nobody said how long
 
 -- settle ---------------------------------------------------------------------------------------
 local count = (#ARGV - HEAD) / PER
@@ -95,7 +95,7 @@ if count > 0 then
         called_off[#called_off + 1] = id
         if kind ~= 'C' then
           letters[i] = 'C'
-          if not REST[kind].ends then delay = DAY end
+          if not REST[kind].ends then delay = kept_for(asked[i], DAY) end
           kind = 'C'
         end
       end

@@ -37,7 +37,7 @@ for i, id in ipairs(ids) do
       letters[i] = 'C'
       l.ended, l.tail = now, ''
       called_off[#called_off + 1] = id
-      ends[#ends + 1] = now + math.max(retention, RESEND_WINDOW)
+      ends[#ends + 1] = now + math.max(kept_for(asked[i], retention), RESEND_WINDOW)
       ends[#ends + 1] = id
     else
       letters[i] = 'O'
