@@ -81,6 +81,11 @@ def letters(raw: bytes) -> str:
     return raw.decode()
 
 
+def held_jobs(flat: list[Any]) -> dict[str, Live]:
+    """The jobs in a reply of ``held``."""
+    return {text(flat[at]): Live.decode(flat[at + 1]) for at in range(0, len(flat), 2)}
+
+
 def stored_jobs(reply: list[Any]) -> list[Stored]:
     """The reply of ``fetch``."""
     return [
