@@ -123,7 +123,7 @@ end
 
 -- gates ----------------------------------------------------------------------------------------
 -- A gate lets a job in when it is claimed. Who finds it shut waits behind it, in the order of the
--- line. `held` has a member per job inside, `gated` one per job that waits: gate, zero, (place,)
+-- line. `entered` has a member per job inside, `gated` one per job that waits: gate, zero, (place,)
 -- id. A rate is kept as in GCRA (ATM Forum TM 4.0, 4.4.2): `rates` has the time at which the next
 -- job would come if all came evenly, and one may come as much as `slack` earlier.
 
@@ -175,7 +175,7 @@ local function gate_of(asked_gate)
     gate.most, gate.interval, gate.slack = struct.unpack(GATE, now_set)
   end
   if gate.most > 0 then
-    gate.inside = redis.call('ZLEXCOUNT', held, '[' .. name .. '\0', '(' .. name .. '\1')
+    gate.inside = redis.call('ZLEXCOUNT', entered, '[' .. name .. '\0', '(' .. name .. '\1')
   end
   if gate.interval > 0 then gate.next = tonumber(redis.call('ZSCORE', rates, name) or 0) end
   local first = first_gated(name, 1)[1]
@@ -285,7 +285,7 @@ local function leave(ids, asked, unused, now)
       if unused[id] then gate.unused = gate.unused + 1 end
     end
   end
-  send('ZREM', held, members)
+  send('ZREM', entered, members)
   for _, each in pairs(freed) do
     local gate = gate_of(each.asked)
     if gate.interval > 0 and each.unused > 0 then
