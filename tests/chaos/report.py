@@ -7,27 +7,33 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from statistics import median
 
-COLUMNS = ("fault", "jobs", "faults", "lost", "again", "p50 s", "max s", "took s", "")
-ROW = "{:<22} {:>8} {:>6} {:>5} {:>6} {:>7} {:>7} {:>6}  {}"
+COLUMNS = ("fault", "jobs", "faults", "lost", "again", "refused", "p50 s", "max s", "took s", "")
+ROW = "{:<22} {:>8} {:>6} {:>5} {:>6} {:>7} {:>7} {:>7} {:>6}  {}"
 
 
 @dataclass
 class Report:
-    """``lost``: accepted, and not at an end or without its effect. ``again``: done twice."""
+    """``lost``: accepted, and not at an end or without its effect. ``again``: done twice.
+
+    ``refused``: outcomes that came too late, and changed nothing. ``late``: recoveries beyond their
+    bound, which a machine with other work may cause once.
+    """
 
     fault: str
     jobs: int = 0
     faults: int = 0
     lost: int = 0
     again: int = 0
+    refused: int = 0
     recoveries: list[float] = field(default_factory=list)
     took: float = 0.0
     notes: list[str] = field(default_factory=list)  # figures of this fault alone
     complaints: list[str] = field(default_factory=list)
+    late: list[str] = field(default_factory=list)
 
     @property
     def passed(self) -> bool:
-        return not self.complaints
+        return not (self.complaints or self.late)
 
     def to_json(self) -> str:
         return json.dumps(asdict(self))
@@ -45,10 +51,13 @@ class Report:
             self.faults,
             self.lost,
             self.again,
+            self.refused,
             f"{median(times):.1f}" if times else "-",
             f"{max(times):.1f}" if times else "-",
             f"{self.took:.0f}",
-            "; ".join([*self.notes, *(f"FAILED: {each}" for each in self.complaints)]),
+            "; ".join(
+                [*self.notes, *(f"FAILED: {each}" for each in [*self.complaints, *self.late])]
+            ),
         ).rstrip()
 
 

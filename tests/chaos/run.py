@@ -55,11 +55,11 @@ def play(arena: Arena, jobs: int, rounds: int) -> Census:
     """From the first job to the last; what Redis holds then."""
     fault = arena.fault
     fault.arrange(arena)
-    arena.load = Load(arena.ledger, fault.make, fault.window or jobs, fault.pause)
+    window = fault.window or jobs
+    arena.load = Load(arena.ledger, fault.make, window, fault.pause, fault.bulk)
     arena.load.start()
     fault.fill(arena, jobs)
-    for _ in range(rounds):
-        arena.round()
+    fault.attack(arena, rounds)
     fault.settle(arena)
     finish = arena.load.finish
     arena.wait(lambda: arena.load.error or len(arena.load.ids) >= jobs, "jobs are accepted", 3600)
@@ -86,11 +86,7 @@ def judge(arena: Arena, census: Census, report: Report) -> None:
             lost.append(f"{number} ({state}, {'' if number in ledger.done else 'not '}done)")
     report.lost = len(lost)
     census.complain("jobs lost", lost)
-    again = {number for number, _ in ledger.again}
-    report.again = len(again)
-    if fault.most_again >= 0 and len(again) > fault.most_again:
-        census.complain("jobs done again", map(str, again))
-    census.complain("jobs done again that no fault met", map(str, again - arena.flight))
+    judge_repeats(arena, census, report)
     for id, (end, _) in arena.expected.items():
         if census.states.get(id) != end:
             census.complaints.append(f"{id} is {census.states.get(id)}, not {end}")
@@ -98,6 +94,33 @@ def judge(arena: Arena, census: Census, report: Report) -> None:
     if not load.refused:
         census.complain("jobs that nobody enqueued", census.states.keys() - accepted)
     report.complaints += census.complaints + fault.verify(arena, census)
+    late = [took for took in arena.recoveries if took > fault.recovers]
+    if late:
+        report.late.append(f"a recovery took {max(late):.1f} s, more than {fault.recovers:.1f}")
+
+
+def judge_repeats(arena: Arena, census: Census, report: Report) -> None:
+    """Only what a fault met was done twice or told too late, and no fault costs an attempt."""
+    fault, ids = arena.fault, arena.load.ids
+    again = {number for number, _ in arena.ledger.again}
+    numbers = {id: number for number, id in ids.items()}
+    refused = [id for worker in arena.workers for id in worker.refused()]
+    report.again, report.refused = len(again), len(refused)
+    if fault.most_again >= 0 and len(again) > fault.most_again:
+        census.complain("jobs done again", map(str, again))
+    census.complain("jobs done again that no fault met", map(str, again - arena.flight))
+    unmet = {numbers[id] for id in refused if id in numbers} - arena.flight
+    if fault.most_again == 0:
+        unmet |= {numbers[id] for id in refused if id in numbers}
+    census.complain("outcomes refused of runs that kept their lease", map(str, unmet))
+    if not fault.spends:
+        charged = [
+            f"{number} ({census.attempts.get(id)})"
+            for number, id in ids.items()
+            if census.states.get(id) == "succeeded"
+            and census.attempts.get(id) != fault.attempts(number)
+        ]
+        census.complain("jobs charged with attempts that were not theirs", charged)
 
 
 def main() -> int:

@@ -80,6 +80,9 @@ class Soak(Fault):
 
         return tasks.passing, (number, RESULT)
 
+    def attempts(self, number: int) -> int:
+        return 1
+
     def strike(self, arena: Arena) -> None:
         for _ in range(SAMPLES):
             arena.pass_time(self.minutes * 60 / SAMPLES)

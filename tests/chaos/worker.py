@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from testproject.processes import ROOT, die_with_parent
 
 PATIENCE = 30.0  # seconds to start, or to leave
 PAUSE = 0.01
+REFUSED = re.compile(r"job (\S+): its lease was lost, what came of attempt")
 
 
 class Worker:
@@ -36,6 +38,10 @@ class Worker:
     @property
     def output(self) -> str:
         return self.log.read_text("utf-8", "replace")
+
+    def refused(self) -> list[str]:
+        """Ids of the jobs of which it told too late: another had them already."""
+        return REFUSED.findall(self.output)
 
     @property
     def lives(self) -> bool:

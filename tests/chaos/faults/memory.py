@@ -36,6 +36,9 @@ class Full(Fault):
 
         return tasks.passing, (number, RESULT)
 
+    def attempts(self, number: int) -> int:
+        return 1
+
     def strike(self, arena: Arena) -> None:
         self.limit = arena.server.used_memory() + self.room
         arena.server.config("maxmemory", self.limit)

@@ -33,6 +33,9 @@ class TwoVersions(Fault):
         task = {0: tasks.only_old, 5: tasks.only_new}.get(number % 10, tasks.work)
         return task, (number,)
 
+    def attempts(self, number: int) -> int:
+        return 1
+
     def strike(self, arena: Arena) -> None:
         arena.pass_time(self.seconds)
 
