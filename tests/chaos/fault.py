@@ -36,6 +36,7 @@ class Fault:
     task_ms = 10.0
     most_again = -1  # jobs that may be done twice; -1: those in flight at a fault
     forgets = False  # the server may lose what it had
+    lapses = False  # leases of the living may end
     spends = False  # it may cost jobs an attempt
     patience = 60.0  # seconds for everything to end
     recovers = float("inf")  # seconds after a fault in which it has to have recovered

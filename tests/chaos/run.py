@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import sys
 import tempfile
@@ -113,6 +114,9 @@ def judge_repeats(arena: Arena, census: Census, report: Report) -> None:
     if fault.most_again == 0:
         unmet |= {numbers[id] for id in refused if id in numbers}
     census.complain("outcomes refused of runs that kept their lease", map(str, unmet))
+    lapses = sum(worker.lapses() for worker in arena.workers)
+    if lapses and not fault.lapses:
+        census.complaints.append(f"{lapses} leases ended of workers that lived and were heard")
     if not fault.spends:
         charged = [
             f"{number} ({census.attempts.get(id)})"
@@ -127,6 +131,7 @@ def main() -> int:
     name, *numbers = sys.argv[1:]
     fault = load_faults()[name]()
     jobs, rounds = (int(n) for n in numbers) if numbers else (fault.jobs, fault.rounds)
+    fault.patience = float(os.environ.get("CHAOS_PATIENCE", fault.patience))
     report = run(fault, jobs, rounds)
     print(report.to_json())
     return 0 if report.passed else 1

@@ -15,6 +15,7 @@ from testproject.processes import ROOT, die_with_parent
 
 PATIENCE = 30.0  # seconds to start, or to leave
 PAUSE = 0.01
+LAPSED = re.compile(r"the lease of \S+ is over")
 REFUSED = re.compile(r"job (\S+): its lease was lost, what came of attempt")
 
 
@@ -42,6 +43,10 @@ class Worker:
     def refused(self) -> list[str]:
         """Ids of the jobs of which it told too late: another had them already."""
         return REFUSED.findall(self.output)
+
+    def lapses(self) -> int:
+        """Leases of its children that ended while they lived."""
+        return len(LAPSED.findall(self.output))
 
     @property
     def lives(self) -> bool:

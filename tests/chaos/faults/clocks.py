@@ -19,6 +19,7 @@ class ServerClock(Fault):
 
     name = "server-clock"
     rounds = 3
+    lapses = True
     long = (20_000, 30)
     jumps = (HOUR, HOUR - 10, HOUR + 10)  # seconds it is off by, one after the other
 

@@ -61,6 +61,7 @@ class ReadOnly(Command):
     """
 
     most_again = -1
+    lapses = True
     name = "readonly"
 
     def strike(self, arena: Arena) -> None:
@@ -73,6 +74,7 @@ class Misconf(Command):
     """It cannot write its dump, and refuses writes."""
 
     most_again = -1
+    lapses = True
     name = "misconf"
     server_options: ClassVar[dict[str, str]] = {"save": "3600 1000000"}
 

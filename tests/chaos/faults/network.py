@@ -18,15 +18,21 @@ class Network(Fault):
 
 
 class LostReply(Network):
-    """Scripts run and their replies are lost: calls made again do nothing twice."""
+    """Scripts run and their replies are lost: calls made again do nothing twice.
+
+    Every other time they are made again late, when the jobs have moved on.
+    """
 
     name = "lost-reply"
     quick = True
     most_again = 0
-    rounds = 5
+    rounds = 10
     long = (20_000, 200)
+    window = 30  # a queue so short that a job is done before its enqueue is made again
+    news = 0.1  # seconds
 
     def strike(self, arena: Arena) -> None:
+        self.proxy.news = self.news * (arena.struck % 2)
         before = self.proxy.lost
         self.proxy.losing = True
         arena.wait(lambda: self.proxy.lost >= before + 3, "replies are lost")
@@ -56,6 +62,7 @@ class StallBeyondLease(Stall):
 
     name = "stall-lease"
     most_again = -1
+    lapses = True
     seconds = 9.0
 
 

@@ -47,6 +47,7 @@ class RestartEmpty(Restart):
 
     name = "restart-empty"
     forgets = True
+    lapses = True
     long = (5_000, 5)
 
     def strike(self, arena: Arena) -> None:

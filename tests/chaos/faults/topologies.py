@@ -42,6 +42,7 @@ class SentinelFailover(Fault):
     """kill -9 of the master; what was accepted is on a replica, and that becomes the master."""
 
     name = "sentinel-failover"
+    lapses = True
     rounds = 1
     long = (20_000, 10)
     durability = "replicated"
@@ -96,6 +97,7 @@ class FailoverTwice(FailoverFast):
 class OfCluster(Fault):
     """Three masters with a replica each; the queue is on one of them."""
 
+    lapses = True
     durability = "replicated"
 
     def serve(self, arena: Arena) -> None:
