@@ -32,7 +32,7 @@ class Fault:
     lease = 5.0  # seconds
     window = 150  # jobs in Redis at once; 0: all
     pause = 0.01  # seconds between two calls of enqueue
-    bulk = 25  # jobs of every other call; one job of those between
+    bulk = 25  # jobs of one call in two; the others are of one job
     task_ms = 10.0
     most_again = -1  # jobs that may be done twice; -1: those in flight at a fault
     forgets = False  # the server may lose what it had

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -49,7 +50,7 @@ class Load(threading.Thread):
                     time.sleep(PAUSE)
                     continue
                 calls += 1
-                self._call(self._bulk if calls % 2 else 1)
+                self._call(random.choice((self._bulk, 1)))
                 if calls % CANCEL_EVERY == 0:
                     self._cancel(self._next - 1)
                 time.sleep(self._pause)

@@ -7,6 +7,8 @@ from tests.chaos.checker import Census
 from tests.chaos.fault import Fault
 from tests.engine.proxy import Proxy
 
+LOST = 3  # replies at least, of the producer and of workers, in a round
+
 
 class Network(Fault):
     """Workers and producer reach the server through the proxy; the checker goes past it."""
@@ -31,15 +33,27 @@ class LostReply(Network):
     window = 30  # a queue so short that a job is done before its enqueue is made again
     news = 0.1  # seconds
 
+    def serve(self, arena: Arena) -> None:
+        """Workers and producer have a proxy each, so that both lose replies in every round."""
+        super().serve(arena)
+        self.proxies = [self.proxy, Proxy(arena.server.url)]  # the producer first: workers are busy
+
+    def arrange(self, arena: Arena) -> None:
+        arena.url = self.proxies[1].url
+        arena.worker()
+
     def strike(self, arena: Arena) -> None:
-        self.proxy.news = self.news * (arena.struck % 2)
-        before = self.proxy.lost
-        self.proxy.losing = True
-        arena.wait(lambda: self.proxy.lost >= before + 3, "replies are lost")
-        self.proxy.losing = False
+        for proxy in self.proxies:
+            target = proxy.lost + LOST
+            proxy.news = self.news * (arena.struck % 2)
+            proxy.losing = True
+            arena.wait(lambda p=proxy, t=target: p.lost >= t, "replies are lost")
+            proxy.losing = False
 
     def verify(self, arena: Arena, census: Census) -> list[str]:
-        return [] if self.proxy.lost >= 3 * arena.struck else ["no reply was lost"]
+        lost = [proxy.lost for proxy in self.proxies]
+        arena.notes.append(f"{lost[0]} of the producer, {lost[1]} of workers")
+        return [] if min(lost) >= LOST * arena.struck else ["no reply was lost"]
 
 
 class Stall(Network):
