@@ -9,7 +9,6 @@ from collections.abc import Callable
 import redis
 
 from tests.chaos.arena import Arena
-from tests.chaos.checker import Census
 from tests.chaos.fault import Fault
 from tests.topology.servers import Cluster, Group, Node, ReplicaSet
 
@@ -61,37 +60,6 @@ class SentinelFailover(Fault):
 
     def settle(self, arena: Arena) -> None:
         self.nodes.wait_synced()
-
-
-class FailoverFast(SentinelFailover):
-    """The same with DURABILITY fast: what the replica had not received is lost, and counted."""
-
-    name = "failover-fast"
-    slow = True
-    durability = "fast"
-    forgets = True
-    window = 0
-    task_ms = 1.0
-
-    def verify(self, arena: Arena, census: Census) -> list[str]:
-        gone = arena.load.ids.values() - census.states.keys()
-        arena.notes.append(f"{len(gone)} of {len(arena.load.ids):,} accepted jobs are gone")
-        return []
-
-
-class FailoverTwice(FailoverFast):
-    """The new master dies as well, before anybody has its data."""
-
-    name = "failover-twice"
-
-    def strike(self, arena: Arena) -> None:
-        self.nodes.wait_synced()
-        dead = []
-        for _ in range(2):
-            dead.append(self.nodes.kill_master())
-            self.nodes.wait_new_master(dead[-1])
-        for each in dead:
-            each.start()
 
 
 class OfCluster(Fault):
