@@ -39,6 +39,8 @@ class Arena:
         self.expected: dict[str, tuple[str, str]] = {}  # id -> its end, words of its error
         self.struck = 0
         self.notes: list[str] = []  # for the table
+        self.gone, self.oldest = 0, 0.0  # accepted jobs that the server lost; s before
+        self.late: list[str] = []  # what took longer than it may, for the table
         os.environ.update(
             CHAOS_LEDGER=str(self.ledger.path),
             CHAOS_LEASE=str(fault.lease),

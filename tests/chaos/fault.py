@@ -23,6 +23,8 @@ class Fault:
     """
 
     name = ""
+    title = ""  # in the published table
+    level = ""  # of durability, where that is what counts
     jobs = 300  # at least, in a short run
     rounds = 2
     long = (5_000, 10)  # jobs and rounds of a long run

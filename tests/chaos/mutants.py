@@ -18,6 +18,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from django_taskq.broker.scripts import Script
 from tests.chaos.report import Report
@@ -180,13 +181,19 @@ def row(mutant: Mutant, report: Report) -> str:
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.chaos.mutants")
     parser.add_argument("--at-once", type=int, default=2)
+    parser.add_argument("--table", type=Path, help="a file that gets the table at its end")
     options = parser.parse_args()
     began = time.monotonic()
-    missed = 0
+    missed, lines = 0, ["| script | without | fault | what the run says |", "|---|---|---|---|"]
     print(ROW.format("mutant", "script", "fault", "lost", "again", "refused", "s", ""), flush=True)
     for mutant, report in try_mutants(options.at_once):
         missed += not mutant.noticed(report)
         print(row(mutant, report), flush=True)
+        said = "; ".join(report.complaints).split(":")[0]
+        lines.append(f"| {mutant.script} | {mutant.name} | {mutant.fault} | {said} |")
+    if options.table:
+        with options.table.open("a") as file:
+            file.write("\n## How the checks are checked\n\n" + "\n".join(lines) + "\n")
     print(f"{len(MUTANTS)} mutants in {time.monotonic() - began:.0f} s, {missed} not noticed")
     return 1 if missed else 0
 

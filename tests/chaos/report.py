@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field
 from statistics import median
 
 COLUMNS = ("fault", "jobs", "faults", "lost", "again", "refused", "p50 s", "max s", "took s", "")
-ROW = "{:<22} {:>8} {:>6} {:>5} {:>6} {:>7} {:>7} {:>7} {:>6}  {}"
+ROW = "{:<28} {:>8} {:>6} {:>5} {:>6} {:>7} {:>7} {:>7} {:>6}  {}"
 
 
 @dataclass
@@ -25,6 +25,8 @@ class Report:
     lost: int = 0
     again: int = 0
     refused: int = 0
+    gone: int = 0  # accepted, and lost with the server's data, where its level allows that
+    oldest: float = 0.0  # seconds before the fault that the first of those was accepted
     recoveries: list[float] = field(default_factory=list)
     took: float = 0.0
     notes: list[str] = field(default_factory=list)  # figures of this fault alone
@@ -42,6 +44,14 @@ class Report:
     def from_json(cls, text: str) -> Report:
         return cls(**json.loads(text))
 
+    def failures(self) -> list[str]:
+        return [*self.complaints, *self.late]
+
+    def remarks(self) -> list[str]:
+        if not self.gone:
+            return self.notes
+        return [*self.notes, f"{self.gone} accepted jobs are gone, up to {self.oldest:.1f} s old"]
+
     def row(self) -> str:
         """A line of the table."""
         times = self.recoveries
@@ -55,9 +65,7 @@ class Report:
             f"{median(times):.1f}" if times else "-",
             f"{max(times):.1f}" if times else "-",
             f"{self.took:.0f}",
-            "; ".join(
-                [*self.notes, *(f"FAILED: {each}" for each in [*self.complaints, *self.late])]
-            ),
+            "; ".join([*self.remarks(), *(f"FAILED: {each}" for each in self.failures())]),
         ).rstrip()
 
 

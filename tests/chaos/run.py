@@ -97,7 +97,8 @@ def judge(arena: Arena, census: Census, report: Report) -> None:
     report.complaints += census.complaints + fault.verify(arena, census)
     late = [took for took in arena.recoveries if took > fault.recovers]
     if late:
-        report.late.append(f"a recovery took {max(late):.1f} s, more than {fault.recovers:.1f}")
+        arena.late.append(f"a recovery took {max(late):.1f} s, more than {fault.recovers:.1f}")
+    report.late, report.gone, report.oldest = arena.late, arena.gone, arena.oldest
 
 
 def judge_repeats(arena: Arena, census: Census, report: Report) -> None:

@@ -13,6 +13,7 @@ class Backlog(KillChild):
     """All jobs are there before the first worker; a child is killed while they are done."""
 
     name = "backlog"
+    title = "a backlog, a child killed in between"
     jobs = 10_000
     rounds = 2
     long = (1_000_000, 10)

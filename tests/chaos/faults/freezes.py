@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
@@ -26,10 +27,10 @@ class Freeze(Fault):
     """
 
     name = "freeze"
+    title = "frozen past its lease; the second runs have ended when it wakes"
     rounds = 1
     long = (2_000, 25)  # times eight jobs: 200 frozen runs
     lapses = True
-    recovers = Fault.lease + 2 + 2  # and the frozen processes end
 
     def __init__(self) -> None:
         self.zombies: set[int] = set()  # pids, of this round
@@ -49,8 +50,12 @@ class Freeze(Fault):
         held = self.hold(arena, str(gate))
         writer = LateWriter(task_backends["default"].broker, list(held.values()))
         zombie.signal_all(signal.SIGSTOP)
+        frozen = time.monotonic()
         arena.worker()
         arena.wait(lambda: all(self.runs_elsewhere(arena, n) for n in held), "second runs begin")
+        took = time.monotonic() - frozen
+        if took > self.lease + 2:
+            arena.late.append(f"second runs began after {took:.1f} s")
         self.meet(arena, zombie, gate, held, writer)
         self.refused += writer.refused
         self.complaints += [f"accepted: {what}" for what in writer.accepted]
@@ -118,6 +123,7 @@ class FreezeOverlap(Freeze):
     """
 
     name = "freeze-overlap"
+    title = "the same, the second runs still going"
     long = (4_000, 50)  # 400 frozen runs, 200 of which tell what they came to
 
     def meet(

@@ -17,6 +17,7 @@ class KillChild(Fault):
     """One process of a worker that has two."""
 
     name = "kill-child"
+    title = "SIGKILL of a child"
     quick = True
     rounds = 4
     long = (20_000, 20)
@@ -30,6 +31,7 @@ class KillSupervisor(Fault):
     """The supervisor alone: its children end with it, another worker takes over."""
 
     name = "kill-supervisor"
+    title = "SIGKILL of a supervisor"
     rounds = 1
     long = (20_000, 5)
     recovers = Fault.lease + 2
@@ -50,6 +52,7 @@ class KillBoth(KillSupervisor):
     """Children, and every eleventh time a supervisor, of two workers: 50 and 5 in the long run."""
 
     name = "kill-both"
+    title = "SIGKILL of children and supervisors, mixed"
     rounds = 6
     long = (100_000, 55)
     every = 11
@@ -74,6 +77,7 @@ class KillWorkers(KillSupervisor):
     """All workers at once, and new ones as a process manager starts them."""
 
     name = "kill-workers"
+    title = "SIGKILL of all workers"
 
     def strike(self, arena: Arena) -> None:
         for victim in arena.living:
@@ -90,6 +94,7 @@ class KillSteadily(Fault):
     """
 
     name = "kill-steadily"
+    title = "steady kills: a worker dies every third of a lease (9 s)"
     lease = 9.0  # a third is long enough for a worker to start
     rounds = 6
     long = (2_000, 100)  # five minutes
@@ -131,6 +136,7 @@ class Terminate(Fault):
     """TERM, as a deploy sends it: nothing is done twice and nothing waits for a lease."""
 
     name = "terminate"
+    title = "SIGTERM, as in a deploy"
     quick = True
     most_again = 0
     long = (5_000, 20)

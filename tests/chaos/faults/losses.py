@@ -24,6 +24,7 @@ class Loss(Fault):
     forgets = True
     lapses = True
     durability = "fast"
+    level = "`fast`"
     most_age = -1.0
     window = 2_000  # so that most of what is lost has not been done
 
@@ -47,9 +48,7 @@ class Loss(Fault):
         self.oldest = max([self.oldest, *ages])
 
     def verify(self, arena: Arena, census: Census) -> list[str]:
-        arena.notes.append(f"{self.gone} accepted jobs are gone")
-        if self.gone:
-            arena.notes.append(f"accepted up to {self.oldest:.1f} s before")
+        arena.gone, arena.oldest = self.gone, self.oldest
         if self.gone and self.oldest > self.most_age:
             return [f"a job is gone that was accepted {self.oldest:.1f} s before"]
         return []
@@ -59,6 +58,7 @@ class PowerLoss(Loss):
     """The machine of the server goes off: its files have what was synced, and no more."""
 
     name = "power-everysec"
+    title = "power failure, AOF every second"
     aof = "everysec"
     most_age = 2.0  # a second, and the second that a slow disk may take
     long = (20_000, 20)
@@ -81,6 +81,7 @@ class PowerLoss(Loss):
 
 class PowerLossAlways(PowerLoss):
     name = "power-always"
+    title = "power failure, AOF always"
     aof = "always"
     most_age = -1.0
 
@@ -89,7 +90,9 @@ class PowerLossLocal(PowerLoss):
     """WAITAOF: enqueue returns when the job is on the disk, whenever the server syncs."""
 
     name = "power-local"
+    title = "power failure, AOF every second"
     durability = "local"
+    level = "`local`"
     most_age = -1.0
     bulk = 100
     jobs = 200
@@ -100,6 +103,7 @@ class CutOff(Loss, SentinelFailover):
     """The master's replicas are cut off for a while, it goes on alone, and dies."""
 
     name = "cut-off-fast"
+    title = "the master is cut off from its replicas for 2 s, and dies"
     slow = True
     jobs = 1_000
     rounds = 1
@@ -131,7 +135,9 @@ class CutOff(Loss, SentinelFailover):
 class CutOffReplicated(CutOff):
     """The same with WAIT: what no replica has was not accepted."""
 
+    level = "`replicated`"
     name = "cut-off-replicated"
+    title = "the master is cut off from its replicas for 2 s, and dies"
     durability = "replicated"
     most_age = -1.0
 
@@ -140,6 +146,7 @@ class FailoverTwice(CutOffReplicated):
     """One replica of two is cut off; the master dies, and then the one that had everything."""
 
     name = "twice-replicated"
+    title = "two failovers, one of two replicas cut off until the second"
     long = (5_000, 3)
     most_age = 60.0
     env: ClassVar[dict[str, str]] = {}
@@ -170,5 +177,7 @@ class FailoverTwiceAll(FailoverTwice):
     """The same with REPLICAS at as many as there are: then either of them has everything."""
 
     name = "twice-all"
+    level = "`replicated`, `REPLICAS: 2`"
+    title = "two failovers, one of two replicas cut off until the second"
     most_age = -1.0
     env: ClassVar[dict[str, str]] = {"CHAOS_REPLICAS": "2"}

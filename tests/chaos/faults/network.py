@@ -26,6 +26,7 @@ class LostReply(Network):
     """
 
     name = "lost-reply"
+    title = "replies lost after the script ran, three to producer and workers each"
     quick = True
     most_again = 0
     rounds = 10
@@ -60,6 +61,7 @@ class Stall(Network):
     """Nothing passes for longer than a reply may take; then everything does, late calls too."""
 
     name = "stall"
+    title = "connections stall, 3 s"
     most_again = 0
     rounds = 1
     long = (5_000, 20)
@@ -75,6 +77,7 @@ class StallBeyondLease(Stall):
     """The same for longer than a lease: what ran elsewhere meanwhile does not count twice."""
 
     name = "stall-lease"
+    title = "connections stall, 9 s, longer than the lease"
     most_again = -1
     lapses = True
     seconds = 9.0
@@ -84,6 +87,7 @@ class HalfOpen(Network):
     """The other end of every connection is gone and nobody says so."""
 
     name = "half-open"
+    title = "half-open connections"
     most_again = 0
     rounds = 1
     long = (5_000, 20)

@@ -13,6 +13,7 @@ from tests.chaos.fault import Fault
 from tests.topology.servers import Cluster, Group, Node, ReplicaSet
 
 QUEUE = "{default}"
+MOST_STALL = 5.0  # seconds while a slot with 500,000 jobs moves
 
 
 class Servers:
@@ -41,6 +42,7 @@ class SentinelFailover(Fault):
     """kill -9 of the master; what was accepted is on a replica, and that becomes the master."""
 
     name = "sentinel-failover"
+    title = "Sentinel failover, `replicated`"
     lapses = True
     rounds = 1
     long = (20_000, 10)
@@ -80,6 +82,7 @@ class ClusterFailover(OfCluster):
     """kill -9 of the queue's master."""
 
     name = "cluster-failover"
+    title = "Cluster failover, `replicated`"
     rounds = 1
     long = (20_000, 10)
 
@@ -97,6 +100,7 @@ class SlotMove(OfCluster):
     """The queue's slot moves to another node while its jobs are done."""
 
     name = "slot-move"
+    title = "a slot moves under load"
     durability = "fast"
     jobs = 3_000
     rounds = 1
@@ -121,3 +125,5 @@ class SlotMove(OfCluster):
         arena.wait(lambda: arena.ledger.latest > began + took, "jobs start again")
         stall = arena.ledger.longest_gap(began - 1)
         arena.notes.append(f"{left:,} jobs moved in {took:.1f} s, nothing done for {stall:.1f} s")
+        if stall > MOST_STALL:
+            arena.late.append(f"nothing was done for {stall:.1f} s, more than {MOST_STALL:.0f}")
