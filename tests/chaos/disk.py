@@ -20,6 +20,11 @@ class Disk:
         self._files = home / "appendonlydir"
         self.env = {"LD_PRELOAD": str(compiled("disk", home)), "CHAOS_DISK": str(self._book)}
 
+    @property
+    def syncs(self) -> int:
+        """How many there were."""
+        return len(self._book.read_text().splitlines())
+
     def lose_power(self) -> int:
         """Cuts what no fsync has covered off the server's append-only files; bytes."""
         synced: dict[str, int] = {}
@@ -28,7 +33,7 @@ class Disk:
             synced[Path(path).name.removeprefix("temp-")] = int(size)
         cut = 0
         for path in self._files.glob("*.incr.aof"):
-            kept = synced.get(path.name, 0)
+            kept = min(synced.get(path.name, 0), path.stat().st_size)
             cut += path.stat().st_size - kept
             os.truncate(path, kept)
         return cut

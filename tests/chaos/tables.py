@@ -46,15 +46,14 @@ def fault_table(tried: Sequence[tuple[type[Fault], Report]]) -> str:
 
 def loss_table(tried: Sequence[tuple[type[Fault], Report]]) -> str:
     lines = [
-        "| what happens | `DURABILITY` | times | accepted | gone | the first of them, s before |",
-        "|---|---|---:|---:|---:|---:|",
+        "| what happens | `DURABILITY` | times | accepted | gone | the first, s before | |",
+        "|---|---|---:|---:|---:|---:|---|",
     ]
     for fault, report in tried:
         oldest = f"{report.oldest:.1f}" if report.gone else "–"
         cells = [fault.title, fault.level, f"{report.faults}", f"{report.jobs:,}"]
-        cells += [f"{report.gone:,}", oldest]
-        failed = "".join(f" **{each}**" for each in report.failures())
-        lines.append(f"| {' | '.join(cells)} |{failed}")
+        cells += [f"{report.gone:,}", oldest, words(report)]
+        lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
