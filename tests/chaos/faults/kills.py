@@ -94,10 +94,10 @@ class KillSteadily(Fault):
     """
 
     name = "kill-steadily"
-    title = "steady kills: a worker dies every third of a lease (9 s)"
-    lease = 9.0  # a third is long enough for a worker to start
-    rounds = 6
-    long = (2_000, 100)  # five minutes
+    title = "steady kills: a worker dies every third of a lease (12 s)"
+    lease = 12.0  # a third is long enough for a worker to start on a busy machine
+    rounds = 4
+    long = (2_000, 75)  # five minutes
     # The worker that could have taken the jobs back may be the next to die.
     recovers = lease + lease / 3 + 2
 

@@ -7,7 +7,7 @@ import random
 import time
 from typing import ClassVar
 
-from tests.chaos.arena import PREFIX, Arena
+from tests.chaos.arena import Arena
 from tests.chaos.checker import Census
 from tests.chaos.disk import Disk
 from tests.chaos.fault import Fault
@@ -114,11 +114,11 @@ class PowerLossLocal(PowerLoss):
         """
         client, waited = arena.server.client, []
         for number in range(4):
-            client.set(f"{PREFIX}:probe", number)
+            client.set("probe", number)
             before = self.disk.syncs
             client.execute_command("WAITAOF", 1, 0, 3_000)
             waited.append(self.disk.syncs > before)
-        client.delete(f"{PREFIX}:probe")
+        client.delete("probe")
         return all(waited)
 
 
