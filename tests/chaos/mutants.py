@@ -90,7 +90,7 @@ MUTANTS = [
         "if resent and request == last and",
         "if false and",
         "lost-reply",
-        "jobs are running|have ended|come to its end",
+        "went astray",
     ),
     Mutant(
         "enqueue-twice",

@@ -118,6 +118,9 @@ def judge_repeats(arena: Arena, census: Census, report: Report) -> None:
     lapses = sum(worker.lapses() for worker in arena.workers)
     if lapses and not fault.lapses:
         census.complaints.append(f"{lapses} leases ended of workers that lived and were heard")
+    strays = sum(worker.strays() for worker in arena.workers)
+    if strays and not (fault.forgets or fault.lapses):  # a replica may lack an outcome
+        census.complaints.append(f"{strays} jobs went astray though the server lost nothing")
     if not fault.spends:
         charged = [
             f"{number} ({census.attempts.get(id)})"

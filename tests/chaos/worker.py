@@ -15,6 +15,7 @@ from testproject.processes import ROOT, die_with_parent
 
 PATIENCE = 30.0  # seconds to start, or to leave
 PAUSE = 0.01
+STRAY = re.compile(r"job \S+ goes back: Redis has lost")
 LAPSED = re.compile(r"the lease of \S+ is over")
 REFUSED = re.compile(r"job (\S+): its lease was lost, what came of attempt")
 
@@ -47,6 +48,10 @@ class Worker:
     def lapses(self) -> int:
         """Leases of its children that ended while they lived."""
         return len(LAPSED.findall(self.output))
+
+    def strays(self) -> int:
+        """Jobs that it gave back because Redis took them for held there, and they were not."""
+        return len(STRAY.findall(self.output))
 
     @property
     def lives(self) -> bool:

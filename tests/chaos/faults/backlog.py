@@ -21,6 +21,7 @@ class Backlog(KillChild):
     pause = 0.0
     task_ms = 0.0
     patience = 3_600.0
+    recovers = 4.0  # both of its processes are busy all the time
     quick = False
 
     def arrange(self, arena: Arena) -> None:
