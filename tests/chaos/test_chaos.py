@@ -7,7 +7,7 @@ import sys
 import pytest
 from django.core.exceptions import ImproperlyConfigured
 
-from tests.chaos.__main__ import try_twice
+from tests.chaos.__main__ import try_one
 from tests.chaos.fault import Fault, load_faults
 from tests.chaos.server import binary
 
@@ -26,6 +26,6 @@ def _possible() -> None:
 
 @pytest.mark.parametrize("fault", QUICK, ids=lambda fault: fault.name)
 def test_no_job_is_lost(fault: type[Fault]) -> None:
-    report = try_twice(fault, fault.jobs, fault.rounds)
-    assert report.passed, report.complaints + report.late
+    report = try_one(fault, fault.jobs, fault.rounds)
+    assert not report.complaints  # how long it took is for `make chaos` to judge
     assert (report.lost, report.faults) == (0, fault.rounds)
