@@ -38,6 +38,7 @@ def run(fault: Fault, jobs: int, rounds: int) -> Report:
         judge(arena, census, report)
     except Exception as error:
         report.complaints.append(f"{type(error).__name__}: {error}")
+        report.complaints += lapsed(arena)
         if not isinstance(error, Late):
             traceback.print_exc()
     finally:
@@ -115,9 +116,7 @@ def judge_repeats(arena: Arena, census: Census, report: Report) -> None:
     if fault.most_again == 0:
         unmet |= {numbers[id] for id in refused if id in numbers}
     census.complain("outcomes refused of runs that kept their lease", map(str, unmet))
-    lapses = sum(worker.lapses() for worker in arena.workers)
-    if lapses and not fault.lapses:
-        census.complaints.append(f"{lapses} leases ended of workers that lived and were heard")
+    census.complaints += lapsed(arena)
     strays = sum(worker.strays() for worker in arena.workers)
     if strays and not (fault.forgets or fault.lapses):  # a replica may lack an outcome
         census.complaints.append(f"{strays} jobs went astray though the server lost nothing")
@@ -129,6 +128,14 @@ def judge_repeats(arena: Arena, census: Census, report: Report) -> None:
             and census.attempts.get(id) != fault.attempts(number)
         ]
         census.complain("jobs charged with attempts that were not theirs", charged)
+
+
+def lapsed(arena: Arena) -> list[str]:
+    """A complaint of leases that ended although nothing was in their way."""
+    lapses = sum(worker.lapses() for worker in arena.workers)
+    if arena.fault.lapses or not lapses:
+        return []
+    return [f"{lapses} leases ended of workers that lived and were heard"]
 
 
 def main() -> int:
