@@ -127,11 +127,6 @@ def unconfirmed(found: str) -> str:
     return letters.lower() + space + others
 
 
-def held_jobs(flat: list[Any]) -> dict[str, Live]:
-    """The jobs in a reply of ``held``."""
-    return {text(flat[at]): Live.decode(flat[at + 1]) for at in range(0, len(flat), 2)}
-
-
 def stored_jobs(reply: list[Any]) -> list[Stored]:
     """The reply of ``fetch``."""
     return [
