@@ -125,7 +125,8 @@ def test_every_kind_of_orphan_is_mended(jobs: Broker, clock: FakeTime) -> None:
     }
     left = {each["name"] for each in again.json["findings"] if each["level"] != "ok"}
     assert left & set(CHECKS) == set()
-    assert sorted(states(jobs)["ready"]) == ["double", "lost", "unheld", "unparked"]
+    back = ["asking", "double", "lost", "stranded", "unheld", "unparked"]
+    assert sorted(states(jobs)["ready"]) == back
 
 
 @contextmanager

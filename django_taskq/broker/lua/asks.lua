@@ -113,7 +113,8 @@ local function relock(ids, asked, now)
   local owners, names, values = locks_of(ids, asked)
   local taken = {}
   for i, name in ipairs(names) do
-    if not locked_by(values[i], now) then
+    local owner = locked_by(values[i], now)
+    if not owner or owner == owners[i] then -- its own may stand there with an end
       taken[#taken + 1], taken[#taken + 2] = name, owners[i]
     end
   end
@@ -235,7 +236,7 @@ local function open_gate(gate, most, now)
     set_timer(timer, opens, due)
   end
   members[count + 1] = nil
-  if count == 0 then return end
+  if #members == 0 then return end
   local ids, places = {}, {}
   for i, member in ipairs(members) do ids[i] = string.sub(member, #gate.name + 10) end
   for i, score in ipairs(redis.call('ZMSCORE', waiting, unpack(ids))) do

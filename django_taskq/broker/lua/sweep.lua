@@ -162,11 +162,14 @@ function look.waiting(ids)
   local asked = asks_of(ids)
   for i, raw in ipairs(redis.call('HMGET', live, unpack(ids))) do
     local l, id = read_live(raw), ids[i]
+    local at_gate = still[i] and is_gated(id, asked[id], still[i]) -- it may have been parked before
     local task = string.match(l.tail, '^' .. string.rep(' ', 22) .. '(%S+%.%S+) ')
-    if still[i] and task and not redis.call('ZSCORE', parked, task .. ' ' .. id) then
-      found('nameless', id)
-      if mend then redis.call('ZADD', parked, 0, task .. ' ' .. id) end
-    elseif still[i] and not task and not is_gated(id, asked[id], still[i]) then
+    if still[i] and not at_gate and task then
+      if not redis.call('ZSCORE', parked, task .. ' ' .. id) then
+        found('nameless', id)
+        if mend then redis.call('ZADD', parked, 0, task .. ' ' .. id) end
+      end
+    elseif still[i] and not at_gate then
       found('stranded', id)
       if mend then
         redis.call('ZREM', waiting, id)
