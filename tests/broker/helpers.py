@@ -14,7 +14,7 @@ from django_taskq.broker.connection import Server
 from django_taskq.broker.keys import QUEUE_KEYS
 from django_taskq.broker.replies import Exchanged
 from django_taskq.job import Grant, Kind, Live, Outcome, State
-from django_taskq.limits import Limit, Rate, check_rate
+from django_taskq.limits import Rate, check_rate
 
 QUEUE = "q"
 TASK = "tests.noop"
@@ -96,11 +96,11 @@ def asked(
 
 
 def at_once(most: int, name: str = "g") -> bytes:
-    return gate(name, name, Limit(most))
+    return gate(name, name, most, None)
 
 
 def per_time(rate: str | Rate, name: str = "r", most: int | None = None) -> bytes:
-    return gate(name, name, Limit(most, check_rate(rate, "rate_limit")))
+    return gate(name, name, most, check_rate(rate, "rate_limit"))
 
 
 def put_asking(broker: Broker, ids: Iterable[str], ask: bytes, **options: int) -> str:
