@@ -108,11 +108,13 @@ def check_weights(value: Any, name: str) -> Weights | None:
         raise bad_option(name, value, "must not be an async function: enqueue() calls it")
     if callable(value):
         return value  # type: ignore[no-any-return]
-    if isinstance(value, tuple):  # as it is kept
-        return value
-    if not isinstance(value, Mapping):
+    try:
+        weights = dict(value) if isinstance(value, Mapping | tuple) else None  # a tuple: as kept
+    except (TypeError, ValueError):
+        weights = None
+    if weights is None:
         raise bad_option(name, value, "must be a dict of keys and weights, or a function of a key")
-    return tuple((str(k), check_weight(w, f"{name}[{k!r}]")) for k, w in value.items())
+    return tuple((str(k), check_weight(w, f"{name}[{k!r}]")) for k, w in weights.items())
 
 
 def check_weight(value: Any, name: str) -> float:

@@ -219,3 +219,8 @@ def also_of_tenant(tenant: int, n: int) -> int:
 @task(fair_by="tenant", fair_weights={"gold": 3})
 def fair(tenant: str, n: int) -> str:
     return f"{tenant}{n}"
+
+
+@task(unique="until_finished")
+def lonely() -> None:
+    pass

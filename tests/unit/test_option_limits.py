@@ -119,6 +119,9 @@ async def later(key: str) -> float:
     [
         (5, "must be a dict of keys and weights, or a function of a key"),
         (["a"], "must be a dict"),
+        (("a", 1), "must be a dict"),
+        ((1, 2), "must be a dict"),
+        ((("a", 0),), "must be a number from 0.01"),
         ({"a": 0}, "fair_weights['a']=0: must be a number from 0.01 to 1000"),
         ({"a": True}, "must be a number"),
         ({"a": float("nan")}, "must be a number"),

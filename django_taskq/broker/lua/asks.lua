@@ -221,7 +221,7 @@ local function wait_at(shut, ask, id, score, outside, waits, turned_away)
   outside[#outside + 1], outside[#outside + 2] = 0, gated_name(shut.name, score, id)
   waits[#waits + 1], waits[#waits + 2] = score, id
   shut.first = math.min(shut.first or math.huge, score)
-  for _, asked_gate in ipairs(ask.gates) do turned_away[asked_gate.name] = true end
+  for _, asked_gate in ipairs(ask.gates) do turned_away[gate_of(asked_gate).name] = true end
 end
 
 -- Puts the first who wait at a gate back in line, in their old places: as many as there is room
