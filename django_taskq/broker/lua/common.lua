@@ -48,7 +48,7 @@ end
 -- The place of a ready job: higher priorities first, then first in first out.
 local function ready_score(priority, sequence) return -priority * PRIORITY + sequence end
 
--- The first of `count` places at the front of the queue; those at its tail are in asks.lua.
+-- The first of `count` places at the front of the queue; those at its tail are in turns.lua.
 local function front_of(meta, count) return redis.call('HINCRBY', meta, 'front', -count) end
 
 -- One token wakes one idle worker; it stands there exactly while there are ready jobs.

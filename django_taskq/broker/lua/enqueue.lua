@@ -1,5 +1,5 @@
 #!lua
--- enqueue | keys: jobs live ready scheduled wake timer meta asks locks lapses limits turns | edges: new->ready new->scheduled
+-- enqueue | keys: jobs live ready scheduled wake timer meta asks locks lapses limits gated turns | edges: new->ready new->scheduled
 --
 -- Takes N jobs in. No flag: a full Redis refuses the call before anything is written.
 -- ARGV: now, then per job: id, envelope, priority, due, expires_in, ask

@@ -9,6 +9,7 @@ local function wants_of(list, from, ids, now)
     local raw = list[from + i * PER - 1]
     if raw ~= '' then asked[id] = read_ask(raw) end
   end
+  if not next(asked) then return asked, locked end
   local _, names, values = locks_of(ids, asked)
   for i, name in ipairs(names) do locked[name] = locked_by(values[i], now) end
   return asked, locked
@@ -26,7 +27,9 @@ local function take_in(now, list, from)
   local envelopes, records, places, due_at, entries, taken = {}, {}, {}, {}, {}, {}
   local first_due
   local seen = {}
-  local line = line_of(ready, meta, turns)
+  -- Where nobody asks for a turn, a sequence is all it takes.
+  local line = next(asked) and line_of(ready, gated, meta, turns)
+  local last = line or redis.call('HINCRBY', meta, 'seq', count) - count
   for i = 1, count do
     local at = from + (i - 1) * PER
     local id = list[at]
@@ -49,7 +52,7 @@ local function take_in(now, list, from)
         due_at[#due_at + 1] = id
         if not first_due or due < first_due then first_due = due end
       else
-        places[#places + 1] = line.place(priority, ask)
+        places[#places + 1] = line and line.place(priority, ask) or ready_score(priority, last + i)
         places[#places + 1] = id
       end
       if expires > 0 or priority ~= 0 then
@@ -75,7 +78,7 @@ local function take_in(now, list, from)
   send('ZADD', scheduled, due_at)
   if first_due then set_timer(timer, scheduled, first_due) end
   if #places > 0 then
-    line.done()
+    if line then line.done() end
     redis.call('ZADD', ready, unpack(places))
     set_wake(wake, ready)
   end
@@ -83,7 +86,7 @@ local function take_in(now, list, from)
     send('HSET', asks, entries)
     send('HSET', locks, taken)
     set_limits(asked)
-    drop_lapsed(now)
+    drop_lapsed(now, 2 * count)
   end
   return letters, others
 end

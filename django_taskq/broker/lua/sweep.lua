@@ -67,6 +67,7 @@ end
 -- A job that cannot run: where a person sees it. Whoever runs it now is refused.
 local function quarantine(id, homes)
   local asked = asks_of({ id })
+  look_afresh()
   local place = { [id] = redis.call('ZSCORE', waiting, id) or nil }
   for name in pairs(homes) do
     local set = SETS[name]
@@ -87,7 +88,7 @@ end
 
 -- The place of a job at the end of the line.
 local function back_in_line(id, l)
-  local line = line_of(ready, meta, turns)
+  local line = line_of(ready, gated, meta, turns)
   local place = line.place(l.priority, asks_of({ id })[id])
   line.done()
   return place
@@ -229,15 +230,6 @@ local function parts_of(member, skip)
   return string.sub(member, 1, stop - 1), string.sub(member, stop + 1 + skip)
 end
 
--- Opens a gate as its first waiting job asks for it.
-local function open_named(name)
-  local first = first_gated(name, 1)[1]
-  local id = first and string.sub(first, #name + 10)
-  for _, gate in ipairs(id and (asks_of({ id })[id] or {}).gates or {}) do
-    if gate.name == name then open_gate(gate_of(gate), 100, now) end
-  end
-end
-
 function look.entered(members)
   for _, member in ipairs(members) do
     local name, id = parts_of(member, 0)
@@ -245,7 +237,8 @@ function look.entered(members)
       found('entered', id)
       if mend then
         redis.call('ZREM', entered, member)
-        open_named(name)
+        look_afresh()
+        open_named(name, 100, now)
       end
     end
   end
@@ -260,17 +253,17 @@ function look.gated(members)
       if mend then redis.call('ZREM', gated, member) end
     elseif not asked_for[name] then
       asked_for[name] = true
-      if mend then open_named(name) end -- its limit may have been raised
+      if mend then open_named(name, 100, now) end -- its limit may have been raised
     end
   end
 end
 
 -- Turns that are over: whoever comes next is not behind them any more.
 function look.turns(names)
+  local line = line_of(ready, gated, meta, turns)
   for i, turn in ipairs(redis.call('HMGET', turns, unpack(names))) do
-    local priority = tonumber(string.match(names[i], '^%-?%d+'))
-    local line = line_of(ready, meta, turns)
-    if mend and turn and (not priority or tonumber(turn) <= line.head(priority)) then
+    local priority, key = string.match(names[i], '^(%-?%d+):(.*)$')
+    if mend and turn and key ~= '' and (not key or tonumber(turn) <= line.head(tonumber(priority))) then
       redis.call('HDEL', turns, names[i])
     end
   end
