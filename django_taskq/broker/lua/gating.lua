@@ -74,7 +74,8 @@ local function count_inside(gates)
 end
 
 -- Looks at those gates of what is asked for that were not looked at before: what stands in
--- `limits` counts, and a rate cannot be further ahead than it allows (the clock was set back).
+-- `limits` counts, and a rate that is further ahead than it allows counts for nothing: the clock
+-- was set back, or the numbers are others now.
 local function see_gates(asked, now)
   local fresh, names, unknown, counted = {}, {}, {}, {}
   for _, ask in pairs(asked) do
@@ -100,9 +101,8 @@ local function see_gates(asked, now)
     gate.most, gate.interval, gate.slack = wanted.most, wanted.interval, wanted.slack
     if numbers then gate.most, gate.interval, gate.slack = struct.unpack(GATE, numbers) end
     if gate.most > 0 then counted[#counted + 1] = gate end
-    if next_at[i] then
-      gate.next = math.min(math.max(tonumber(next_at[i]), now), now + gate.slack + gate.interval)
-    end
+    local ahead = next_at[i] and tonumber(next_at[i]) - now or 0
+    if ahead > 0 and ahead <= gate.slack + gate.interval + 1 then gate.next = now + ahead end
     if waited_for then gate.first = gated_place(gate.name, first_gated(gate.name, 1)[1]) end
   end
   count_inside(counted)
