@@ -10,7 +10,7 @@ from zlib import crc32
 
 from ..codec import OPEN, Seals
 from ..exceptions import NotReplicated
-from ..job import Failure, Outcome, new_id
+from ..job import Failure, Live, Outcome, new_id
 from .calls import Arg, Call
 from .connection import Server
 from .keys import QUEUE_KEYS, global_key, queue_key
@@ -22,6 +22,7 @@ from .replies import (
     Stored,
     cancelled_jobs,
     exchanged,
+    held_jobs,
     joined,
     letters,
     renewed,
@@ -387,6 +388,15 @@ class Broker:
         for grant, kind, blob, delay, started, _ in request.outcomes:
             args += (grant.id, grant.live.fence, kind, blob, delay, started)
         return self._call("exchange", request.queue, args)
+
+    def held(self, queue: str, holder: str) -> dict[str, Live]:
+        """The jobs that a holder has, as Redis sees it, with their records."""
+        found: dict[str, Live] = {}
+        cursor = 0
+        while cursor >= 0:
+            cursor, *flat = self.server.call(self._call("held", queue, (holder, cursor)))
+            found.update(held_jobs(flat))
+        return found
 
     def park(self, queue: str, outcomes: Sequence[Outcome]) -> str:
         """Sets jobs aside under their task's name; a letter each: O, C cancelled, D, S stale."""

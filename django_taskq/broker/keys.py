@@ -31,7 +31,7 @@ QUEUE_KEYS: dict[str, str] = {
     "locks": "HASH",  # lock -> id of the job that has it, and ms until which it stays after that
     "lapses": "ZSET",  # lock by the time until which it stays although its job has ended, ms
     "limits": "HASH",  # limit -> how many at once, ms between two, ms of slack: packed
-    "held": "ZSET",  # "gate zero id" of the jobs inside, all at score 0
+    "entered": "ZSET",  # "gate zero id" of the jobs inside, all at score 0
     "gated": "ZSET",  # "gate zero place id" of the jobs that wait there, all at score 0
     "rates": "ZSET",  # gate by the time its next job would come if all came evenly, ms
     "opens": "ZSET",  # gate by the time its rate has room for who waits there, ms

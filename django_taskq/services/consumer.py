@@ -21,6 +21,7 @@ from ..broker.replies import Exchanged
 from ..clock import monotonic
 from ..codec import OPEN, Seals, printable
 from ..exceptions import BrokerUnavailable
+from ..held import AGAIN, Held
 from ..job import TRUNCATED, Grant, Kind, Outcome
 from ..pace import Pace
 from ..shares import Shares
@@ -67,6 +68,7 @@ class Consumer:
         self._memory = memory
         self._registered = registered
         self._wire = Wire(broker)
+        self._held = Held(broker, holder)
         self._leading = threading.Lock()
         self._listening = threading.Lock()
         self._request = 0
@@ -149,6 +151,8 @@ class Consumer:
     @property
     def is_due(self) -> bool:
         """Whether outcomes, or an answer that no hand has read, have waited long enough."""
+        if self._held.is_doubtful:
+            return True
         if self.outcomes and monotonic() - self.oldest >= FLUSH_AFTER:
             return True
         wire = self._wire  # what it brings would lie behind jobs that run long
@@ -207,6 +211,10 @@ class Consumer:
             self._take(request, answer)
         if was_down and not self._wire.is_down:
             self._dry.clear()
+            self._held.doubt()
+        if self._held.is_doubtful and not self._wire.is_down:
+            for grant in self._held.strays(self._known):
+                self.done(Outcome(grant, Kind.RETURNED))
         self.pace.travelled(self._wire.trip)
         self._low = self.pace.ahead() // 2
 
@@ -259,6 +267,7 @@ class Consumer:
         """Sends away what this worker cannot run and another may."""
         try:
             self._broker.park(queue, outcomes)
+            self._held.settled(queue, outcomes)
         except BrokerUnavailable as error:
             self.outcomes.extend(outcomes)
             self._wire.trouble(error)
@@ -276,10 +285,13 @@ class Consumer:
         elif answer.left and all(each.kind is not Kind.RETURNED for each in request.outcomes):
             self._dry.discard(request.queue)  # an end lets in who waited at a limit
         self.offset = answer.now / 1000 - monotonic()
+        self._held.settled(request.queue, request.outcomes)
         if "S" in answer.verdicts:
+            self._held.doubt(AGAIN)  # it may take an earlier attempt of that job for running here
             self._report_stale(request, answer.verdicts)
         if answer.grants:
             self.buffered_at = monotonic()
+            self._held.claimed(request.queue, answer.grants)
         self.buffer.extend(answer.grants)
 
     def _report_stale(self, request: Exchange, verdicts: str) -> None:

@@ -186,7 +186,7 @@ def corrupt(broker: Broker) -> None:
     command("ZREM", key("holders"), holder_id("seeder"))
     put_asking(broker, ["asking"], asked(at_once(1), lock="lock"))
     command("HSET", key("locks"), "left", "unknown")
-    command("ZADD", key("held"), 0, b"g\0held")
+    command("ZADD", key("entered"), 0, b"g\0entered")
     command("ZADD", key("gated"), 0, b"g\0........ungated")
     command("ZADD", key("waiting"), 1, "stranded")
     command("HSET", key("jobs"), "stranded", ENVELOPE)

@@ -60,7 +60,9 @@ class Wish:
 WISHES = st.builds(
     Wish,
     st.sampled_from(["", "", "x", "y"]),
-    st.sampled_from([(), ("one",), ("two",), ("one", "two"), ("rate",), ("two", "rate"), ("both",)]),
+    st.sampled_from(
+        [(), ("one",), ("two",), ("one", "two"), ("rate",), ("two", "rate"), ("both",)]
+    ),
     st.booleans(),
     st.sampled_from([0, 0, 5_000]),
 )
@@ -201,8 +203,8 @@ class Asking(RuleBasedStateMachine):
 
     def places_are_those_of_running_jobs(self, seen: Snapshot) -> None:
         running = {id for id, state in seen.homes.items() if state == "running"}
-        assert seen.held == {(gate, id) for id in running for gate in self.wishes[id].gates}
-        inside = [gate for gate, _ in seen.held]
+        assert seen.entered == {(gate, id) for id in running for gate in self.wishes[id].gates}
+        inside = [gate for gate, _ in seen.entered]
         assert all(inside.count(gate) <= most for gate, most in LIMITS.items())
 
     def a_job_waits_at_one_of_its_gates_or_is_parked(self, seen: Snapshot) -> None:
@@ -218,7 +220,7 @@ class Asking(RuleBasedStateMachine):
                 state == "ready" and gate in self.wishes[id].gates
                 for id, state in seen.homes.items()
             )
-            full = sum(name == gate for name, _ in seen.held) >= LIMITS.get(gate, 1 << 30)
+            full = sum(name == gate for name, _ in seen.entered) >= LIMITS.get(gate, 1 << 30)
             assert in_line or full or gate in seen.opens, f"jobs wait at {gate} for nothing"
 
     def locks_are_those_of_jobs_that_need_them(self, seen: Snapshot) -> None:
@@ -244,12 +246,12 @@ class Snapshot:
         return reply"""
 
     def __init__(self, broker: Broker) -> None:
-        names = [*map(str, State), "held", "gated", "parked", "opens", "locks"]
+        names = [*map(str, State), "entered", "gated", "parked", "opens", "locks"]
         keys = [broker.key(QUEUE, name) for name in names]
         reply = broker.server.command("EVAL", self.LUA, len(keys), *keys)
         found = dict(zip(names, reply, strict=True))
         self.homes = {id.decode(): str(state) for state in State for id in found[str(state)]}
-        self.held = {pair(member, 0) for member in found["held"]}
+        self.entered = {pair(member, 0) for member in found["entered"]}
         self.gated = {pair(member, 8) for member in found["gated"]}
         self.parked = {name.decode().split(" ")[1] for name in found["parked"]}
         self.opens = {name.decode() for name in found["opens"]}
@@ -258,7 +260,7 @@ class Snapshot:
 
 
 def pair(member: bytes, skip: int) -> tuple[str, str]:
-    """Gate and id of a member of ``held`` or ``gated``."""
+    """Gate and id of a member of ``entered`` or ``gated``."""
     gate, _, rest = member.partition(b"\0")
     return gate.decode(), rest[skip:].decode()
 

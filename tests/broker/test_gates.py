@@ -441,7 +441,7 @@ def test_those_who_wait_keep_their_order_through_many_turns(broker: Broker) -> N
 
 def inside(broker: Broker) -> list[str]:
     """ "gate id" of the jobs inside."""
-    return [member.decode().replace("\0", " ") for member in dump(broker)["held"][::2]]
+    return [member.decode().replace("\0", " ") for member in dump(broker)["entered"][::2]]
 
 
 def promote(broker: Broker) -> tuple[int, int]:

@@ -413,6 +413,13 @@ def ways_of_fetch(full: Broker, limited: Broker, clock: Any) -> None:
     assert all(job.state == job.state for job in limited.fetch(QUEUE, [*State, "unknown"]))
 
 
+def ways_of_held(full: Broker, limited: Broker, clock: Any) -> None:
+    child = Child(full)
+    put(full, "ab")
+    child.claim(2)
+    assert sorted(limited.held(QUEUE, child.holder)) == ["a", "b"]
+
+
 def ways_of_sweep(full: Broker, limited: Broker, clock: Any) -> None:
     """Everything that can be mended."""
     corrupt(full)

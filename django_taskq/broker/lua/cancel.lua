@@ -1,5 +1,5 @@
 #!lua flags=allow-oom
--- cancel | keys: live errors ready running scheduled retrying waiting cancelled parked cancels wake timer ended calls answers asks locks lapses limits gated held rates opens | edges: waiting->ready waiting->cancelled scheduled->cancelled ready->cancelled retrying->cancelled
+-- cancel | keys: live errors ready running scheduled retrying waiting cancelled parked cancels wake timer ended calls answers asks locks lapses limits gated entered rates opens | edges: waiting->ready waiting->cancelled scheduled->cancelled ready->cancelled retrying->cancelled
 --
 -- Cancels what is not running, and asks for it where it is: a running job keeps its state until
 -- its code has stopped.

@@ -1,5 +1,5 @@
 #!lua flags=allow-oom
--- exchange | keys: jobs live errors results ready running scheduled retrying waiting succeeded dead cancelled cancels holders claims wake timer meta ended asks locks lapses limits gated held rates opens turns | edges: ready->running ready->dead ready->waiting waiting->ready running->succeeded running->retrying running->dead running->cancelled running->scheduled running->ready succeeded->gone dead->gone cancelled->gone
+-- exchange | keys: jobs live errors results ready running scheduled retrying waiting succeeded dead cancelled cancels holders claims wake timer meta ended asks locks lapses limits gated entered rates opens turns | edges: ready->running ready->dead ready->waiting waiting->ready running->succeeded running->retrying running->dead running->cancelled running->scheduled running->ready succeeded->gone dead->gone cancelled->gone
 --
 -- Settles N jobs and claims M in one step: the whole of a worker's work with Redis. A job whose
 -- limits have no room is not claimed but waits at their gate (see gating.lua).
@@ -264,7 +264,7 @@ local function take(want)
     if #ids == want then break end
     size = math.max(want - #ids, PAGE)
   end
-  send('ZADD', held, inside)
+  send('ZADD', entered, inside)
   send('ZADD', gated, outside)
   send('ZADD', waiting, waits)
   open_others(turned_away, now)

@@ -1,5 +1,5 @@
 #!lua flags=allow-oom
--- gates | keys: gated held opens | edges: none
+-- gates | keys: gated entered opens | edges: none
 --
 -- What an operator sees of a queue's limits: at which gates jobs wait, and how many are inside.
 -- ARGV: now, how many gates to name (at most 100)
@@ -15,7 +15,7 @@ local function within(set, name)
   return redis.call('ZLEXCOUNT', set, '[' .. name .. '\0', '(' .. name .. '\1')
 end
 
-for _, set in ipairs({ gated, held }) do
+for _, set in ipairs({ gated, entered }) do
   local cursor = '-'
   while count < most do
     local found = redis.call('ZRANGE', set, cursor, '+', 'BYLEX', 'LIMIT', 0, 1)
@@ -26,7 +26,7 @@ for _, set in ipairs({ gated, held }) do
       seen[name], count = true, count + 1
       local due = redis.call('ZSCORE', opens, name)
       local wait = due and math.max(math.ceil(tonumber(due) - now), 0) or -1
-      for _, fact in ipairs({ name, within(gated, name), within(held, name), wait }) do
+      for _, fact in ipairs({ name, within(gated, name), within(entered, name), wait }) do
         reply[#reply + 1] = fact
       end
     end

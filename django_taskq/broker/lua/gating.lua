@@ -1,5 +1,5 @@
 -- What a job's limits do, see asks.lua. A gate lets a job in when it is claimed; who finds it shut
--- waits behind it, in the order of the line. `held` has a member per job inside, `gated` one per
+-- waits behind it, in the order of the line. `entered` has a member per job inside, `gated` one per
 -- job that waits: gate, zero, (place,) id. A rate is kept as in GCRA (ATM Forum TM 4.0, 4.4.2):
 -- `rates` has the time at which the next job would come if all came evenly, and one may come as
 -- much as `slack` earlier.
@@ -61,15 +61,15 @@ local function look_afresh() seen_gates = {} end
 -- all of them while they are few.
 local function count_inside(gates)
   if #gates == 0 then return end
-  if redis.call('ZCARD', held) <= 4 * #gates then
-    for _, member in ipairs(redis.call('ZRANGE', held, 0, 4 * #gates)) do
+  if redis.call('ZCARD', entered) <= 4 * #gates then
+    for _, member in ipairs(redis.call('ZRANGE', entered, 0, 4 * #gates)) do
       local gate = seen_gates[string.match(member, '^%Z*')]
       if gate then gate.inside = gate.inside + 1 end
     end
     return
   end
   for _, gate in ipairs(gates) do
-    gate.inside = redis.call('ZLEXCOUNT', held, '[' .. gate.name .. '\0', '(' .. gate.name .. '\1')
+    gate.inside = redis.call('ZLEXCOUNT', entered, '[' .. gate.name .. '\0', '(' .. gate.name .. '\1')
   end
 end
 
@@ -220,7 +220,7 @@ local function leave(ids, asked, unused, now)
       if unused[id] then given[name] = (given[name] or 0) + 1 end
     end
   end
-  send('ZREM', held, members)
+  send('ZREM', entered, members)
   if #members == 0 or (not next(given) and redis.call('EXISTS', gated) == 0) then return end
   see_gates(asked, now)
   for name, count in pairs(freed) do

@@ -1,5 +1,5 @@
 #!lua
--- replace | keys: jobs live errors ready scheduled retrying waiting parked wake timer meta asks locks limits gated held rates opens turns | edges: waiting->ready waiting->scheduled scheduled->ready ready->scheduled retrying->ready retrying->scheduled
+-- replace | keys: jobs live errors ready scheduled retrying waiting parked wake timer meta asks locks limits gated entered rates opens turns | edges: waiting->ready waiting->scheduled scheduled->ready ready->scheduled retrying->ready retrying->scheduled
 --
 -- Gives jobs that do not run and have a lock new arguments and another time: same id, attempts
 -- from the start. No flag: it makes work grow, so a full Redis refuses it.

@@ -1,5 +1,5 @@
 #!lua flags=allow-oom
--- sweep | keys: jobs live errors results ready running scheduled retrying waiting succeeded dead cancelled parked cancels holders claims wake timer meta ended asks locks lapses limits gated held rates opens turns | edges: new->ready new->running ready->dead running->dead scheduled->dead retrying->dead waiting->dead waiting->ready succeeded->gone cancelled->gone
+-- sweep | keys: jobs live errors results ready running scheduled retrying waiting succeeded dead cancelled parked cancels holders claims wake timer meta ended asks locks lapses limits gated entered rates opens turns | edges: new->ready new->running ready->dead running->dead scheduled->dead retrying->dead waiting->dead waiting->ready succeeded->gone cancelled->gone
 --
 -- Looks through one chunk of a queue for what no script leaves behind, and mends it. Looking and
 -- mending are one step, so nothing that moves between two chunks is ever taken for lost: what is
@@ -101,7 +101,7 @@ local function restore(id, l)
   if l.fence > l.settled then
     redis.call('ZADD', running, l.started * TICKS, id)
     for _, gate in ipairs((asks_of({ id })[id] or { gates = {} }).gates) do
-      redis.call('ZADD', held, 0, gate.name .. '\0' .. id)
+      redis.call('ZADD', entered, 0, gate.name .. '\0' .. id)
     end
   else
     l.tail = ''
@@ -230,19 +230,19 @@ function look.locks(names)
   end
 end
 
--- The gate and the job in a member of `held` or `gated`; there the place is between them.
+-- The gate and the job in a member of `entered` or `gated`; there the place is between them.
 local function parts_of(member, skip)
   local stop = string.find(member, '\0', 1, true) or #member
   return string.sub(member, 1, stop - 1), string.sub(member, stop + 1 + skip)
 end
 
-function look.held(members)
+function look.entered(members)
   for _, member in ipairs(members) do
     local name, id = parts_of(member, 0)
     if not redis.call('ZSCORE', running, id) then
-      found('held', id)
+      found('entered', id)
       if mend then
-        redis.call('ZREM', held, member)
+        redis.call('ZREM', entered, member)
         look_afresh()
         open_named(name, 100, now)
       end
@@ -340,7 +340,7 @@ local PLACES = {
   { 'jobs', walk_hash, jobs }, { 'live', walk_hash, live }, { 'errors', walk_hash, errors },
   { 'results', walk_hash, results }, { 'parked', walk_zset, parked },
   { 'cancels', walk_hash, cancels }, { 'claims', walk_hash, claims },
-  { 'asks', walk_hash, asks }, { 'locks', walk_hash, locks }, { 'held', walk_zset, held },
+  { 'asks', walk_hash, asks }, { 'locks', walk_hash, locks }, { 'entered', walk_zset, entered },
   { 'gated', walk_zset, gated }, { 'turns', walk_hash, turns }, { 'rates', walk_zset, rates },
   { 'wake' },
 }
