@@ -16,13 +16,17 @@ local function text_at(raw, at)
   if stop then return string.sub(raw, at, stop - 1), stop + 1 end
 end
 
--- nil for what is none: one broken entry must not stop the others.
+-- nil for what is none: one broken entry must not stop the others. Jobs of one task often ask for
+-- the very same, which is read once a call.
+local asks_read = {}
 local function read_ask(raw)
-  if #raw < 17 then return end
-  local ask, at = { gates = {} }, nil
-  ask.stays, ask.flags, ask.cost, at = struct.unpack(ASK, raw)
-  ask.lock, at = text_at(raw, at)
-  if at then ask.key, at = text_at(raw, at) end
+  local ask = asks_read[raw]
+  if ask or #raw < 17 then return ask end
+  local stays, flags, cost, at = struct.unpack(ASK, raw)
+  local lock, key
+  lock, at = text_at(raw, at)
+  if at then key, at = text_at(raw, at) end
+  ask = { stays = stays, flags = flags, cost = cost, lock = lock, key = key, gates = {} }
   while at and at + 20 <= #raw do
     local gate = {}
     gate.most, gate.interval, gate.slack, at = struct.unpack(GATE, raw, at)
@@ -30,23 +34,23 @@ local function read_ask(raw)
     if at then gate.name, at = text_at(raw, at) end
     if at then ask.gates[#ask.gates + 1] = gate end
   end
-  return at and ask
+  if not at then return end
+  asks_read[raw] = ask
+  return ask
 end
 
 -- What a new job asks for, with the time until which its lock stays.
 local function ask_to_keep(raw, ask, now)
-  return struct.pack('>I8', ask.stays > 0 and now + ask.stays or 0) .. string.sub(raw, 9)
+  if ask.stays == 0 then return raw end
+  return struct.pack('>I8', now + ask.stays) .. string.sub(raw, 9)
 end
 
--- id -> what it asks for. Jobs of one task often ask for the very same.
+-- id -> what it asks for.
 local function asks_of(ids)
-  local found, same = {}, {}
+  local found = {}
   if #ids == 0 or redis.call('EXISTS', asks) == 0 then return found end
   for i, raw in ipairs(redis.call('HMGET', asks, unpack(ids))) do
-    if raw then
-      local ask = same[raw] or read_ask(raw)
-      found[ids[i]], same[raw] = ask, ask
-    end
+    if raw then found[ids[i]] = read_ask(raw) end
   end
   return found
 end

@@ -57,10 +57,27 @@ end
 local seen_gates, seen_limits = {}, {}
 local function look_afresh() seen_gates = {} end
 
+-- Writes down how many are inside. Few are all read at once: each count of its own goes through
+-- all of them while they are few.
+local function count_inside(gates)
+  if #gates == 0 then return end
+  if redis.call('ZCARD', entered) <= 4 * #gates then
+    for _, member in ipairs(redis.call('ZRANGE', entered, 0, 4 * #gates)) do
+      local gate = seen_gates[string.match(member, '^%Z*')]
+      if gate then gate.inside = gate.inside + 1 end
+    end
+    return
+  end
+  for _, gate in ipairs(gates) do
+    gate.inside = redis.call('ZLEXCOUNT', entered, '[' .. gate.name .. '\0', '(' .. gate.name .. '\1')
+  end
+end
+
 -- Looks at those gates of what is asked for that were not looked at before: what stands in
--- `limits` counts, and a rate cannot be further ahead than it allows (the clock was set back).
+-- `limits` counts, and a rate that is further ahead than it allows counts for nothing: the clock
+-- was set back, or the numbers are others now.
 local function see_gates(asked, now)
-  local fresh, names, unknown = {}, {}, {}
+  local fresh, names, unknown, counted = {}, {}, {}, {}
   for _, ask in pairs(asked) do
     for _, wanted in ipairs(ask.gates) do
       if not seen_gates[wanted.name] then
@@ -83,14 +100,12 @@ local function see_gates(asked, now)
     local gate, numbers = seen_gates[wanted.name], seen_limits[wanted.limit]
     gate.most, gate.interval, gate.slack = wanted.most, wanted.interval, wanted.slack
     if numbers then gate.most, gate.interval, gate.slack = struct.unpack(GATE, numbers) end
-    if gate.most > 0 then
-      gate.inside = redis.call('ZLEXCOUNT', entered, '[' .. gate.name .. '\0', '(' .. gate.name .. '\1')
-    end
-    if next_at[i] then
-      gate.next = math.min(math.max(tonumber(next_at[i]), now), now + gate.slack + gate.interval)
-    end
+    if gate.most > 0 then counted[#counted + 1] = gate end
+    local ahead = next_at[i] and tonumber(next_at[i]) - now or 0
+    if ahead > 0 and ahead <= gate.slack + gate.interval + 1 then gate.next = now + ahead end
     if waited_for then gate.first = gated_place(gate.name, first_gated(gate.name, 1)[1]) end
   end
+  count_inside(counted)
 end
 
 -- How many jobs the gate has room for now. Times are doubles: a hundredth of the interval is lost

@@ -28,7 +28,7 @@ local function take_in(now, list, from)
   local first_due
   local seen = {}
   -- Where nobody asks for a turn, a sequence is all it takes.
-  local line = next(asked) and line_of(ready, gated, meta, turns)
+  local line = next(asked) and line_of(ready, gated, meta, turns, asked)
   local last = line or redis.call('HINCRBY', meta, 'seq', count) - count
   for i = 1, count do
     local at = from + (i - 1) * PER

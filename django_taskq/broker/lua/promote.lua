@@ -26,7 +26,7 @@ for _, set in ipairs({ scheduled, retrying }) do
   if #ids > 0 then
     local lives = redis.call('HMGET', live, unpack(ids))
     local asked = asks_of(ids)
-    local line = line_of(ready, gated, meta, turns)
+    local line = line_of(ready, gated, meta, turns, asked)
     local places = {}
     for i, id in ipairs(ids) do
       places[#places + 1] = line.place(read_live(lives[i]).priority, asked[id])

@@ -35,7 +35,7 @@ if #gone == 0 then return 0 end
 
 local lives = redis.call('HMGET', live, unpack(gone))
 local asked = asks_of(gone)
-local line = line_of(ready, gated, meta, turns)
+local line = line_of(ready, gated, meta, turns, asked)
 local places = {}
 for i, id in ipairs(gone) do
   places[#places + 1] = line.place(read_live(lives[i]).priority, asked[id])

@@ -77,7 +77,7 @@ set_limits(wanted)
 send('ZADD', scheduled, due_at)
 if first_due then set_timer(timer, scheduled, first_due) end
 if #places > 0 then
-  local line = line_of(ready, gated, meta, turns)
+  local line = line_of(ready, gated, meta, turns, wanted)
   local scores = {}
   for _, job in ipairs(places) do
     scores[#scores + 1], scores[#scores + 2] = line.place(job[2], wanted[job[1]]), job[1]

@@ -26,7 +26,7 @@ for i, name in ipairs(names) do
   local owner = locked_by(values[i], now)
   if owner and owner ~= owners[i] then locked[name] = owner end
 end
-local line = line_of(ready, gated, meta, turns)
+local line = line_of(ready, gated, meta, turns, asked)
 for i, id in ipairs(ids) do
   local from
   for _, rest in ipairs(resting) do

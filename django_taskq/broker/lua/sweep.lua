@@ -88,8 +88,9 @@ end
 
 -- The place of a job at the end of the line.
 local function back_in_line(id, l)
-  local line = line_of(ready, gated, meta, turns)
-  local place = line.place(l.priority, asks_of({ id })[id])
+  local asked = asks_of({ id })
+  local line = line_of(ready, gated, meta, turns, asked)
+  local place = line.place(l.priority, asked[id])
   line.done()
   return place
 end
@@ -99,6 +100,9 @@ end
 local function restore(id, l)
   if l.fence > l.settled then
     redis.call('ZADD', running, l.started * TICKS, id)
+    for _, gate in ipairs((asks_of({ id })[id] or { gates = {} }).gates) do
+      redis.call('ZADD', entered, 0, gate.name .. '\0' .. id)
+    end
   else
     l.tail = ''
     if l.fence > 0 or l.priority ~= 0 or l.expires > 0 then redis.call('HSET', live, id, pack_live(l)) end
@@ -217,9 +221,11 @@ function look.locks(names)
       local set = SETS[state]
       alive = alive or (id and redis.call('ZSCORE', set, id))
     end
-    if value and not alive and not string.find(value, ' ', 1, true) then
-      found('locked', names[i])
-      if mend then redis.call('HDEL', locks, names[i]) end
+    local stays = value and string.find(value, ' ', 1, true)
+    local orphaned = value and not alive and not stays
+    if orphaned then found('locked', names[i]) end
+    if mend and (orphaned or stays and not locked_by(value, now)) then
+      redis.call('HDEL', locks, names[i])
     end
   end
 end
@@ -260,7 +266,7 @@ end
 
 -- Turns that are over: whoever comes next is not behind them any more.
 function look.turns(names)
-  local line = line_of(ready, gated, meta, turns)
+  local line = line_of(ready, gated, meta, turns, {})
   for i, turn in ipairs(redis.call('HMGET', turns, unpack(names))) do
     local priority, key = string.match(names[i], '^(%-?%d+):(.*)$')
     if mend and turn and key ~= '' and (not key or tonumber(turn) <= line.head(tonumber(priority))) then

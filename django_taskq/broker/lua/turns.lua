@@ -3,9 +3,10 @@
 -- last if its key is further back. Those without a key come after all who are there.
 -- `turns`: "priority:key" -> the key's last place; "priority:" -> the last place that was served.
 
--- Gives places at the end of the line, one after the other; `done` writes down how far it came.
-local function line_of(ready, gated, meta, turns)
-  local line = { last = tonumber(redis.call('HGET', meta, 'seq') or 0), heads = {}, turns = {} }
+-- Gives the jobs that ask for `asked` and others places at the end of the line, one after the other;
+-- `done` writes down how far it came.
+local function line_of(ready, gated, meta, turns, asked)
+  local line = { last = tonumber(redis.call('HGET', meta, 'seq') or 0), heads = {}, bands = {} }
   -- Where the line is: at its first job, unless others wait at gates; it never goes back, whoever
   -- is let in late.
   function line.head(priority)
@@ -21,24 +22,41 @@ local function line_of(ready, gated, meta, turns)
     line.heads[priority] = head
     return head
   end
+  function line.band(priority) -- key -> its last place
+    local band, keys, names = { turns = {}, given = {} }, {}, {}
+    for _, ask in pairs(asked) do
+      if ask.key ~= '' and not band.turns[ask.key] then
+        band.turns[ask.key] = 0
+        keys[#keys + 1], names[#names + 1] = ask.key, string.format('%.0f:', priority) .. ask.key
+      end
+    end
+    for i, turn in ipairs(redis.call('HMGET', turns, unpack(names))) do
+      band.turns[keys[i]] = tonumber(turn or nil) or 0
+    end
+    line.bands[priority] = band
+    return band
+  end
   function line.place(priority, ask)
     if not ask or ask.key == '' then
       line.last = line.last + 1
       return ready_score(priority, line.last)
     end
-    local name = string.format('%.0f:', priority) .. ask.key
-    local turn = line.turns[name] or tonumber(redis.call('HGET', turns, name) or 0)
+    local band = line.bands[priority] or line.band(priority)
     -- Far from 0 doubles stand further apart; two jobs must not come to one place.
-    turn = math.max(turn, line.head(priority)) + math.max(ask.cost, math.abs(priority) / 128)
-    line.turns[name] = turn
+    local turn = math.max(band.turns[ask.key], line.head(priority))
+      + math.max(ask.cost, math.abs(priority) / 128)
+    band.turns[ask.key], band.given[ask.key] = turn, turn
     line.last = math.max(line.last, math.ceil(turn))
     return ready_score(priority, turn)
   end
   function line.done()
     redis.call('HSET', meta, 'seq', string.format('%.0f', line.last))
     local flat = {}
-    for name, turn in pairs(line.turns) do
-      flat[#flat + 1], flat[#flat + 2] = name, string.format('%.17g', turn)
+    for priority, band in pairs(line.bands) do
+      for key, turn in pairs(band.given) do
+        flat[#flat + 1] = string.format('%.0f:', priority) .. key
+        flat[#flat + 1] = string.format('%.17g', turn)
+      end
     end
     send('HSET', turns, flat)
   end
