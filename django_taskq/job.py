@@ -81,6 +81,16 @@ TRANSITIONS: dict[str, frozenset[tuple[str, str]]] = {
             ("retrying", "ready"),
         }
     ),
+    "advance": frozenset({("scheduled", "ready"), ("retrying", "ready")}),
+    "postpone": frozenset(
+        {
+            ("succeeded", "scheduled"),
+            ("dead", "scheduled"),
+            ("cancelled", "scheduled"),
+            ("retrying", "scheduled"),
+        }
+    ),
+    "delete": frozenset({("succeeded", "gone"), ("dead", "gone"), ("cancelled", "gone")}),
     "trim": frozenset({("succeeded", "gone"), ("dead", "gone"), ("cancelled", "gone")}),
     "park": frozenset({("running", "waiting"), ("running", "cancelled"), ("waiting", "ready")}),
     "replace": frozenset(

@@ -508,6 +508,10 @@ class Broker:
 
     # -- operators -------------------------------------------------------------------------------
 
+    def operator_call(self, name: str, queue: str, args: Sequence[Arg], *, timed: bool) -> Call:
+        """The call of one of the scripts in steering.py and inspector/; ``timed``: it asks when."""
+        return self._call(name, queue, [self._time(), *args] if timed else args)
+
     def survey_call(self, queue: str, skip: int, holders: int) -> Call:
         """The call that reads a queue at one moment; see inspector.py."""
         return self._call("survey", queue, (self._time(), skip, holders, HOUSEKEEPING))

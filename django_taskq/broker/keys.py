@@ -38,8 +38,10 @@ QUEUE_KEYS: dict[str, str] = {
     "turns": "HASH",  # "priority:key" -> the last turn of a key that takes turns
     "ticks": "HASH",  # schedule -> its last tick, flags, fingerprint, job: packed, see calendar.lua
     "tick_log": "HASH",  # schedule -> what became of its last ticks, a line each
+    "bulks": "ZSET",  # id of a job that does something to many others, by its start, ms
+    "tallies": "HASH",  # the same id -> how far it has come, JSON
     "meta": "HASH",  # seq, front, keeper, keeper_until, renewed, reap_after, sweep, and what was
-    # trimmed, quarantined, swept_CHECK (see sweep.py)
+    # trimmed, quarantined, swept_CHECK (see sweep.py); paused (see pause.lua), pause_note
     "ended": "CHANNEL",  # ids that ended, joined by spaces (sharded publish)
 }
 

@@ -17,8 +17,9 @@ from django_taskq.broker import scripts
 from django_taskq.broker.almanac import Almanac, Tick, Ticked
 from django_taskq.broker.broker import Broker, Draft, Limits
 from django_taskq.broker.connection import Server
-from django_taskq.broker.inspector import Gate, Inspector
+from django_taskq.broker.inspector import Gate, Inspector, Match
 from django_taskq.broker.keys import GLOBAL_KEYS, QUEUE_KEYS
+from django_taskq.broker.steering import Steering
 from django_taskq.broker.sweep import CHECKS
 from django_taskq.exceptions import BrokerError
 from django_taskq.job import ENDED, TRANSITIONS, UNFINISHED, State
@@ -29,6 +30,7 @@ from tests.broker.helpers import (
     LEASE,
     QUEUE,
     TASK,
+    WINDOW,
     Child,
     asked,
     at_once,
@@ -48,7 +50,8 @@ from tests.broker.helpers import (
 NAMES = scripts.names()
 every_script = pytest.mark.parametrize("name", NAMES)
 
-MAY_BE_REFUSED = {"enqueue", "retry", "replace", "register", "tick"}  # they make it fuller
+# They make a full Redis fuller.
+MAY_BE_REFUSED = {"enqueue", "retry", "replace", "register", "tick", "postpone", "edit"}
 UNBOUNDED = {
     *("KEYS", "SCAN", "RANDOMKEY", "DBSIZE", "SORT"),
     *("SMEMBERS", "HGETALL", "HKEYS", "HVALS", "SUNION", "SINTER", "ZUNION", "ZINTER"),
@@ -162,8 +165,10 @@ def test_an_ended_job_only_goes_unless_it_is_retried(state: State) -> None:
 
     assert moves - {("sweep", "gone")} == {  # it deletes what has lost its envelope
         ("retry", "ready"),
+        ("postpone", "scheduled"),
         ("exchange", "gone"),
         ("trim", "gone"),
+        ("delete", "gone"),
     }
 
 
@@ -374,6 +379,71 @@ def ways_of_cancel(full: Broker, limited: Broker, clock: Any) -> None:
 def ways_of_retry(full: Broker, limited: Broker, clock: Any) -> None:
     seed_all(full)
     limited.retry(QUEUE, [state.value for state in State])
+
+
+def ways_of_delete(full: Broker, limited: Broker, clock: Any) -> None:
+    """Some that go at once, one that ended just now."""
+    seed_all(full)
+    clock.forward(WINDOW)
+    full.cancel(QUEUE, [("ready", TASK)], FAILURE, DAY)
+    assert Steering(limited).delete(QUEUE, [*State]) == "EELEEOOO"
+
+
+def ways_of_advance(full: Broker, limited: Broker, clock: Any) -> None:
+    seed_all(full)
+    assert Steering(limited).advance(QUEUE, ["scheduled", "retrying"]) == "OO"
+
+
+def ways_of_postpone(full: Broker, limited: Broker, clock: Any) -> None:
+    seed_all(full)
+    letters = Steering(limited).postpone(QUEUE, [*State], clock.now + 1)
+    assert sorted(letters) == sorted("EOEEOOOO")
+
+
+def ways_of_prioritize(full: Broker, limited: Broker, clock: Any) -> None:
+    seed_all(full)
+    assert Steering(limited).prioritize(QUEUE, [*State], 7) == "OOOOOEEE"
+
+
+def ways_of_edit(full: Broker, limited: Broker, clock: Any) -> None:
+    seed_all(full)
+    letters = [Steering(limited).edit(QUEUE, id, ENVELOPE, b"[]") for id in State]
+    assert letters == ["O", "O", "O", "R", "O", "O", "O", "O"]
+
+
+def ways_of_pause(full: Broker, limited: Broker, clock: Any) -> None:
+    seed_all(full)
+    Steering(limited).pause(QUEUE, b"{}")
+    assert Inspector(full).queue(QUEUE).paused
+    Steering(limited).resume(QUEUE)
+
+
+def ways_of_tally(full: Broker, limited: Broker, clock: Any) -> None:
+    for number in range(101):
+        Steering(limited).note(QUEUE, f"{number}", b"{}")
+
+
+def ways_of_tallies(full: Broker, limited: Broker, clock: Any) -> None:
+    Steering(full).note(QUEUE, "a", b"{}")
+    assert [tally.id for tally in Inspector(limited).tallies([QUEUE])[QUEUE]] == ["a"]
+
+
+def ways_of_scan(full: Broker, limited: Broker, clock: Any) -> None:
+    seed_all(full)
+    for state in State:
+        page = Inspector(limited).page([QUEUE], state)
+        assert [row.id for row in page.rows] == [state]
+    found = Inspector(limited).search({(QUEUE, State.DEAD): 1}, Match((TASK,), "1", "Boom"))
+    assert [row.id for row in found.rows] == ["dead"]
+
+
+def ways_of_position(full: Broker, limited: Broker, clock: Any) -> None:
+    seed_all(full)
+    reply = limited.server.call(
+        limited.operator_call("position", QUEUE, ("ready", holder_id("seeder")), timed=True)
+    )
+    assert reply[1] == 0
+    assert float(reply[3]) == clock.now + LEASE
 
 
 def ways_of_release(full: Broker, limited: Broker, clock: Any) -> None:

@@ -1,0 +1,173 @@
+"""What operators read. Changes nothing.
+
+``queues`` are queues, processes and weights, ``jobs`` lists and searches, ``one`` a single job with
+the reasons why it does not run, ``history`` counters per minute. Every read is bounded however many
+jobs there are, and makes one round trip unless it says otherwise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+import redis
+
+from ...job import State
+from ..broker import HOUSEKEEPING, Broker
+from ..keys import QUEUE_KEYS
+from ..replies import text
+from ..steering import Steering, Tally, tallies
+from . import jobs, one
+from .history import Minute, history
+from .jobs import Match, Page, Place, Row
+from .one import Examined, Standing
+from .queues import SAMPLES, Gate, Holder, QueueState, due_at, pairs, queue_state
+
+__all__ = [
+    "Examined",
+    "Gate",
+    "Holder",
+    "Inspector",
+    "Match",
+    "Minute",
+    "Page",
+    "Place",
+    "QueueState",
+    "Row",
+    "Standing",
+    "due_at",
+    "pairs",
+    "queue_state",
+]
+
+
+class Inspector:
+    """The reads of one broker."""
+
+    def __init__(self, broker: Broker) -> None:
+        self._broker = broker
+
+    def queues(self, names: Sequence[str], skip: int = 0) -> list[QueueState]:
+        """The queues, each with HOUSEKEEPING of its holders after ``skip``; one round trip."""
+        broker = self._broker
+        calls = [broker.survey_call(name, skip, HOUSEKEEPING) for name in names]
+        replies = broker.server.call_many(calls) if calls else []
+        return [queue_state(name, reply) for name, reply in zip(names, replies, strict=True)]
+
+    def queue(self, name: str, skip: int = 0) -> QueueState:
+        """One queue."""
+        return self.queues([name], skip)[0]
+
+    def holders(self, name: str) -> Iterator[Holder]:
+        """Every holder of a queue, page by page, those whose leases end first at the front."""
+        skip = 0
+        while page := self.queue(name, skip).page:
+            yield from page
+            skip += len(page)
+
+    def gates(self, name: str) -> list[Gate]:
+        """Up to HOUSEKEEPING limits of a queue, those at which jobs wait at the front."""
+        reply = self._broker.server.call(self._broker.gates_call(name, HOUSEKEEPING))
+        return [Gate(text(reply[at]), *reply[at + 1 : at + 4]) for at in range(0, len(reply), 4)]
+
+    def wrong_types(self, name: str) -> dict[str, str]:
+        """Keys of a queue that are not what they should be -> what they are.
+
+        With one of them every other read of the queue fails.
+        """
+        reply = self._broker.server.call(self._broker.types_call(name))
+        types = {reply[at].decode(): reply[at + 1].decode() for at in range(0, len(reply), 2)}
+        return {
+            key: kind
+            for key, kind in types.items()
+            if kind not in ("none", QUEUE_KEYS[key].lower())
+        }
+
+    def weights(self, name: str) -> dict[str, int]:
+        """Bytes per key of a queue, the heaviest first; {} where the server does not tell."""
+        try:
+            reply = self._broker.server.call(self._broker.weigh_call(name, SAMPLES))
+        except redis.ResponseError:  # no right to MEMORY
+            return {}
+        sizes = pairs(reply)
+        return dict(sorted(sizes.items(), key=lambda item: -item[1]))
+
+    def memory(self) -> tuple[int, int]:
+        """Bytes that the server uses, and its maxmemory; 0 for none, or if it does not tell."""
+        try:
+            said = self._broker.server.command("INFO", "memory").decode()
+        except redis.ResponseError:  # no right to INFO
+            return 0, 0
+        info = dict(line.partition(":")[::2] for line in said.split("\r\n"))
+        return int(info.get("used_memory", 0)), int(info.get("maxmemory", 0))
+
+    # -- jobs ------------------------------------------------------------------------------------
+
+    def page(
+        self,
+        queues: Sequence[str],
+        state: State,
+        after: Place | None = None,
+        *,
+        newest_first: bool = True,
+        size: int = jobs.PAGE,
+    ) -> Page:
+        """A page of the jobs in one state, of several queues merged."""
+        return jobs.page(
+            self._broker, queues, state, after, newest_first=newest_first, size=size
+        )
+
+    def search(
+        self, sizes: Mapping[tuple[str, State], int], match: Match, head: int = jobs.HEAD
+    ) -> Page:
+        """The newest jobs that may match; see jobs.search()."""
+        return jobs.search(self._broker, sizes, match, head)
+
+    def newest(
+        self, sizes: Mapping[tuple[str, State], int], most: int, tail: int = jobs.TAIL
+    ) -> Page:
+        """The newest jobs of several states and queues, ``most`` in all."""
+        asked = [
+            jobs.Scan(queue, state, skip=skip, most=count, tail=tail, head=512)
+            for (queue, state), share in jobs.shared_out(sizes, most).items()
+            for skip, count in jobs.pieces(share)
+        ]
+        found = jobs.scan(self._broker, asked)
+        rows = [row for answer in found for row in answer.rows]
+        return Page(rows, None, sum(answer.looked for answer in found))
+
+    def walk(
+        self, queue: str, state: State, match: Match, head: int = jobs.HEAD
+    ) -> Iterator[list[Row]]:
+        """Every job of a state that may match, in chunks; one round trip each."""
+        return jobs.walk(self._broker, queue, state, match, head)
+
+    def examine(self, queue: str, id: str) -> Examined:
+        """One job as it is; up to two round trips."""
+        return one.examine(self._broker, queue, id)
+
+    # -- what else there is ----------------------------------------------------------------------
+
+    def overview(self, names: Sequence[str]) -> list[tuple[QueueState, bytes]]:
+        """Each queue, and why it is paused as whoever paused it wrote it (b"" for nothing)."""
+        surveys = [self._broker.survey_call(name, 0, HOUSEKEEPING) for name in names]
+        places = [
+            self._broker.operator_call("position", name, ("", ""), timed=True) for name in names
+        ]
+        replies = self._broker.server.call_many([*surveys, *places]) if names else []
+        return [
+            (queue_state(name, survey), one.standing(place).pause_note)
+            for name, survey, place in zip(
+                names, replies[: len(names)], replies[len(names) :], strict=True
+            )
+        ]
+
+    def tallies(self, names: Sequence[str]) -> dict[str, list[Tally]]:
+        """What jobs say that do something to many others, by the queue that they run in."""
+        steering = Steering(self._broker)
+        calls = [steering.tallies_call(name) for name in names]
+        replies = self._broker.server.call_many(calls) if calls else []
+        return {name: tallies(reply) for name, reply in zip(names, replies, strict=True)}
+
+    def history(self, queue: str, task: str, since: int, step: int) -> list[Minute]:
+        """What happened per step; nothing counts it yet."""
+        return history(queue, task, since, step)

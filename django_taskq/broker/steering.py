@@ -1,0 +1,111 @@
+"""What an operator does to jobs by their ids, and to queues. Each is one script, safe to send again.
+
+Cancel, kill and retry are the broker's own, because programs use them too. Who may do what, and
+what that means for a task, is for the layers above.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from hashlib import sha1
+from typing import NamedTuple
+
+from ..job import new_id
+from .broker import HOUSEKEEPING, Broker, chunks
+from .calls import Arg, Call
+from .replies import letters, text
+
+GOES_ON = 0  # of `paused`: the queue is not
+UNTIL_RESUMED = 1  # of `paused`: it has no end
+
+
+class Tally(NamedTuple):
+    """What a job says that does something to many others."""
+
+    id: str
+    since: int  # ms
+    text: bytes
+
+
+class Steering:
+    """The verbs of one broker's operator. A letter per job; the scripts say which mean what."""
+
+    def __init__(self, broker: Broker) -> None:
+        self.broker = broker
+
+    def delete(self, queue: str, ids: Sequence[str]) -> str:
+        """Deletes ended jobs: O, L goes within 10 s, E not ended, U unknown."""
+        return self._each(queue, ids, lambda chunk: self._moving("delete", queue, (), chunk))
+
+    def advance(self, queue: str, ids: Sequence[str]) -> str:
+        """Lets scheduled and retrying jobs run now: O, E for all others."""
+        return self._each(queue, ids, lambda chunk: self._moving("advance", queue, (), chunk))
+
+    def postpone(self, queue: str, ids: Sequence[str], due: int) -> str:
+        """Has jobs that ended, back off or are scheduled run at ``due`` (ms): O, E, U.
+
+        Raises BrokerFull.
+        """
+        return self._each(queue, ids, lambda chunk: self._moving("postpone", queue, (due,), chunk))
+
+    def prioritize(self, queue: str, ids: Sequence[str], priority: int) -> str:
+        """Gives jobs that have not ended another priority: O, E, U."""
+
+        def call(chunk: Sequence[str]) -> Call:
+            args = (priority, *chunk)
+            return self.broker.operator_call("prioritize", queue, args, timed=False)
+
+        return self._each(queue, ids, call)
+
+    def edit(self, queue: str, id: str, seen: bytes, envelope: bytes) -> str:
+        """Puts an envelope in the place of the one that was ``seen``: O, R runs, C changed, U.
+
+        Raises BrokerFull.
+        """
+        digest = sha1(seen, usedforsecurity=False).hexdigest()
+        args = (id, digest, envelope)
+        call = self.broker.operator_call("edit", queue, args, timed=False)
+        return letters(self.broker.server.call(call))
+
+    def pause(self, queue: str, note: bytes, until: int = UNTIL_RESUMED) -> None:
+        """No worker is given a job of the queue from here on; what runs is finished."""
+        self._pause(queue, until, note)
+
+    def resume(self, queue: str) -> None:
+        """Lets a queue go on."""
+        self._pause(queue, GOES_ON, b"")
+
+    def _pause(self, queue: str, paused: int, note: bytes) -> None:
+        call = self.broker.operator_call("pause", queue, (paused, note), timed=False)
+        self.broker.server.call(call)
+
+    def note(self, queue: str, id: str, said: bytes) -> None:
+        """Notes how far a job has come that does something to many others."""
+        self.broker.server.call(self.broker.operator_call("tally", queue, (id, said), timed=True))
+
+    def tallies_call(self, queue: str) -> Call:
+        """The call that reads what was noted, the newest first."""
+        return self.broker.operator_call("tallies", queue, (HOUSEKEEPING,), timed=False)
+
+    def _moving(self, name: str, queue: str, args: Iterable[Arg], ids: Sequence[str]) -> Call:
+        return self.broker.operator_call(name, queue, (new_id(), *args, *ids), timed=True)
+
+    def _each(
+        self, queue: str, ids: Sequence[str], call: Callable[[Sequence[str]], Call]
+    ) -> str:
+        calls = [call(chunk) for chunk in chunks(ids, HOUSEKEEPING)]
+        return "".join(letters(self.broker.server.call(each)) for each in calls)
+
+
+def tallies(reply: Sequence[bytes]) -> list[Tally]:
+    """The reply of ``tallies``."""
+    return [
+        Tally(text(reply[at]), round(float(reply[at + 1])), reply[at + 2])
+        for at in range(0, len(reply), 3)
+    ]
+
+
+def is_paused(paused: bytes, now: int) -> bool:
+    """Whether ``paused`` of a queue's meta means that it is, at ``now`` (ms)."""
+    until = int(paused) if paused.isdigit() else GOES_ON
+    return until == UNTIL_RESUMED or until > now

@@ -1,0 +1,257 @@
+"""Lists of jobs: pages that miss nothing, searches that are bounded, one job with its queue."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+import pytest
+
+from django_taskq.broker.broker import CHUNK, Broker
+from django_taskq.broker.inspector import Inspector, Match, Place
+from django_taskq.broker.inspector import jobs as browsing
+from django_taskq.codec import encode_envelope
+from django_taskq.job import Envelope, State
+from tests.broker.helpers import (
+    DAY,
+    FAILURE,
+    LEASE,
+    QUEUE,
+    TASK,
+    Child,
+    Draft,
+    dump,
+    outcome,
+    put,
+    seed,
+    seed_all,
+)
+
+
+@pytest.fixture
+def inspector(broker: Broker) -> Inspector:
+    return Inspector(broker)
+
+
+def everything(
+    inspector: Inspector, state: State, size: int, queues: tuple[str, ...] = (QUEUE,), **how: bool
+) -> list[str]:
+    """The ids of all pages."""
+    ids: list[str] = []
+    after: Place | None = None
+    while True:
+        page = inspector.page(queues, state, after, size=size, **how)  # type: ignore[arg-type]
+        ids += [row.id for row in page.rows]
+        after = page.after
+        if after is None:
+            return ids
+
+
+@pytest.mark.parametrize("newest_first", [True, False])
+@pytest.mark.parametrize("size", [1, 3, 50])
+def test_pages_have_every_job_once(
+    broker: Broker, inspector: Inspector, size: int, newest_first: bool
+) -> None:
+    """Many of them have one score, where only the id says what comes next."""
+    ids = [f"{prefix}-{number}" for number in range(10) for prefix in "aBZ_~"]
+    random.Random(1).shuffle(ids)
+    put(broker, ids[:40], due=5_000_000_000_000)
+    put(broker, ids[40:], due=5_000_000_000_001)
+
+    found = everything(inspector, State.SCHEDULED, size, newest_first=newest_first)
+
+    order = sorted(ids[:40]) + sorted(ids[40:])
+    assert found == (order[::-1] if newest_first else order)
+
+
+def test_a_page_goes_on_where_the_last_one_ended_whatever_has_gone(
+    broker: Broker, inspector: Inspector
+) -> None:
+    put(broker, "abcdef", due=5_000_000_000_000)
+    first = inspector.page([QUEUE], State.SCHEDULED, size=3)
+    assert [row.id for row in first.rows] == ["f", "e", "d"]
+    for id in "dfb":
+        broker.server.command("ZREM", broker.key(QUEUE, "scheduled"), id)
+    put(broker, ["e2"], due=5_000_000_000_000)
+
+    second = inspector.page([QUEUE], State.SCHEDULED, first.after, size=3)
+
+    assert ([row.id for row in second.rows], second.after) == (["c", "a"], None)
+
+
+def test_a_page_merges_queues(broker: Broker, inspector: Inspector) -> None:
+    for number in range(7):
+        put(broker, [f"job{number}"], "mail" if number % 2 else "images", due=10**13 + number)
+
+    found = everything(inspector, State.SCHEDULED, 2, ("mail", "images", "none"))
+
+    assert found == [f"job{number}" for number in range(6, -1, -1)]
+
+
+def test_a_ready_job_goes_before_those_of_lower_priority(
+    broker: Broker, inspector: Inspector
+) -> None:
+    put(broker, ["low"], priority=-100)
+    put(broker, ["a", "b"])
+    put(broker, ["high"], priority=100)
+
+    assert everything(inspector, State.READY, 1, newest_first=False) == ["high", "a", "b", "low"]
+
+
+def test_a_list_says_what_there_is_of_a_job(broker: Broker, inspector: Inspector) -> None:
+    seed_all(broker)
+    before = dump(broker)
+
+    (row,) = inspector.page([QUEUE], State.DEAD).rows
+
+    assert (row.id, row.failure, row.failures, row.live.attempt) == ("dead", FAILURE, 1, 1)
+    assert "noop" in row.envelope.decode()
+    assert "noop" not in repr(row)
+    assert dump(broker) == before
+
+
+def test_large_jobs_come_cut(broker: Broker, inspector: Inspector) -> None:
+    large = encode_envelope(Envelope(TASK, 1, ["x" * 900_000]), 1 << 20)
+    broker.enqueue(QUEUE, [Draft(f"{n}", large) for n in range(5)])
+
+    page = inspector.page([QUEUE], State.READY)
+
+    assert [row.size for row in page.rows] == [len(large)] * 5
+    assert all(len(row.envelope) == browsing.HEAD for row in page.rows)
+
+
+def test_of_several_failures_the_last_is_told(broker: Broker, inspector: Inspector) -> None:
+    put(broker, "a")
+    child = Child(broker)
+    for number in range(3):
+        (grant,) = child.claim()
+        child.settle(outcome(grant, "R", b'{"c":"x.Boom%d"}' % number))
+        broker.promote(QUEUE, "keeper", force=True)
+
+    (row,) = inspector.page([QUEUE], State.READY).rows
+
+    assert (row.failure, row.failures) == (b'{"c":"x.Boom2"}', 3)
+
+
+# -- search ----------------------------------------------------------------------------------------
+
+
+def named(broker: Broker, id: str, task: str, *args: Any, queue: str = QUEUE) -> None:
+    raw = encode_envelope(Envelope(task, 1, list(args)), 1 << 20)
+    broker.enqueue(queue, [Draft(id, raw)])
+
+
+def test_a_search_finds_by_task_text_and_failure(broker: Broker, inspector: Inspector) -> None:
+    named(broker, "a", "shop.send", "ada@example.com")
+    named(broker, "b", "shop.send_all", "ada@example.com")
+    named(broker, "c", "shop.send", "bob")
+    sizes = {(QUEUE, State.READY): 3}
+
+    def found(match: Match) -> list[str]:
+        return sorted(row.id for row in inspector.search(sizes, match).rows)
+
+    assert found(Match(("shop.send",))) == ["a", "c"]
+    assert found(Match(("shop.send", "shop.send_all"))) == ["a", "b", "c"]
+    assert found(Match(text="ada@")) == ["a", "b"]
+    assert found(Match(("shop.send",), text="ada@")) == ["a"]
+    assert found(Match(failing="Boom")) == []
+
+
+def test_a_name_under_a_signature_is_found(broker: Broker, inspector: Inspector) -> None:
+    signed = b"~s1." + b"x" * 43 + b"." + b'["shop.send",1]'
+    broker.enqueue(QUEUE, [Draft("a", signed)])
+
+    page = inspector.search({(QUEUE, State.READY): 1}, Match(("shop.send",)))
+
+    assert [row.id for row in page.rows] == ["a"]
+
+
+def test_a_search_looks_at_the_newest_and_says_how_many(
+    broker: Broker, inspector: Inspector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(browsing, "MOST_SEARCHED", 1200)
+    named(broker, "old", "shop.send")
+    put(broker, [f"job-{n}" for n in range(1500)])
+    named(broker, "new", "shop.send")
+
+    page = inspector.search({(QUEUE, State.READY): 1502}, Match(("shop.send",)))
+
+    assert ([row.id for row in page.rows], page.looked) == (["new"], 1200)
+
+
+def test_one_look_ends_early_where_jobs_are_large(broker: Broker, inspector: Inspector) -> None:
+    large = encode_envelope(Envelope(TASK, 1, ["x" * 500_000]), 1 << 20)
+    broker.enqueue(QUEUE, [Draft(f"{n}", large) for n in range(120)])
+
+    page = inspector.search({(QUEUE, State.READY): 120}, Match(text="nowhere"))
+
+    assert page.looked == 50
+
+
+@pytest.mark.parametrize(
+    ("sizes", "shares"),
+    [
+        ([5, 10], [5, 10]),
+        ([5, 1000], [5, 95]),
+        ([1000, 1000], [50, 50]),
+        ([0, 1000], [100]),
+        ([10, 60, 1000], [10, 45, 45]),
+    ],
+)
+def test_what_is_looked_at_is_shared_out(sizes: list[int], shares: list[int]) -> None:
+    asked = {(f"q{at}", State.READY): size for at, size in enumerate(sizes)}
+
+    assert sorted(browsing.shared_out(asked, 100).values()) == shares
+
+
+def test_a_walk_meets_every_job_once_though_they_leave(
+    broker: Broker, inspector: Inspector
+) -> None:
+    ids = [f"job-{number}" for number in range(2 * CHUNK + 7)]
+    put(broker, ids, due=10**13)
+    seen: list[str] = []
+
+    for rows in inspector.walk(QUEUE, State.SCHEDULED, Match()):
+        assert len(rows) <= 100
+        seen += [row.id for row in rows]
+        for row in rows[::2]:
+            broker.server.command("ZREM", broker.key(QUEUE, "scheduled"), row.id)
+
+    assert seen == sorted(ids)
+
+
+def test_a_walk_over_what_does_not_match_ends(broker: Broker, inspector: Inspector) -> None:
+    put(broker, [f"job-{number}" for number in range(CHUNK + 7)])
+    named(broker, "last", "shop.send")
+
+    rows = [row for rows in inspector.walk(QUEUE, State.READY, Match(("shop.send",))) for row in rows]
+
+    assert [row.id for row in rows] == ["last"]
+    assert list(inspector.walk("none", State.READY, Match())) == [[]]
+
+
+# -- one -------------------------------------------------------------------------------------------
+
+
+def test_a_ready_job_knows_how_many_go_before_it(broker: Broker, inspector: Inspector) -> None:
+    put(broker, "abc")
+
+    found = inspector.examine(QUEUE, "c")
+
+    assert (found.stored.state, found.standing.ahead) == (State.READY, 2)
+    assert found.queue.states[State.READY] == 3
+
+
+def test_a_running_job_knows_its_holder_and_its_stop(
+    broker: Broker, inspector: Inspector, clock: Any
+) -> None:
+    seed(broker, running="a")
+    broker.cancel(QUEUE, [("a", TASK)], FAILURE, DAY, "kill")
+
+    standing = inspector.examine(QUEUE, "a").standing
+
+    assert (standing.stop, standing.lease, standing.ahead) == ("kill", clock.now + LEASE, None)
+
+
+def test_an_unknown_job_has_no_state(inspector: Inspector) -> None:
+    assert inspector.examine(QUEUE, "unknown").stored.state is None

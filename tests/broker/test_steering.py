@@ -1,0 +1,317 @@
+"""What an operator does: delete, advance, postpone, prioritize, edit, pause, and the tally of it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from django_taskq.broker.broker import Broker
+from django_taskq.broker.inspector import Inspector
+from django_taskq.broker.steering import Steering, is_paused
+from django_taskq.job import State
+from tests.broker.helpers import (
+    DAY,
+    ENVELOPE,
+    FAILURE,
+    QUEUE,
+    TASK,
+    WINDOW,
+    Child,
+    draft,
+    dump,
+    live,
+    outcome,
+    put,
+    ready,
+    scores,
+    seed,
+    seed_all,
+    states,
+    take_token,
+    tokens,
+    traces,
+)
+
+ENDS = ["succeeded", "dead", "cancelled"]
+
+
+@pytest.fixture
+def steering(broker: Broker) -> Steering:
+    return Steering(broker)
+
+
+# -- delete ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("state", ENDS)
+def test_an_ended_job_is_deleted_whole(
+    broker: Broker, steering: Steering, clock: Any, state: str
+) -> None:
+    seed(broker, **{state: "a b"})
+    clock.forward(WINDOW)
+
+    assert steering.delete(QUEUE, ["a"]) == "O"
+
+    assert traces(broker, "a") == []
+    assert states(broker) == {state: ["b"]}
+
+
+@pytest.mark.parametrize("state", ENDS)
+def test_one_that_ended_just_now_goes_when_nobody_can_send_it_again(
+    broker: Broker, steering: Steering, clock: Any, state: str
+) -> None:
+    seed(broker, **{state: "a"})
+
+    assert steering.delete(QUEUE, ["a"]) == "L"
+
+    assert broker.enqueue(QUEUE, [draft("a")]) == "E"
+    clock.forward(WINDOW)
+    broker.trim(QUEUE)
+    assert traces(broker, "a") == []
+
+
+@pytest.mark.parametrize("state", sorted({*State} - {*ENDS}))
+def test_what_has_not_ended_is_not_deleted(
+    broker: Broker, steering: Steering, state: str
+) -> None:
+    seed_all(broker)
+    before = dump(broker)
+
+    assert steering.delete(QUEUE, [state, "unknown"]) == "EU"
+
+    assert dump(broker) == before
+
+
+def test_a_delete_sent_again_answers_as_before(
+    broker: Broker, steering: Steering, clock: Any
+) -> None:
+    seed(broker, dead="a", cancelled="b")
+    clock.forward(WINDOW)
+    call = steering._moving("delete", QUEUE, (), ["a", "b", "x", "a"])
+    assert broker.server.call(call) == b"OOUU"
+    broker.enqueue(QUEUE, [draft("a")])
+    before = dump(broker)
+
+    assert broker.server.call(call) == b"OOUU"
+
+    assert dump(broker) == before
+
+
+# -- advance ---------------------------------------------------------------------------------------
+
+
+def test_what_waits_for_its_time_runs_now(broker: Broker, steering: Steering) -> None:
+    seed(broker, scheduled="a", retrying="b")
+    take_token(broker)
+    attempt = live(broker, "b").attempt
+
+    assert steering.advance(QUEUE, ["b", "a"]) == "OO"
+
+    assert ready(broker) == ["b", "a"]
+    assert live(broker, "b").attempt == attempt > 0
+    assert tokens(broker) == 1
+
+
+def test_what_does_not_wait_for_a_time_stays(broker: Broker, steering: Steering) -> None:
+    seed_all(broker)
+    others = sorted({*State} - {State.SCHEDULED, State.RETRYING})
+    before = dump(broker, "meta")
+
+    assert steering.advance(QUEUE, [*others, "unknown"]) == "E" * 7
+
+    assert dump(broker, "meta") == before
+
+
+def test_an_advance_sent_again_moves_nothing_twice(broker: Broker, steering: Steering) -> None:
+    seed(broker, scheduled="a")
+    call = steering._moving("advance", QUEUE, (), ["a"])
+    assert broker.server.call(call) == b"O"
+    child = Child(broker)
+    (grant,) = child.claim()
+    child.settle(outcome(grant, "R", FAILURE, DAY))
+    before = dump(broker)
+
+    assert broker.server.call(call) == b"O"
+
+    assert dump(broker) == before
+
+
+# -- postpone --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("state", [*ENDS, "retrying", "scheduled"])
+def test_a_job_runs_at_another_time(
+    broker: Broker, steering: Steering, clock: Any, state: str
+) -> None:
+    seed(broker, **{state: "a"})
+    take_token(broker, "timer")
+
+    assert steering.postpone(QUEUE, ["a"], clock.now + 1000) == "O"
+
+    assert scores(broker, "scheduled") == {"a": clock.now + 1000}
+    assert states(broker) == {"scheduled": ["a"]}
+    assert tokens(broker, "timer") == 1
+    record = live(broker, "a")
+    assert (record.attempt, record.ended) == (0, 0)
+    clock.forward(1000)
+    broker.promote(QUEUE, "keeper", force=True)
+    assert ready(broker) == ["a"]
+
+
+def test_what_is_in_line_or_runs_is_not_postponed(
+    broker: Broker, steering: Steering, clock: Any
+) -> None:
+    seed_all(broker)
+    before = dump(broker)
+
+    letters = steering.postpone(QUEUE, ["ready", "running", "waiting", "unknown"], clock.now + 1)
+
+    assert letters == "EEEU"
+    assert dump(broker) == before
+
+
+def test_a_postpone_sent_again_moves_nothing_twice(
+    broker: Broker, steering: Steering, clock: Any
+) -> None:
+    seed(broker, dead="a")
+    call = steering._moving("postpone", QUEUE, (clock.now + 5,), ["a"])
+    assert broker.server.call(call) == b"O"
+    clock.forward(5)
+    broker.promote(QUEUE, "keeper", force=True)
+    child = Child(broker)
+    child.settle(*[outcome(grant, "D", FAILURE, DAY) for grant in child.claim()])
+    before = dump(broker)
+
+    assert broker.server.call(call) == b"O"
+
+    assert dump(broker) == before
+
+
+# -- prioritize ------------------------------------------------------------------------------------
+
+
+def test_a_ready_job_keeps_its_turn_within_its_new_priority(
+    broker: Broker, steering: Steering
+) -> None:
+    put(broker, ["a", "b"])
+    put(broker, ["x", "y"], priority=5)
+    put(broker, ["c"])
+
+    assert steering.prioritize(QUEUE, ["c", "y"], 3) == "OO"
+    assert ready(broker) == ["x", "y", "c", "a", "b"]
+    assert steering.prioritize(QUEUE, ["c", "y"], 0) == "OO"
+    assert ready(broker) == ["x", "a", "b", "y", "c"]
+
+
+def test_a_job_that_was_given_back_stays_at_the_front(broker: Broker, steering: Steering) -> None:
+    put(broker, ["a", "b"])
+    child = Child(broker)
+    (grant,) = child.claim()
+    child.settle(outcome(grant, "G"))
+
+    steering.prioritize(QUEUE, ["a", "b"], -4)
+    put(broker, ["last"], priority=-4)
+
+    assert ready(broker) == ["a", "b", "last"]
+
+
+@pytest.mark.parametrize("state", ["running", "scheduled", "retrying", "waiting"])
+def test_what_is_ready_later_stands_at_its_new_priority(
+    broker: Broker, steering: Steering, clock: Any, state: str
+) -> None:
+    grants = seed(broker, **{state: "a"})
+    put(broker, ["first"], priority=6)
+
+    assert steering.prioritize(QUEUE, ["a"], 7) == "O"
+
+    assert live(broker, "a").priority == 7
+    if state == "running":
+        Child(broker, "seeder").settle(outcome(grants["a"], "R", FAILURE, 1))
+    clock.forward(2 * DAY)
+    broker.promote(QUEUE, "keeper", force=True)
+    broker.release(QUEUE, TASK)
+    assert ready(broker) == ["a", "first"]
+
+
+# -- edit ------------------------------------------------------------------------------------------
+
+OTHER = b'["tests.noop",1,[2]]'
+
+
+@pytest.mark.parametrize("state", sorted({*State} - {State.RUNNING}))
+def test_a_job_that_is_not_running_gets_other_arguments(
+    broker: Broker, steering: Steering, state: str
+) -> None:
+    seed_all(broker)
+
+    assert steering.edit(QUEUE, state, ENVELOPE, OTHER) == "O"
+    assert steering.edit(QUEUE, state, ENVELOPE, OTHER) == "O"  # sent again
+
+    (job,) = broker.fetch(QUEUE, [state])
+    assert (job.envelope, job.state) == (OTHER, state)
+
+
+@pytest.mark.parametrize(
+    ("id", "seen", "letter"),
+    [("running", ENVELOPE, "R"), ("dead", OTHER, "C"), ("unknown", ENVELOPE, "U")],
+)
+def test_what_runs_or_was_changed_is_not_edited(
+    broker: Broker, steering: Steering, id: str, seen: bytes, letter: str
+) -> None:
+    seed_all(broker)
+    before = dump(broker)
+
+    assert steering.edit(QUEUE, id, seen, b"[]") == letter
+
+    assert dump(broker) == before
+
+
+# -- pause -----------------------------------------------------------------------------------------
+
+
+def test_a_paused_queue_says_why_until_it_goes_on(broker: Broker, steering: Steering) -> None:
+    put(broker, ["a"])
+    take_token(broker)
+
+    steering.pause(QUEUE, b'{"why":"deploy"}')
+
+    ((state, note),) = Inspector(broker).overview([QUEUE])
+    assert (state.paused, note) == (True, b'{"why":"deploy"}')
+    steering.resume(QUEUE)
+    ((state, note),) = Inspector(broker).overview([QUEUE])
+    assert (state.paused, note) == (False, b"")
+    assert tokens(broker) == 1  # somebody looks at what came meanwhile
+
+
+def test_a_pause_can_end_by_itself(broker: Broker, steering: Steering, clock: Any) -> None:
+    steering.pause(QUEUE, b"", clock.now + 1000)
+    assert Inspector(broker).queue(QUEUE).paused
+
+    clock.forward(1000)
+
+    assert not Inspector(broker).queue(QUEUE).paused
+
+
+@pytest.mark.parametrize(
+    ("paused", "is_so"),
+    [(b"", False), (b"0", False), (b"1", True), (b"999", False), (b"1001", True), (b"x", False)],
+)
+def test_what_a_pause_is(paused: bytes, is_so: bool) -> None:
+    assert is_paused(paused, 1000) is is_so
+
+
+# -- tallies ---------------------------------------------------------------------------------------
+
+
+def test_the_newest_tallies_are_kept(broker: Broker, steering: Steering, clock: Any) -> None:
+    for number in range(105):
+        steering.note(QUEUE, f"{number}", b"first")
+        clock.forward(1)
+    steering.note(QUEUE, "50", b"second")
+
+    found = Inspector(broker).tallies([QUEUE, "other"])
+
+    assert found["other"] == []
+    assert [tally.id for tally in found[QUEUE]] == [f"{n}" for n in range(104, 4, -1)]
+    assert found[QUEUE][54].text == b"second"
