@@ -81,6 +81,14 @@ TRANSITIONS: dict[str, frozenset[tuple[str, str]]] = {
             ("retrying", "ready"),
         }
     ),
+    "withdraw": frozenset(
+        {
+            ("waiting", "cancelled"),
+            ("scheduled", "cancelled"),
+            ("ready", "cancelled"),
+            ("retrying", "cancelled"),
+        }
+    ),
     "advance": frozenset({("scheduled", "ready"), ("retrying", "ready")}),
     "postpone": frozenset(
         {

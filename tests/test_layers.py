@@ -13,13 +13,15 @@ import django_taskq
 ROOT = Path(django_taskq.__file__).parent
 LAYERS = [
     "exceptions clock compat job signals",
-    """address asks conf codec cron job_keys keyring limits retry schedule spelling unique""",
+    """address asks conf codec cron frames job_keys keyring limits retry schedule spelling unique""",
     "broker",
     """context task result registry reader recipe duplicates producer client execution hygiene pace
      shares slot table pool wire service errands watcher worker child_process judge memory deaths
      isolation isolated preload paths orders children court outcomes hands departure plan sealing
-     held supervisor services doctor periodic firing line timetable server_clock""",
-    "backends apps checks management middleware outbox schedules testing",
+     held supervisor services doctor periodic firing line timetable server_clock showing finding
+     operations bulk""",
+    """backends apps checks management middleware outbox schedules testing tasks models migrations
+     admin templatetags""",
 ]
 LAYER = {name: number for number, names in enumerate(LAYERS) for name in names.split()}
 FILES = sorted(

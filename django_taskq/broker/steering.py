@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from hashlib import sha1
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from ..job import new_id
 from .broker import HOUSEKEEPING, Broker, chunks
@@ -35,18 +35,29 @@ class Steering:
 
     def delete(self, queue: str, ids: Sequence[str]) -> str:
         """Deletes ended jobs: O, L goes within 10 s, E not ended, U unknown."""
-        return self._each(queue, ids, lambda chunk: self._moving("delete", queue, (), chunk))
+        return self._each(ids, lambda chunk: self._moving("delete", queue, (), chunk))
+
+    def withdraw(
+        self, queue: str, jobs: Sequence[tuple[str, str]], failure: bytes, retention: int
+    ) -> str:
+        """Cancels (id, task) pairs that are not running: O, R runs, E ended, U unknown."""
+
+        def call(chunk: Sequence[tuple[str, str]]) -> Call:
+            pairs = [part for pair in chunk for part in pair]
+            return self._moving("withdraw", queue, (retention, failure), pairs)
+
+        return self._each(jobs, call)
 
     def advance(self, queue: str, ids: Sequence[str]) -> str:
         """Lets scheduled and retrying jobs run now: O, E for all others."""
-        return self._each(queue, ids, lambda chunk: self._moving("advance", queue, (), chunk))
+        return self._each(ids, lambda chunk: self._moving("advance", queue, (), chunk))
 
     def postpone(self, queue: str, ids: Sequence[str], due: int) -> str:
         """Has jobs that ended, back off or are scheduled run at ``due`` (ms): O, E, U.
 
         Raises BrokerFull.
         """
-        return self._each(queue, ids, lambda chunk: self._moving("postpone", queue, (due,), chunk))
+        return self._each(ids, lambda chunk: self._moving("postpone", queue, (due,), chunk))
 
     def prioritize(self, queue: str, ids: Sequence[str], priority: int) -> str:
         """Gives jobs that have not ended another priority: O, E, U."""
@@ -55,7 +66,7 @@ class Steering:
             args = (priority, *chunk)
             return self.broker.operator_call("prioritize", queue, args, timed=False)
 
-        return self._each(queue, ids, call)
+        return self._each(ids, call)
 
     def edit(self, queue: str, id: str, seen: bytes, envelope: bytes) -> str:
         """Puts an envelope in the place of the one that was ``seen``: O, R runs, C changed, U.
@@ -90,10 +101,8 @@ class Steering:
     def _moving(self, name: str, queue: str, args: Iterable[Arg], ids: Sequence[str]) -> Call:
         return self.broker.operator_call(name, queue, (new_id(), *args, *ids), timed=True)
 
-    def _each(
-        self, queue: str, ids: Sequence[str], call: Callable[[Sequence[str]], Call]
-    ) -> str:
-        calls = [call(chunk) for chunk in chunks(ids, HOUSEKEEPING)]
+    def _each(self, items: Sequence[Any], call: Callable[[Sequence[Any]], Call]) -> str:
+        calls = [call(chunk) for chunk in chunks(items, HOUSEKEEPING)]
         return "".join(letters(self.broker.server.call(each)) for each in calls)
 
 

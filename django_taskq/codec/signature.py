@@ -113,6 +113,14 @@ class Signature:
             name: HIDDEN if self._hides(name) else value for name, value in kwargs.items()
         }
 
+    def named(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> list[tuple[str, Any]]:
+        """Each argument under the name of what takes it; those of ``*args`` are numbered."""
+        pairs = []
+        known = len(self._parameters.positional)
+        for at, (name, value) in enumerate(zip(self._names(), args, strict=False)):
+            pairs.append((name if at < known else f"{name or 'args'}[{at - known}]", value))
+        return [*pairs, *kwargs.items()]
+
     def hidden(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Iterator[Any]:
         """The values that ``hide()`` leaves out."""
         if self.sensitive:

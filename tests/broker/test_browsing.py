@@ -148,7 +148,7 @@ def test_a_search_finds_by_task_text_and_failure(broker: Broker, inspector: Insp
     sizes = {(QUEUE, State.READY): 3}
 
     def found(match: Match) -> list[str]:
-        return sorted(row.id for row in inspector.search(sizes, match).rows)
+        return sorted(row.id for row in inspector.search(sizes, [match]).rows)
 
     assert found(Match(("shop.send",))) == ["a", "c"]
     assert found(Match(("shop.send", "shop.send_all"))) == ["a", "b", "c"]
@@ -161,7 +161,7 @@ def test_a_name_under_a_signature_is_found(broker: Broker, inspector: Inspector)
     signed = b"~s1." + b"x" * 43 + b"." + b'["shop.send",1]'
     broker.enqueue(QUEUE, [Draft("a", signed)])
 
-    page = inspector.search({(QUEUE, State.READY): 1}, Match(("shop.send",)))
+    page = inspector.search({(QUEUE, State.READY): 1}, [Match(("shop.send",))])
 
     assert [row.id for row in page.rows] == ["a"]
 
@@ -174,7 +174,7 @@ def test_a_search_looks_at_the_newest_and_says_how_many(
     put(broker, [f"job-{n}" for n in range(1500)])
     named(broker, "new", "shop.send")
 
-    page = inspector.search({(QUEUE, State.READY): 1502}, Match(("shop.send",)))
+    page = inspector.search({(QUEUE, State.READY): 1502}, [Match(("shop.send",))])
 
     assert ([row.id for row in page.rows], page.looked) == (["new"], 1200)
 
@@ -183,7 +183,7 @@ def test_one_look_ends_early_where_jobs_are_large(broker: Broker, inspector: Ins
     large = encode_envelope(Envelope(TASK, 1, ["x" * 500_000]), 1 << 20)
     broker.enqueue(QUEUE, [Draft(f"{n}", large) for n in range(120)])
 
-    page = inspector.search({(QUEUE, State.READY): 120}, Match(text="nowhere"))
+    page = inspector.search({(QUEUE, State.READY): 120}, [Match(text="nowhere")])
 
     assert page.looked == 50
 
@@ -211,7 +211,8 @@ def test_a_walk_meets_every_job_once_though_they_leave(
     put(broker, ids, due=10**13)
     seen: list[str] = []
 
-    for rows in inspector.walk(QUEUE, State.SCHEDULED, Match()):
+    for found in inspector.walk(QUEUE, State.SCHEDULED, Match()):
+        rows = found.rows
         assert len(rows) <= 100
         seen += [row.id for row in rows]
         for row in rows[::2]:
@@ -224,10 +225,11 @@ def test_a_walk_over_what_does_not_match_ends(broker: Broker, inspector: Inspect
     put(broker, [f"job-{number}" for number in range(CHUNK + 7)])
     named(broker, "last", "shop.send")
 
-    rows = [row for rows in inspector.walk(QUEUE, State.READY, Match(("shop.send",))) for row in rows]
+    found = list(inspector.walk(QUEUE, State.READY, Match(("shop.send",))))
 
-    assert [row.id for row in rows] == ["last"]
-    assert list(inspector.walk("none", State.READY, Match())) == [[]]
+    assert [row.id for each in found for row in each.rows] == ["last"]
+    assert sum(each.looked for each in found) == CHUNK + 8
+    assert [each.rows for each in inspector.walk("none", State.READY, Match())] == [[]]
 
 
 # -- one -------------------------------------------------------------------------------------------
@@ -255,3 +257,12 @@ def test_a_running_job_knows_its_holder_and_its_stop(
 
 def test_an_unknown_job_has_no_state(inspector: Inspector) -> None:
     assert inspector.examine(QUEUE, "unknown").stored.state is None
+
+
+def test_jobs_can_be_peeked_at_by_id(broker: Broker, inspector: Inspector) -> None:
+    seed_all(broker)
+
+    rows = inspector.peek(QUEUE, ["dead", "unknown", "running"])
+
+    assert [(row.id, row.state) for row in rows] == [("dead", "dead"), ("running", "running")]
+    assert inspector.peek(QUEUE, []) == []

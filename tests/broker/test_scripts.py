@@ -389,6 +389,17 @@ def ways_of_delete(full: Broker, limited: Broker, clock: Any) -> None:
     assert Steering(limited).delete(QUEUE, [*State]) == "EELEEOOO"
 
 
+def ways_of_withdraw(full: Broker, limited: Broker, clock: Any) -> None:
+    seed_all(full)
+    jobs = [(state.value, TASK) for state in State]
+    assert Steering(limited).withdraw(QUEUE, jobs, FAILURE, DAY) == "OOOROEEE"
+
+
+def ways_of_peek(full: Broker, limited: Broker, clock: Any) -> None:
+    seed_all(full)
+    assert [row.state for row in Inspector(limited).peek(QUEUE, [*State])] == [*State]
+
+
 def ways_of_advance(full: Broker, limited: Broker, clock: Any) -> None:
     seed_all(full)
     assert Steering(limited).advance(QUEUE, ["scheduled", "retrying"]) == "OO"
@@ -433,7 +444,7 @@ def ways_of_scan(full: Broker, limited: Broker, clock: Any) -> None:
     for state in State:
         page = Inspector(limited).page([QUEUE], state)
         assert [row.id for row in page.rows] == [state]
-    found = Inspector(limited).search({(QUEUE, State.DEAD): 1}, Match((TASK,), "1", "Boom"))
+    found = Inspector(limited).search({(QUEUE, State.DEAD): 1}, [Match((TASK,), "1", "Boom")])
     assert [row.id for row in found.rows] == ["dead"]
 
 

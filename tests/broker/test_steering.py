@@ -20,6 +20,7 @@ from tests.broker.helpers import (
     Child,
     draft,
     dump,
+    endings,
     live,
     outcome,
     put,
@@ -94,6 +95,45 @@ def test_a_delete_sent_again_answers_as_before(
     before = dump(broker)
 
     assert broker.server.call(call) == b"OOUU"
+
+    assert dump(broker) == before
+
+
+# -- withdraw --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("state", ["waiting", "scheduled", "ready", "retrying"])
+def test_what_is_not_running_is_withdrawn(
+    broker: Broker, steering: Steering, clock: Any, state: str
+) -> None:
+    seed(broker, **{state: "a"})
+
+    with endings(broker) as heard:
+        assert steering.withdraw(QUEUE, [("a", TASK)], FAILURE, DAY) == "O"
+        assert heard.next() == ["a"]
+
+    assert scores(broker, "cancelled") == {"a": clock.now + DAY}
+    assert dump(broker)["parked"] == []
+    assert broker.fetch(QUEUE, ["a"])[0].errors.endswith(FAILURE)
+
+
+def test_what_runs_is_not_even_asked_to_stop(broker: Broker, steering: Steering) -> None:
+    seed(broker, running="a", dead="b")
+    before = dump(broker)
+
+    assert steering.withdraw(QUEUE, [(id, TASK) for id in "abx"], FAILURE, DAY) == "REU"
+
+    assert dump(broker) == before
+
+
+def test_a_withdrawal_sent_again_answers_as_before(broker: Broker, steering: Steering) -> None:
+    put(broker, "a")
+    call = steering._moving("withdraw", QUEUE, (DAY, FAILURE), ["a", TASK])
+    assert broker.server.call(call) == b"O"
+    broker.retry(QUEUE, ["a"])
+    before = dump(broker)
+
+    assert broker.server.call(call) == b"O"
 
     assert dump(broker) == before
 

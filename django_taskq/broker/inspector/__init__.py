@@ -18,12 +18,13 @@ from ..replies import text
 from ..steering import Steering, Tally, tallies
 from . import jobs, one
 from .history import Minute, history
-from .jobs import Match, Page, Place, Row
+from .jobs import Found, Match, Page, Place, Row
 from .one import Examined, Standing
 from .queues import SAMPLES, Gate, Holder, QueueState, due_at, pairs, queue_state
 
 __all__ = [
     "Examined",
+    "Found",
     "Gate",
     "Holder",
     "Inspector",
@@ -117,10 +118,18 @@ class Inspector:
         )
 
     def search(
-        self, sizes: Mapping[tuple[str, State], int], match: Match, head: int = jobs.HEAD
+        self,
+        sizes: Mapping[tuple[str, State], int],
+        matches: Sequence[Match],
+        head: int = jobs.HEAD,
+        tail: int = jobs.TAIL,
     ) -> Page:
-        """The newest jobs that may match; see jobs.search()."""
-        return jobs.search(self._broker, sizes, match, head)
+        """The newest jobs that may match one of them; see jobs.search()."""
+        return jobs.search(self._broker, sizes, matches, head, tail)
+
+    def peek(self, queue: str, ids: Sequence[str]) -> list[Row]:
+        """The jobs of these ids that there are, without their failures."""
+        return jobs.peek(self._broker, queue, ids)
 
     def newest(
         self, sizes: Mapping[tuple[str, State], int], most: int, tail: int = jobs.TAIL
@@ -136,10 +145,15 @@ class Inspector:
         return Page(rows, None, sum(answer.looked for answer in found))
 
     def walk(
-        self, queue: str, state: State, match: Match, head: int = jobs.HEAD
-    ) -> Iterator[list[Row]]:
+        self,
+        queue: str,
+        state: State,
+        match: Match,
+        head: int = jobs.HEAD,
+        tail: int = jobs.TAIL,
+    ) -> Iterator[Found]:
         """Every job of a state that may match, in chunks; one round trip each."""
-        return jobs.walk(self._broker, queue, state, match, head)
+        return jobs.walk(self._broker, queue, state, match, head, tail)
 
     def examine(self, queue: str, id: str) -> Examined:
         """One job as it is; up to two round trips."""

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from ...job import Live, State
-from ..broker import CHUNK, Broker
+from ..broker import CHUNK, HOUSEKEEPING, Broker, chunks
 from ..calls import Call
 from ..replies import text
 
@@ -147,24 +147,46 @@ def page(
 
 
 def search(
-    broker: Broker, sizes: Mapping[tuple[str, State], int], match: Match, head: int = HEAD
+    broker: Broker,
+    sizes: Mapping[tuple[str, State], int],
+    matches: Sequence[Match],
+    head: int = HEAD,
+    tail: int = TAIL,
 ) -> Page:
-    """The newest jobs that may match, of several states and queues; one round trip.
+    """The newest jobs that may match one of them, of several states and queues; one round trip.
 
     ``sizes``: how many there are of each, among which the MOST_SEARCHED are shared out. Whoever
     asks still has to look whether a job is really meant: what is found is a text in JSON.
     """
     asked = [
-        Scan(queue, state, match, skip=skip, most=most, answers=MOST_FOUND, head=head)
+        Scan(
+            queue, state, match, skip=skip, most=most, answers=MOST_FOUND, head=head, tail=tail
+        )
         for (queue, state), count in shared_out(sizes, MOST_SEARCHED).items()
         for skip, most in pieces(count)
+        for match in matches
     ]
     rows: dict[tuple[str, str], Row] = {}
     looked = 0
     for answer in scan(broker, asked):
         looked += answer.looked
         rows |= {(each.queue, each.id): each for each in answer.rows}
-    return Page(list(rows.values()), None, looked)
+    return Page(list(rows.values()), None, looked // max(len(matches), 1))
+
+
+def peek(broker: Broker, queue: str, ids: Sequence[str]) -> list[Row]:
+    """The jobs of these ids that there are, without their failures; one round trip."""
+    calls = [
+        broker.operator_call("peek", queue, (HEAD, *chunk), timed=False)
+        for chunk in chunks(ids, HOUSEKEEPING)
+    ]
+    replies = [each for reply in broker.server.call_many(calls) for each in reply] if calls else []
+    rows = []
+    for id, (state, score, envelope, size, live) in zip(ids, replies, strict=True):
+        if state:
+            asked = Scan(queue, State(text(state)))
+            rows.append(row(asked, id.encode(), score, envelope, size, live, b"", 0))
+    return rows
 
 
 def shared_out(
@@ -187,17 +209,23 @@ def pieces(count: int) -> Iterator[tuple[int, int]]:
 
 
 def walk(
-    broker: Broker, queue: str, state: State, match: Match, head: int = HEAD
-) -> Iterator[list[Row]]:
+    broker: Broker,
+    queue: str,
+    state: State,
+    match: Match,
+    head: int = HEAD,
+    tail: int = TAIL,
+) -> Iterator[Found]:
     """Every job of a state that may match, the oldest first, in chunks; for work that takes long.
 
     What comes meanwhile is met too, if it stands behind: the caller has to know when to stop.
     """
     after: Place | None = None
+    first = Scan(queue, state, match, newest_first=False, answers=100, head=head, tail=tail)
     while True:
-        asked = Scan(queue, state, match, newest_first=False, after=after, answers=100, head=head)
+        asked = first._replace(after=after)
         (answer,) = scan(broker, [asked])
-        yield answer.rows
+        yield answer
         if answer.end is None or not answer.looked:
             return
         after = answer.end
