@@ -12,6 +12,7 @@ class TaskqConfig(AppConfig):
     name = "django_taskq"
     label = "django_taskq"
     verbose_name = _("Background tasks")
+    default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
         from . import checks  # noqa: F401 - registers them

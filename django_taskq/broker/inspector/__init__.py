@@ -13,6 +13,7 @@ import redis
 
 from ...job import State
 from ..broker import HOUSEKEEPING, Broker
+from ..calls import Command
 from ..keys import QUEUE_KEYS
 from ..replies import text
 from ..steering import Steering, Tally, tallies
@@ -95,11 +96,9 @@ class Inspector:
     def memory(self) -> tuple[int, int]:
         """Bytes that the server uses, and its maxmemory; 0 for none, or if it does not tell."""
         try:
-            said = self._broker.server.command("INFO", "memory").decode()
+            return memory_in(self._broker.server.command("INFO", "memory"))
         except redis.ResponseError:  # no right to INFO
             return 0, 0
-        info = dict(line.partition(":")[::2] for line in said.split("\r\n"))
-        return int(info.get("used_memory", 0)), int(info.get("maxmemory", 0))
 
     # -- jobs ------------------------------------------------------------------------------------
 
@@ -133,16 +132,25 @@ class Inspector:
 
     def newest(
         self, sizes: Mapping[tuple[str, State], int], most: int, tail: int = jobs.TAIL
-    ) -> Page:
-        """The newest jobs of several states and queues, ``most`` in all."""
+    ) -> tuple[Page, tuple[int, int]]:
+        """The newest jobs of several states and queues, ``most`` in all, and ``memory()``.
+
+        Of a Cluster no node speaks for all: there the memory is (0, 0).
+        """
         asked = [
-            jobs.Scan(queue, state, skip=skip, most=count, tail=tail, head=512)
+            jobs.Scan(queue, state, skip=skip, most=count, tail=tail, head=jobs.NAME)
             for (queue, state), share in jobs.shared_out(sizes, most).items()
             for skip, count in jobs.pieces(share)
         ]
-        found = jobs.scan(self._broker, asked)
-        rows = [row for answer in found for row in answer.rows]
-        return Page(rows, None, sum(answer.looked for answer in found))
+        server = self._broker.server
+        calls = [each.call(self._broker) for each in asked]
+        if not server.is_cluster:
+            calls.append(Command("INFO", "memory"))
+        replies = server.call_many(calls) if calls else []
+        memory = (0, 0) if server.is_cluster else memory_in(replies[-1])
+        answers = [jobs.found(each, reply) for each, reply in zip(asked, replies, strict=False)]
+        rows = [row for answer in answers for row in answer.rows]
+        return Page(rows, None, sum(answer.looked for answer in answers)), memory
 
     def walk(
         self,
@@ -185,3 +193,9 @@ class Inspector:
     def history(self, queue: str, task: str, since: int, step: int) -> list[Minute]:
         """What happened per step; nothing counts it yet."""
         return history(queue, task, since, step)
+
+
+def memory_in(info: bytes) -> tuple[int, int]:
+    """Bytes that the server uses, and its maxmemory; 0 for none."""
+    facts = dict(line.partition(":")[::2] for line in info.decode().split("\r\n"))
+    return int(facts.get("used_memory", 0)), int(facts.get("maxmemory", 0))

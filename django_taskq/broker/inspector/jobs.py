@@ -14,6 +14,7 @@ PAGE = 50  # jobs of a page
 MOST_SEARCHED = 10_000  # newest jobs that a search looks at
 MOST_FOUND = 200  # jobs that a search answers
 HEAD = 4096  # bytes of an envelope that a page reads
+NAME = 512  # bytes of an envelope in which its task's name stands
 TAIL = 2048  # bytes of its last failure
 WIDTH = 7  # parts that a job has in a reply
 

@@ -1,0 +1,214 @@
+"""Charts as SVG: pure functions from lists of numbers to markup.
+
+No style attribute and no script, so any content security policy lets them be; colours come from
+classes (``tq-fill-NAME``, ``tq-line-NAME``) in the stylesheet. Each has a title and a description for
+who does not see it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from itertools import count
+from typing import NamedTuple
+
+from django.utils.html import format_html, format_html_join
+from django.utils.safestring import SafeString
+
+WIDTH, HEIGHT = 640, 180
+LEFT, RIGHT, TOP, BOTTOM = 46, 8, 8, 22  # room for the axes
+BAR = 22  # height of one bar that lies
+_ids = count(1)
+
+
+class Series(NamedTuple):
+    """Numbers with a name that people read and a class that the stylesheet knows."""
+
+    label: str
+    css: str
+    values: Sequence[float]
+
+
+def bars(
+    title: str, labels: Sequence[str], series: Sequence[Series], description: str = ""
+) -> SafeString:
+    """Stacked bars side by side, one per label: what happened in each step of time."""
+    totals = [sum(each.values[at] for each in series) for at in range(len(labels))]
+    top = nice(max(totals, default=0))
+    step = (WIDTH - LEFT - RIGHT) / max(len(labels), 1)
+    drawn = []
+    for at in range(len(labels)):
+        below = 0.0
+        for each in series:
+            value = each.values[at]
+            if value:
+                y, high = scale(below + value, top), scale(below, top)
+                hint = f"{labels[at]}: {short(value)} {each.label}"
+                wide = max(step - 1, 0.5)
+                drawn.append((each.css, px(LEFT + at * step), px(y), px(wide), px(high - y), hint))
+                below += value
+    body = format_html_join(
+        "",
+        '<rect class="tq-fill-{}" x="{}" y="{}" width="{}" height="{}">'
+        "<title>{}</title></rect>",
+        drawn,
+    )
+    axes = format_html("{}{}", grid([0, top / 2, top], top), below_axis(labels))
+    return svg(title, description or summary(series), HEIGHT, axes, body)
+
+
+def lines(
+    title: str,
+    labels: Sequence[str],
+    series: Sequence[Series],
+    *,
+    log: bool = False,
+    description: str = "",
+) -> SafeString:
+    """A line per series; ``log``: on an axis of powers of ten, where 0 lies at its foot."""
+    highest = max((max(each.values, default=0) for each in series), default=0)
+    top = 10 ** math.ceil(math.log10(max(highest, 10))) if log else nice(highest)
+    step = (WIDTH - LEFT - RIGHT) / max(len(labels) - 1, 1)
+    drawn = []
+    for each in series:
+        points = " ".join(
+            f"{LEFT + at * step:.1f},{scale(value, top, log=log):.1f}"
+            for at, value in enumerate(each.values)
+        )
+        drawn.append((each.css, points, each.label))
+    body = format_html_join(
+        "", '<polyline class="tq-line-{}" points="{}"><title>{}</title></polyline>', drawn
+    )
+    marks = powers(top) if log else [0, top / 2, top]
+    axes = format_html("{}{}", grid(marks, top, log=log), below_axis(labels))
+    return svg(title, description or summary(series), HEIGHT, axes, body)
+
+
+def stack(
+    title: str, labels: Sequence[str], series: Sequence[Series], description: str = ""
+) -> SafeString:
+    """Bars that lie, one per label, each made of its parts: what there is at one moment."""
+    totals = [sum(each.values[at] for each in series) for at in range(len(labels))]
+    most = max([*totals, 1])
+    name_width, number_width = 140, 64
+    room = WIDTH - name_width - number_width
+    parts, texts = [], []
+    for at, label in enumerate(labels):
+        y = at * BAR
+        texts.append(("end", name_width - 8, y + 15, cut(label)))
+        left = float(name_width)
+        for each in series:
+            value = each.values[at]
+            if value:
+                wide = max(room * value / most, 1.5)
+                hint = f"{label}: {short(value)} {each.label}"
+                parts.append((each.css, px(left), y + 4, px(wide), BAR - 8, hint))
+                left += wide
+        texts.append(("start", px(left + 6), y + 15, short(totals[at])))
+    body = format_html_join(
+        "",
+        '<rect class="tq-fill-{}" x="{}" y="{}" width="{}" height="{}" rx="1">'
+        "<title>{}</title></rect>",
+        parts,
+    )
+    names = format_html_join(
+        "", '<text class="tq-axis" text-anchor="{}" x="{}" y="{}">{}</text>', texts
+    )
+    said = description or ". ".join(
+        f"{label}: {short(total)}" for label, total in zip(labels, totals, strict=True)
+    )
+    return svg(title, said, max(len(labels), 1) * BAR, names, body)
+
+
+# -- parts -----------------------------------------------------------------------------------------
+
+
+def svg(
+    title: str, description: str, height: int, axes: SafeString, body: SafeString
+) -> SafeString:
+    """The whole drawing, named for screen readers."""
+    id = next(_ids)
+    return format_html(
+        '<svg class="tq-chart" viewBox="0 0 {} {}" role="img" '
+        'aria-labelledby="tq-t{} tq-d{}" xmlns="http://www.w3.org/2000/svg">'
+        '<title id="tq-t{}">{}</title><desc id="tq-d{}">{}</desc>{}{}</svg>',
+        *(WIDTH, height, id, id, id, title, id, description, axes, body),
+    )
+
+
+def grid(marks: Sequence[float], top: float, *, log: bool = False) -> SafeString:
+    """Lines across, each with its number."""
+    rows = [(px(scale(mark, top, log=log)), short(mark)) for mark in marks]
+    return format_html_join(
+        "",
+        '<line class="tq-grid" x1="{}" x2="{}" y1="{}" y2="{}"/>'
+        '<text class="tq-axis" text-anchor="end" x="{}" y="{}">{}</text>',
+        [(LEFT, WIDTH - RIGHT, y, y, LEFT - 6, px(y + 4), text) for y, text in rows],
+    )
+
+
+def below_axis(labels: Sequence[str]) -> SafeString:
+    """The first label, the middle one and the last."""
+    if not labels:
+        return SafeString("")
+    last = len(labels) - 1
+    places = {0: "start", last // 2: "middle", last: "end"} if last > 1 else {0: "start"}
+    width = WIDTH - LEFT - RIGHT
+    rows = [
+        (anchor, px(LEFT + width * at / max(last, 1)), HEIGHT - 6, labels[at])
+        for at, anchor in places.items()
+    ]
+    return format_html_join(
+        "", '<text class="tq-axis" text-anchor="{}" x="{}" y="{}">{}</text>', rows
+    )
+
+
+def scale(value: float, top: float, *, log: bool = False) -> float:
+    """How far from the top of the drawing a value lies."""
+    room = HEIGHT - TOP - BOTTOM
+    if log:
+        share = math.log10(max(value, 1)) / math.log10(top)
+    else:
+        share = value / top
+    return TOP + room * (1 - min(max(share, 0), 1))
+
+
+def px(length: float) -> float:
+    """A length in as many digits as an eye can tell apart."""
+    return round(length, 1)
+
+
+def nice(highest: float) -> float:
+    """A round number at or above the highest value: 1, 2 or 5 times a power of ten."""
+    if highest <= 1:
+        return 1
+    power = 10 ** math.floor(math.log10(highest))
+    return next(step * power for step in (1, 2, 5, 10) if step * power >= highest)
+
+
+def powers(top: float) -> list[float]:
+    """The powers of ten up to ``top``."""
+    return [10**power for power in range(round(math.log10(top)) + 1)]
+
+
+def short(value: float) -> str:
+    """A number in few characters: 950, 1.2k, 3M."""
+    for size, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if value >= size:
+            number = value / size
+            return f"{number:.0f}{letter}" if number >= 100 else f"{number:.3g}{letter}"
+    return f"{value:g}" if value < 10 else f"{value:.0f}"
+
+
+def cut(label: str, most: int = 20) -> str:
+    """A label that fits beside its bar."""
+    return label if len(label) <= most else f"{label[: most - 1]}…"
+
+
+def summary(series: Sequence[Series]) -> str:
+    """What a chart shows, in words: each series with its last value and its highest."""
+    return ". ".join(
+        f"{each.label}: {short(each.values[-1])}, {short(max(each.values))}"
+        for each in series
+        if each.values
+    )

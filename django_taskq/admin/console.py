@@ -1,0 +1,81 @@
+"""Which backend a request looks at, and how its server is asked: briefly, because a person waits."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import Any
+
+from django.http import Http404, HttpRequest
+from django.utils.translation import gettext as _
+
+from ..backends import get_broker
+from ..broker.broker import Broker
+from ..broker.connection import get_server
+from ..broker.inspector import Inspector
+from ..broker.steering import Steering
+from ..client import number_in
+from ..compat import task_backends
+from ..operations import Operations
+from ..tasks import redis_aliases
+
+CONNECT, ANSWER = 0.9, 1.5  # seconds for which a page waits for its server
+MOST_QUEUES = 50  # queues that one list looks at together
+
+
+class Console:
+    """One backend as a request sees it."""
+
+    def __init__(self, alias: str) -> None:
+        self.alias = alias
+        self.backend = task_backends[alias]
+        self.conf = self.backend.conf
+
+    @classmethod
+    def of(cls, request: HttpRequest) -> Console:
+        """The backend that a request names, else the first. Raises Http404 for an unknown one."""
+        aliases = redis_aliases()
+        if not aliases:
+            raise Http404(_("No backend in TASKS keeps its jobs in Redis."))
+        wanted = request.POST.get("backend") or request.GET.get("backend") or aliases[0]
+        if wanted not in aliases:
+            raise Http404(_("There is no backend of that name."))
+        return cls(wanted)
+
+    @cached_property
+    def broker(self) -> Broker:
+        conf = self.conf
+        timeouts = (min(conf.connect_timeout, CONNECT), min(conf.socket_timeout, ANSWER), CONNECT)
+        return get_broker(get_server(conf.url, *timeouts), conf)
+
+    @cached_property
+    def inspector(self) -> Inspector:
+        return Inspector(self.broker)
+
+    @cached_property
+    def steering(self) -> Steering:
+        return Steering(self.broker)
+
+    @cached_property
+    def operations(self) -> Operations:
+        return Operations(self.broker, self.conf.max_payload)
+
+    @cached_property
+    def queues(self) -> list[str]:
+        """Every queue that ever took a job, those in QUEUES first; one round trip."""
+        known = set(self.broker.queues())
+        declared = [name for name in self.conf.queues if name in known]
+        return [*declared, *sorted(known - {*declared})]
+
+    def queue_of(self, id: str) -> str | None:
+        """The queue that a job's id names; None where no queue has its number."""
+        number = number_in(id)
+        return self.broker.queue_of(number) if number else None
+
+    def context(self) -> dict[str, Any]:
+        """What every page says of the backend."""
+        return {
+            "alias": self.alias,
+            "aliases": redis_aliases(),
+            "address": self.broker.server.address,
+            "prefix": self.broker.prefix,
+        }

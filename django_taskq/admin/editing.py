@@ -1,0 +1,185 @@
+"""Other arguments for a job: a form made from what it carries, checked by the task's signature."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django import forms
+from django.contrib import messages
+from django.contrib.admin.utils import unquote
+from django.http import HttpRequest, HttpResponse
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
+
+from .. import models
+from ..codec import HIDDEN, OPEN, Seals, decode, redact
+from ..exceptions import (
+    ArgumentsDoNotBind,
+    InvalidArgument,
+    KeyMissing,
+    MalformedJob,
+    PayloadTooLarge,
+)
+from ..job import Envelope, State
+from ..operations import Changes, Params
+from ..showing import MOST_SHOWN, pretty, task_in
+from ..task import look_up
+from . import acting, log, rights
+from .console import Console
+from .detail import Detail
+from .screen import Screen
+
+MORE = "more"
+REFUSALS = {
+    "R": gettext_lazy("The job is running now: nothing was changed."),
+    "C": gettext_lazy("Somebody changed the job meanwhile: look at it again."),
+    "U": gettext_lazy("The job is not there any more."),
+}
+
+
+class ArgumentsForm(forms.Form):
+    """A field of JSON per argument. What is sensitive is not shown; left empty, it stays."""
+
+    def __init__(self, envelope: Envelope, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.envelope = envelope
+        task = task_in(envelope)
+        shown = redact(task, envelope.a, envelope.k)
+        named = task.signature.named(*shown)
+        for at, (name, value) in enumerate(named):
+            key = f"arg-{at}"
+            self.fields[key] = self._field(name, value, is_named=at >= len(envelope.a))
+        self.names = [name for name, _value in named]
+        self.fields[MORE] = forms.CharField(
+            label=_("Further keyword arguments"),
+            help_text=_('A JSON object, such as {"name": "value"}.'),
+            required=False,
+            widget=forms.Textarea(attrs={"rows": 2, "spellcheck": "false"}),
+        )
+
+    def _field(self, name: str, value: Any, *, is_named: bool) -> forms.CharField:
+        is_hidden = value == HIDDEN
+        text = "" if is_hidden else pretty(value)
+        if is_hidden:
+            help_text = _("Sensitive, so it is not shown. Leave it empty to keep it.")
+        else:
+            help_text = _("JSON. Leave it empty to leave the argument out.") if is_named else ""
+        return forms.CharField(
+            label=name,
+            initial=text,
+            help_text=help_text,
+            required=not is_hidden and not is_named,
+            disabled=len(text) > MOST_SHOWN,
+            widget=forms.Textarea(
+                attrs={"rows": min(max(text.count("\n") + 1, 1), 12), "spellcheck": "false"}
+            ),
+        )
+
+    def clean(self) -> dict[str, Any]:
+        """The texts as JSON, and of all of them what is another than before."""
+        cleaned = super().clean() or {}
+        positional: dict[int, Any] = {}
+        named: dict[str, Any] = {}
+        removed: list[str] = []
+        for at, name in enumerate(self.names):
+            key = f"arg-{at}"
+            if key not in cleaned or self.fields[key].disabled:
+                continue
+            text = cleaned[key]
+            is_positional = at < len(self.envelope.a)
+            if not text.strip():
+                if not is_positional and self.fields[key].initial:
+                    removed.append(name)
+            elif key in self.changed_data:
+                value = self._json(key, text)
+                if is_positional:
+                    positional[at] = value
+                else:
+                    named[name] = value
+        more = self._json(MORE, cleaned.get(MORE) or "{}")
+        if isinstance(more, dict):
+            named |= more
+        elif more is not None:
+            self.add_error(MORE, _("This is no JSON object."))
+        self.changes = Changes(positional, named, removed)
+        return cleaned
+
+    def _json(self, key: str, text: str) -> Any:
+        try:
+            return decode(text.encode("utf-8", "backslashreplace"))
+        except MalformedJob:
+            hint = _("This is no JSON. A text stands in double quotes.")
+            self.add_error(key, hint)
+            return None
+
+
+class Editing(Screen):
+    """The part of the jobs' screen that edits arguments."""
+
+    def can_edit(self, request: HttpRequest, job: Detail) -> bool:
+        """Whether the user may change the arguments of a job, and anybody can."""
+        allowed = rights.may(request, rights.EDIT_ARGS) and rights.may(request, rights.VIEW_ARGS)
+        return allowed and job.is_known and job.state is not State.RUNNING
+
+    def edit_page(self, request: HttpRequest, console: Console, object_id: str) -> HttpResponse:
+        """The form, and what it changes; it can retry the job at once."""
+        rights.demand(request, rights.VIEW_ARGS, rights.EDIT_ARGS)
+        id = unquote(object_id)
+        queue = console.queue_of(id)
+        stored = console.broker.fetch(queue, [id])[0] if queue else None
+        if queue is None or stored is None or stored.state is None:
+            messages.error(request, str(REFUSALS["U"]))
+            return self.go(console, "job_changelist")
+        envelope = readable(id, stored.envelope, console.broker.seals)
+        if envelope is None or look_up(envelope.t) is None:
+            messages.error(request, _("The arguments of this job cannot be read here."))
+            return self.go(console, "job_change", id)
+        form = ArgumentsForm(envelope, request.POST or None)
+        if request.method == "POST" and form.is_valid():
+            answer = self._edited(request, console, queue, id, form)
+            if answer is not None:
+                return answer
+        can_retry = "retry" in acting.possible(request, stored.state)
+        context = {"form": form, "id": id, "task": envelope.t, "can_retry": can_retry}
+        return self.page(request, console, "edit", context, title=_("Edit arguments"))
+
+    def _edited(
+        self, request: HttpRequest, console: Console, queue: str, id: str, form: ArgumentsForm
+    ) -> HttpResponse | None:
+        """Changes them; None where the form has to be shown again."""
+        wants_retry = "retry" in request.POST
+        if wants_retry:
+            rights.demand(request, rights.OF_VERB["retry"])
+        try:
+            letter = console.operations.edit(queue, id, form.changes)
+        except (ArgumentsDoNotBind, InvalidArgument, PayloadTooLarge) as error:
+            form.add_error(None, str(error))
+            return None
+        except (KeyMissing, MalformedJob) as error:
+            messages.error(request, str(error))
+            return self.go(console, "job_change", id)
+        if letter != "O":
+            messages.error(request, str(REFUSALS[letter]))
+            return self.go(console, "job_change", id)
+        changed = [*map(str, form.changes.positional), *form.changes.named, *form.changes.removed]
+        names = [form.names[int(name)] if name.isdigit() else name for name in changed]
+        log.note(request, models.Job, [(id, id)], "edit", {"arguments": names})
+        messages.success(request, _("The arguments were changed."))
+        if wants_retry:
+            done = console.operations.apply(
+                "retry",
+                console.inspector.peek(queue, [id]),
+                Params(by=request.user.get_username()),
+            )
+            log.note(request, models.Job, [(id, id)], "retry", {}, done)
+            acting.say(request, "retry", done)
+        return self.go(console, "job_change", id)
+
+
+def readable(id: str, raw: bytes, seals: Seals | None) -> Envelope | None:
+    """The envelope with its arguments; None where this process cannot, or may not, read them."""
+    seals = seals or OPEN
+    try:
+        return seals.decrypt_envelope(id, seals.verify_envelope(id, raw))
+    except (MalformedJob, KeyMissing):
+        return None

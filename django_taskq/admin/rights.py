@@ -1,0 +1,41 @@
+"""Who may do what: a permission per verb, asked for in every view."""
+
+from __future__ import annotations
+
+from django.core.exceptions import PermissionDenied
+from django.http import HttpRequest
+
+VIEW = "view_taskq"
+VIEW_ARGS = "view_args"
+EDIT_ARGS = "edit_args"
+PAUSE = "pause_queue"
+PURGE = "purge_queue"
+
+# verb -> the permission it needs, as operations.VERBS has them
+OF_VERB = {
+    "retry": "retry_job",
+    "retry_at": "retry_job",
+    "run": "run_job",
+    "cancel": "cancel_job",
+    "kill": "kill_job",
+    "delete": "delete_job",
+    "prioritize": "prioritize_job",
+    "move": "move_job",
+}
+
+
+def may(request: HttpRequest, permission: str) -> bool:
+    """Whether the user has one of our permissions."""
+    return request.user.has_perm(f"django_taskq.{permission}")
+
+
+def demand(request: HttpRequest, *permissions: str) -> None:
+    """Raises PermissionDenied for a user who lacks one of them."""
+    for permission in permissions:
+        if not may(request, permission):
+            raise PermissionDenied
+
+
+def verbs(request: HttpRequest) -> list[str]:
+    """What the user may do to jobs."""
+    return [verb for verb, permission in OF_VERB.items() if may(request, permission)]

@@ -1,0 +1,93 @@
+"""Names in the reader's language: of states, verbs, and what became of jobs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from django.utils.translation import gettext_lazy as _
+from django.utils.translation import ngettext_lazy
+
+from ..job import State
+
+STATES = {
+    State.READY: _("ready"),
+    State.RUNNING: _("running"),
+    State.SCHEDULED: _("scheduled"),
+    State.RETRYING: _("retrying"),
+    State.WAITING: _("waiting"),
+    State.DEAD: _("dead"),
+    State.SUCCEEDED: _("succeeded"),
+    State.CANCELLED: _("cancelled"),
+}
+
+VERBS = {
+    "retry": _("Retry"),
+    "retry_at": _("Retry at a time"),
+    "run": _("Run now"),
+    "cancel": _("Cancel"),
+    "kill": _("Kill"),
+    "delete": _("Delete"),
+    "prioritize": _("Change priority"),
+    "move": _("Move to another queue"),
+    "edit": _("Edit arguments"),
+    "pause": _("Pause"),
+    "resume": _("Resume"),
+    "purge": _("Purge"),
+}
+
+# What a verb will do, said before it is done.
+EXPLAINED = {
+    "retry": _("They stand in line again at once, with all their attempts."),
+    "retry_at": _("They run at the time you give, with all their attempts."),
+    "run": _("They stand in line now, before their time."),
+    "cancel": _(
+        "What waits is cancelled at once. What runs is asked to stop, and is cancelled when its "
+        "code has."
+    ),
+    "kill": _(
+        "Their code is asked to stop. If it does not, its process is ended; what runs beside it in "
+        "that process is run again."
+    ),
+    "delete": _(
+        "Jobs that ended are gone for good. Jobs that have not started are cancelled and gone "
+        "within seconds. Running jobs are left alone."
+    ),
+    "prioritize": _("Jobs of a higher priority go first. It stays when they are retried."),
+    "move": _(
+        "An id says which queue its job is in: each job gets a new id in the other queue, with its "
+        "attempts from the start, and the old one is cancelled. Running and ended jobs stay."
+    ),
+}
+
+DANGEROUS = {"cancel", "kill", "delete", "purge"}
+NEEDS_FORM = {"retry_at", "prioritize", "move"}
+
+OUTCOMES = {
+    "done": ngettext_lazy("%(count)s job done", "%(count)s jobs done", "count"),
+    "later": ngettext_lazy(
+        "%(count)s job goes within seconds", "%(count)s jobs go within seconds", "count"
+    ),
+    "refused": ngettext_lazy(
+        "%(count)s job left alone, because its state does not allow it",
+        "%(count)s jobs left alone, because their state does not allow it",
+        "count",
+    ),
+    "unknown": ngettext_lazy("%(count)s job not there", "%(count)s jobs not there", "count"),
+}
+
+
+def outcome(counts: Mapping[str, Any]) -> str:
+    """What became of jobs, in one line."""
+    parts = [
+        str(OUTCOMES[name] % {"count": counts[name]}) for name in OUTCOMES if counts.get(name)
+    ]
+    return ", ".join(parts) or str(_("nothing to do"))
+
+
+def state_named(value: str) -> State | None:
+    """The state of that name; None for what is none."""
+    try:
+        return State(value)
+    except ValueError:
+        return None

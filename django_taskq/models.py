@@ -1,0 +1,88 @@
+"""What the admin lists and what its permissions hang on. None of these is a table.
+
+Jobs are in Redis. These classes give Django's admin and its groups something to name: a place in
+the index, a type for log entries, permissions to be given.
+"""
+
+from __future__ import annotations
+
+from django.db import models
+from django.utils.translation import gettext_lazy as _
+
+# codename -> what a person is allowed who has it
+PERMISSIONS = {
+    "view_taskq": _("Can see background jobs, queues and workers"),
+    "view_args": _("Can see what jobs carry: arguments, values, messages of errors"),
+    "retry_job": _("Can retry jobs"),
+    "cancel_job": _("Can cancel jobs"),
+    "kill_job": _("Can kill running jobs"),
+    "delete_job": _("Can delete jobs"),
+    "run_job": _("Can run jobs before their time"),
+    "move_job": _("Can move jobs to another queue"),
+    "prioritize_job": _("Can change the priority of jobs"),
+    "edit_args": _("Can change the arguments of jobs"),
+    "pause_queue": _("Can pause queues and let them go on"),
+    "purge_queue": _("Can purge queues"),
+    "control_worker": _("Can steer workers"),
+}
+
+
+class Screen(models.Model):
+    """Base of what is no table."""
+
+    class Meta:
+        abstract = True
+        managed = False
+        default_permissions = ()
+
+    def __str__(self) -> str:
+        return str(self._meta.verbose_name)
+
+
+class Dashboard(Screen):
+    """Everything at one glance. All permissions are its own."""
+
+    class Meta(Screen.Meta):
+        verbose_name = _("dashboard")
+        verbose_name_plural = _("Dashboard")
+        permissions = tuple(PERMISSIONS.items())
+
+
+class Queue(Screen):
+    """A queue, by its name."""
+
+    class Meta(Screen.Meta):
+        verbose_name = _("queue")
+        verbose_name_plural = _("Queues")
+
+
+class Job(Screen):
+    """A job, by its id."""
+
+    class Meta(Screen.Meta):
+        verbose_name = _("job")
+        verbose_name_plural = _("Jobs")
+
+
+class Failure(Screen):
+    """Failures that are the same."""
+
+    class Meta(Screen.Meta):
+        verbose_name = _("failure")
+        verbose_name_plural = _("Failures")
+
+
+class Worker(Screen):
+    """A process that runs jobs, by its holder's id."""
+
+    class Meta(Screen.Meta):
+        verbose_name = _("worker")
+        verbose_name_plural = _("Workers")
+
+
+class Audit(Screen):
+    """Who did what."""
+
+    class Meta(Screen.Meta):
+        verbose_name = _("audit entry")
+        verbose_name_plural = _("Audit")
