@@ -69,6 +69,11 @@ class Summary(NamedTuple):
     def is_running(self) -> bool:
         return self.state is State.RUNNING
 
+    @property
+    def set_aside(self) -> str:
+        """Why a parked job waits; it may quote an argument."""
+        return set_aside(self.live)
+
 
 def summary(row: Row, seals: Seals | None) -> Summary:
     """What a list shows of a job."""
@@ -99,6 +104,11 @@ def summary(row: Row, seals: Seals | None) -> Summary:
         message=failure.m[:MOST_MESSAGE],
         failures=row.failures,
     )
+
+
+def set_aside(live: Live) -> str:
+    """Why a parked job waits: what stands behind its task's name."""
+    return live.note.partition(" ")[2]
 
 
 def is_whole(row: Row) -> bool:

@@ -60,16 +60,20 @@ class ArgumentsForm(forms.Form):
     def _field(self, name: str, value: Any, *, is_named: bool) -> forms.CharField:
         is_hidden = value == HIDDEN
         text = "" if is_hidden else pretty(value)
+        is_long = len(text) > MOST_SHOWN
+        help_text = ""
         if is_hidden:
             help_text = _("Sensitive, so it is not shown. Leave it empty to keep it.")
-        else:
-            help_text = _("JSON. Leave it empty to leave the argument out.") if is_named else ""
+        elif is_long:
+            help_text = _("Too long to be edited here.")
+        elif is_named:
+            help_text = _("JSON. Leave it empty to leave the argument out.")
         return forms.CharField(
             label=name,
-            initial=text,
+            initial=text[:MOST_SHOWN],
             help_text=help_text,
             required=not is_hidden and not is_named,
-            disabled=len(text) > MOST_SHOWN,
+            disabled=is_long,
             widget=forms.Textarea(
                 attrs={"rows": min(max(text.count("\n") + 1, 1), 12), "spellcheck": "false"}
             ),
@@ -83,7 +87,7 @@ class ArgumentsForm(forms.Form):
         removed: list[str] = []
         for at, name in enumerate(self.names):
             key = f"arg-{at}"
-            if key not in cleaned or self.fields[key].disabled:
+            if key not in cleaned or key not in self.data or self.fields[key].disabled:
                 continue
             text = cleaned[key]
             is_positional = at < len(self.envelope.a)

@@ -84,7 +84,7 @@ class JobAdmin(Actions, editing.Editing, Screen):
             "job": job,
             "now": examined.standing.now,
             "standing": examined.standing,
-            "reasons": reasons(examined, is_known=job.is_known),
+            "reasons": reasons(examined, is_known=job.is_known, with_args=with_args),
             "verbs": [(verb, words.VERBS[verb], verb in words.DANGEROUS) for verb in possible],
             "can_edit": self.can_edit(request, job),
             "entries": [audit.shown(entry) for entry in audit.entries(id)[:20]],

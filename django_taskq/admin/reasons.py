@@ -10,6 +10,7 @@ from django.utils.translation import ngettext
 
 from ..broker.inspector import Examined
 from ..job import ENDED, State
+from ..showing import set_aside
 
 SHORTLY = 1_000  # ms
 
@@ -25,14 +26,14 @@ class Reason(NamedTuple):
     until: int = 0
 
 
-def reasons(examined: Examined, *, is_known: bool) -> list[Reason]:
+def reasons(examined: Examined, *, is_known: bool, with_args: bool) -> list[Reason]:
     """Everything that keeps a job from running; [] for one that runs or is over."""
     state = examined.stored.state
     if state is None or state in ENDED:
         return []
     if state is State.RUNNING:
         return list(of_running(examined))
-    return [*of_job(examined), *of_queue(examined, is_known=is_known)]
+    return [*of_job(examined, with_args=with_args), *of_queue(examined, is_known=is_known)]
 
 
 def of_running(examined: Examined) -> Iterator[Reason]:
@@ -47,7 +48,7 @@ def of_running(examined: Examined) -> Iterator[Reason]:
         yield Reason("error", text)
 
 
-def of_job(examined: Examined) -> Iterator[Reason]:
+def of_job(examined: Examined, *, with_args: bool) -> Iterator[Reason]:
     """What is in the job itself."""
     stored, now = examined.stored, examined.standing.now
     due = round(stored.due)
@@ -58,8 +59,9 @@ def of_job(examined: Examined) -> Iterator[Reason]:
     elif stored.state in (State.SCHEDULED, State.RETRYING) and due < now - SHORTLY:
         yield Reason("error", _("It is due, and no worker keeps this queue's time."), due)
     elif stored.state is State.WAITING:
-        text = _("It is set aside: %(why)s") % {"why": stored.live.note or _("no reason is known")}
-        yield Reason("warning", text, due)
+        why = set_aside(stored.live) if with_args else ""  # it may quote an argument
+        text = _("It is set aside: %(why)s.") % {"why": why} if why else _("It is set aside.")
+        yield Reason("warning", f"{text} {_('It is looked at again')}", due)
     elif stored.state is State.READY and examined.standing.ahead:
         ahead = examined.standing.ahead
         text = ngettext("%(count)d job goes before it.", "%(count)d jobs go before it.", ahead)

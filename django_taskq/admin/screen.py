@@ -98,9 +98,7 @@ class Screen(admin.ModelAdmin):  # type: ignore[type-arg]
             "may": {name: rights.may(request, name) for name in PERMISSIONS},
             **context,
         }
-        response = TemplateResponse(request, f"{TEMPLATES}/{template}.html", everything, status=status)
-        response.headers["Cache-Control"] = "no-store"
-        return response
+        return TemplateResponse(request, f"{TEMPLATES}/{template}.html", everything, status=status)
 
     def unreachable(
         self, request: HttpRequest, console: Console, error: BrokerError

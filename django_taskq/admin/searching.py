@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import shlex
+from math import isfinite
 from typing import NamedTuple
 
 from django.http import HttpRequest
@@ -36,7 +37,7 @@ class Asked(NamedTuple):
 
     @property
     def is_search(self) -> bool:
-        return any(self.filter)
+        return any(self.filter) or self.state is None
 
     def fields(self) -> dict[str, str]:
         """The same as parameters of an address, without the page."""
@@ -46,6 +47,7 @@ class Asked(NamedTuple):
             "order": "" if self.newest_first else "old",
             "q": self.q,
             **self.filter._asdict(),
+            "text": "" if self.q else self.filter.text,  # it came from there
         }
 
     def hidden(self) -> dict[str, str]:
@@ -115,7 +117,7 @@ def place_of(value: str) -> Place | None:
     """Where the page begins: ``score~id``."""
     score, tilde, id = value.partition("~")
     try:
-        float(score)
+        is_number = isfinite(float(score))
     except ValueError:
         return None
-    return Place(score, id) if tilde and id and len(value) < 100 else None
+    return Place(score, id) if is_number and tilde and id and len(value) < 100 else None

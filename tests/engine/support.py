@@ -93,12 +93,14 @@ class Hand:
 
 @contextmanager
 def round_trips() -> Iterator[list[list[str]]]:
-    """The names of the scripts of each round trip that is made in the block."""
+    """The names of the scripts and commands of each round trip that is made in the block."""
     trips: list[list[str]] = []
     original = calls.send
 
     def counting(to: Any, batch: Sequence[Any]) -> None:
-        trips.append([call.script.name for call in batch])
+        trips.append(
+            [str(call.args[0]) if isinstance(call, calls.Command) else call.script.name for call in batch]
+        )
         original(to, batch)
 
     with pytest.MonkeyPatch.context() as patch:

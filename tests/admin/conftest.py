@@ -1,0 +1,70 @@
+"""Fixtures of these tests."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from django.contrib.auth import get_user_model
+from django.contrib.auth.models import Permission
+from django.test import Client
+
+from django_taskq import client
+from django_taskq.admin.console import Console
+from tests.engine.support import backend, enqueued, hand, jobs, private, private_url, ran
+
+__all__ = ["backend", "enqueued", "hand", "jobs", "private", "private_url", "ran"]
+
+ROOT = "/admin/django_taskq"
+EVERYTHING = "everything"
+
+
+class Staff:
+    """A member of staff in a browser."""
+
+    def __init__(self, name: str, *permissions: str) -> None:
+        self.user = get_user_model().objects.create_user(name, is_staff=True)
+        self.name = name
+        ours = Permission.objects.filter(content_type__app_label="django_taskq")
+        wanted = ours if EVERYTHING in permissions else ours.filter(codename__in=permissions)
+        assert EVERYTHING in permissions or len(wanted) == len(permissions)
+        self.user.user_permissions.add(*wanted)
+        self.client = Client(raise_request_exception=True)
+        self.client.force_login(self.user)
+
+    def get(self, page: str, **params: Any) -> Any:
+        return self.client.get(f"{ROOT}/{page}", params)
+
+    def post(self, page: str, **fields: Any) -> Any:
+        return self.client.post(f"{ROOT}/{page}", fields)
+
+    def sees(self, page: str, **params: Any) -> str:
+        """The page as text; fails where there is none."""
+        answer = self.get(page, **params)
+        assert answer.status_code == 200, answer.status_code
+        return str(answer.content.decode())
+
+
+@pytest.fixture(autouse=True)
+def _at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The transaction around a test is never committed: jobs must not wait for that."""
+    monkeypatch.setattr(client, "commit_alias", lambda on_commit: None)
+
+
+@pytest.fixture
+def staff(db: None, backend: Any) -> Callable[..., Staff]:
+    """Makes members of staff with permissions of ours."""
+    return Staff
+
+
+@pytest.fixture
+def ada(staff: Callable[..., Staff]) -> Staff:
+    """One who may do everything."""
+    return staff("ada", EVERYTHING)
+
+
+@pytest.fixture
+def console(backend: Any) -> Console:
+    """The backend as the admin has it."""
+    return Console("default")

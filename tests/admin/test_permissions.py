@@ -1,0 +1,211 @@
+"""Who may not, sees nothing and does nothing: every address and every verb, permission by permission."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from django.contrib import admin
+from django.contrib.admin.models import LogEntry
+from django.contrib.auth import get_user_model
+from django.test import Client
+
+from django_taskq.admin import rights
+from django_taskq.admin.jobs import JobAdmin
+from django_taskq.models import PERMISSIONS, Job
+from tests.admin.conftest import ROOT, Staff
+from tests.broker.helpers import dump
+from tests.engine import tasks
+from tests.engine.support import Hand
+
+READ = (
+    "dashboard/",
+    "queue/",
+    "queue/default/change/",
+    "job/",
+    "job/bulk/",
+    "job/{id}/change/",
+    "failure/",
+    "worker/",
+    "audit/",
+)
+WRITE = (
+    "job/do/",
+    "job/{id}/edit/",
+    "queue/default/pause/",
+    "queue/default/resume/",
+    "queue/default/purge/",
+)
+OTHERS = sorted(set(PERMISSIONS) - {rights.VIEW})
+
+
+@pytest.fixture
+def dead(hand: Hand) -> Any:
+    """A job that failed for good."""
+    result = tasks.fail.using(max_attempts=1).enqueue("for a reason")
+    hand.run()
+    return result
+
+
+def test_every_address_is_in_these_tests() -> None:
+    addresses = set()
+    for model in (model for model in admin.site._registry if model._meta.app_label == "django_taskq"):
+        name = model._meta.model_name
+        for pattern in admin.site.get_model_admin(model).get_urls():
+            route = str(pattern.pattern)
+            route = route.replace("<path:object_id>", "default" if name == "queue" else "{id}")
+            addresses.add(f"{name}/{route}")
+
+    assert addresses == {*READ, *WRITE}
+
+
+@pytest.mark.parametrize("page", [*READ, *WRITE])
+def test_nobody_who_is_not_staff_comes_in(db: None, backend: Any, page: str) -> None:
+    client = Client()
+    address = f"{ROOT}/{page.format(id='x.1')}"
+    assert client.get(address).status_code == 302
+    client.force_login(get_user_model().objects.create_user("eve"))
+    assert client.get(address).status_code == 302
+    assert client.post(address).status_code == 302
+
+
+@pytest.mark.parametrize("page", [*READ, *WRITE])
+def test_staff_without_permissions_is_refused(
+    staff: Callable[..., Staff], dead: Any, page: str
+) -> None:
+    eve = staff("eve")
+    page = page.format(id=dead.id)
+
+    assert eve.get(page).status_code == 403
+    assert eve.post(page, verb="delete", job=dead.id).status_code == 403
+
+
+def test_staff_without_permissions_sees_no_entry(staff: Callable[..., Staff]) -> None:
+    eve = staff("eve")
+
+    index = eve.client.get("/admin/").content.decode()
+
+    assert "django_taskq" not in index
+    assert eve.client.get(f"{ROOT}/").status_code == 404
+    assert "django_taskq" in staff("ada", rights.VIEW).client.get("/admin/").content.decode()
+
+
+@pytest.mark.parametrize("page", READ)
+def test_to_see_is_enough_to_see(staff: Callable[..., Staff], dead: Any, page: str) -> None:
+    assert staff("ada", rights.VIEW).get(page.format(id=dead.id)).status_code == 200
+
+
+@pytest.mark.parametrize("page", [*READ, *WRITE])
+def test_other_permissions_let_nobody_in_who_may_not_see(
+    staff: Callable[..., Staff], dead: Any, page: str
+) -> None:
+    eve = staff("eve", *OTHERS)
+    page = page.format(id=dead.id)
+
+    assert eve.get(page).status_code == 403
+    assert eve.post(page, verb="delete", job=dead.id).status_code == 403
+
+
+@pytest.mark.parametrize("verb", sorted(rights.OF_VERB))
+@pytest.mark.parametrize("how", ["ticked", "everything"])
+def test_a_verb_needs_its_own_permission(
+    staff: Callable[..., Staff], backend: Any, dead: Any, verb: str, how: str
+) -> None:
+    own = rights.OF_VERB[verb]
+    eve = staff("eve", *(set(PERMISSIONS) - {own}))
+    before = dump(backend.broker, queue="default")
+    fields = {"job": dead.id} if how == "ticked" else {"everything": "1"}
+
+    answer = eve.post("job/do/", verb=verb, confirmed="1", **fields)
+
+    assert answer.status_code == 403
+    assert dump(backend.broker, queue="default") == before
+    assert not LogEntry.objects.exists()
+
+
+@pytest.mark.parametrize(
+    ("page", "permission", "fields"),
+    [
+        ("queue/default/pause/", rights.PAUSE, {}),
+        ("queue/default/resume/", rights.PAUSE, {}),
+        ("queue/default/purge/", rights.PURGE, {"state": "dead", "name": "default"}),
+        ("job/{id}/edit/", rights.EDIT_ARGS, {"arg-0": '"new"'}),
+        ("job/{id}/edit/", rights.VIEW_ARGS, {"arg-0": '"new"'}),
+        ("job/{id}/edit/", "retry_job", {"arg-0": '"new"', "retry": "1"}),
+    ],
+)
+def test_what_is_no_verb_needs_its_own_permission_too(
+    staff: Callable[..., Staff],
+    backend: Any,
+    dead: Any,
+    page: str,
+    permission: str,
+    fields: dict[str, str],
+) -> None:
+    eve = staff("eve", *(set(PERMISSIONS) - {permission}))
+    before = dump(backend.broker, queue="default")
+
+    assert eve.post(page.format(id=dead.id), **fields).status_code == 403
+
+    assert dump(backend.broker, queue="default") == before
+
+
+@pytest.mark.parametrize("page", ["job/do/", *WRITE[2:]])
+def test_nothing_is_changed_by_looking(ada: Staff, dead: Any, page: str) -> None:
+    assert ada.get(page, verb="delete", job=dead.id, confirmed="1").status_code == 405
+
+
+def test_a_form_of_another_site_is_refused(ada: Staff, dead: Any) -> None:
+    client = Client(enforce_csrf_checks=True)
+    client.force_login(ada.user)
+
+    answer = client.post(f"{ROOT}/job/do/", {"verb": "retry", "job": dead.id})
+
+    assert answer.status_code == 403
+
+
+def test_only_what_may_be_done_is_offered(staff: Callable[..., Staff], dead: Any) -> None:
+    ben = staff("ben", rights.VIEW, "retry_job")
+
+    page = ben.sees(f"job/{dead.id}/change/")
+
+    assert 'value="retry"' in page
+    assert 'value="delete"' not in page
+    assert "Edit arguments" not in page
+    assert 'value="delete"' not in ben.sees("job/", state="dead")
+
+
+def test_who_may_not_see_what_jobs_carry_does_not(staff: Callable[..., Staff], dead: Any) -> None:
+    ben = staff("ben", *(set(PERMISSIONS) - {rights.VIEW_ARGS}))
+    pages = ["job/", f"job/{dead.id}/change/", "failure/", "dashboard/", "worker/"]
+
+    for page in pages:
+        text = ben.sees(page, state="dead")
+        assert "for a reason" not in text, page
+    # A search would tell as well: what is looked for makes no difference.
+    found, nonsense = (ben.sees("job/", state="any", q=word) for word in ("reason", "nonsense"))
+    assert (dead.id in found) is (dead.id in nonsense)
+
+
+def test_the_permissions_can_be_given_to_groups(db: None) -> None:
+    from django.contrib.auth.models import Group, Permission
+
+    group = Group.objects.create(name="on call")
+    ours = Permission.objects.filter(content_type__app_label="django_taskq")
+
+    group.permissions.add(*ours)
+
+    assert {permission.codename for permission in ours} == set(PERMISSIONS)
+
+
+def test_a_site_of_ones_own_takes_the_screens(db: None, ada: Staff, backend: Any) -> None:
+    from django.contrib.admin import AdminSite
+
+    from django_taskq.admin import register
+
+    site = AdminSite("backoffice")
+    register(site)
+    register(site)
+
+    assert isinstance(site.get_model_admin(Job), JobAdmin)
