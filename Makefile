@@ -15,7 +15,8 @@ PYTHON ?= $(shell for name in python3 python3.14 python3.13 python3.12 python3.1
 PYTEST_ARGS ?= -n 2
 
 .DEFAULT_GOAL := help
-.PHONY: help venv install test test-redis lint format demo smoke bench chaos chaos-mutants soak chaos-peers docs clean
+.PHONY: help venv install test test-redis lint format demo smoke bench chaos chaos-mutants soak \
+	chaos-peers screenshots docs clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -77,6 +78,9 @@ soak: install ## Work for an hour (MINUTES=60) and see whether anything grows
 
 chaos-peers: install ## Do the same to Dramatiq and Celery beside ours
 	$(BIN)/python -m tests.chaos.peers
+
+screenshots: install ## Take the admin's pictures anew (docs/screenshots; needs Chromium)
+	$(BIN)/python -m tests.browser.screenshots
 
 docs: install ## Build the documentation into docs/_build/html
 	$(PIP) install --quiet --group docs

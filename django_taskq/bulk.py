@@ -78,9 +78,7 @@ def chunks_of(inspector: Inspector, order: Order) -> Iterator[tuple[int, list[Ro
     wanted = order.wanted
     for queue in order.queues:
         for state in order.states:
-            for found in inspector.walk(
-                queue, state, wanted.match(), wanted.head, wanted.tail
-            ):
+            for found in inspector.walk(queue, state, wanted.match(), wanted.head, wanted.tail):
                 yield found.looked, found.rows
 
 

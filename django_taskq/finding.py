@@ -45,7 +45,7 @@ class Filter(NamedTuple):
         own = (self.task,) if self.task else ()
         if not self.tag or self.task:
             return [Match(own, text, self.error)]
-        found = [Match((), encode(self.tag).decode() if not text else text, self.error)]
+        found = [Match((), text or encode(self.tag).decode(), self.error)]
         tagged = tasks_with(self.tag)
         return [*found, Match(tagged, text, self.error)] if tagged else found
 
@@ -105,7 +105,7 @@ class Group(NamedTuple):
     exception: str
     task: str
     place: str
-    count: int
+    jobs: int
     first: int
     last: int
     sample: Row
@@ -125,7 +125,7 @@ def groups(rows: Sequence[Row], seals: Seals | None) -> list[Group]:
             at = failure.f or row.live.ended or row.live.started
             found.setdefault(key, []).append((at, row, failure.m))
     made = [_group(key, members) for key, members in found.items()]
-    return sorted(made, key=lambda group: (-group.count, -group.last))
+    return sorted(made, key=lambda group: (-group.jobs, -group.last))
 
 
 def _group(key: tuple[str, str, str], members: list[tuple[int, Row, str]]) -> Group:

@@ -9,6 +9,7 @@ import re
 import sysconfig
 from collections.abc import Iterator
 from pathlib import Path
+from textwrap import dedent
 from typing import NamedTuple
 
 FRAME = re.compile(r'^\s*File "(?P<file>.+)", line (?P<line>\d+), in (?P<function>.+)$')
@@ -81,7 +82,7 @@ def _block(lines: list[str], at: int) -> tuple[int, list[Frame], str]:
         end = at + 1
         while end < len(lines) and lines[end].startswith("    ") and not FRAME.match(lines[end]):
             end += 1
-        code = "\n".join(lines[at + 1 : end])
+        code = dedent("\n".join(lines[at + 1 : end]))
         file = head["file"]
         frames.append(Frame(file, int(head["line"]), head["function"], code, is_app(file)))
         at = end

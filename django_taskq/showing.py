@@ -1,4 +1,4 @@
-"""A job as people may see it: named, redacted, bounded. Pages, commands and the API only print it."""
+"""A job as people may see it: named, redacted, bounded. Whoever shows it only prints it."""
 
 from __future__ import annotations
 

@@ -67,7 +67,7 @@ def busiest_queue(alias: str, but: tuple[str, ...] = ()) -> str:
     """The queue of a backend that workers look at most, of those that are not ``but``."""
     weights = dict(task_backends[alias].conf.queues) or {"default": 1}
     rest = {name: weight for name, weight in weights.items() if name not in but} or weights
-    return max(rest, key=lambda name: (rest[name], name))
+    return str(max(rest, key=lambda name: (rest[name], name)))
 
 
 def enqueue_bulk(alias: str, order: work.Order, paused: tuple[str, ...] = ()) -> Any:

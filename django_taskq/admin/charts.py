@@ -1,8 +1,8 @@
 """Charts as SVG: pure functions from lists of numbers to markup.
 
-No style attribute and no script, so any content security policy lets them be; colours come from
-classes (``tq-fill-NAME``, ``tq-line-NAME``) in the stylesheet. Each has a title and a description for
-who does not see it.
+No style attribute and no script, so any content security policy lets them be; colours come
+from classes (``tq-fill-NAME``, ``tq-line-NAME``) in the stylesheet. Each has a title and a
+description for who does not see it.
 """
 
 from __future__ import annotations
@@ -49,8 +49,7 @@ def bars(
                 below += value
     body = format_html_join(
         "",
-        '<rect class="tq-fill-{}" x="{}" y="{}" width="{}" height="{}">'
-        "<title>{}</title></rect>",
+        '<rect class="tq-fill-{}" x="{}" y="{}" width="{}" height="{}"><title>{}</title></rect>',
         drawn,
     )
     axes = format_html("{}{}", grid([0, top / 2, top], top), below_axis(labels))
@@ -92,7 +91,8 @@ def stack(
     most = max([*totals, 1])
     name_width, number_width = 140, 64
     room = WIDTH - name_width - number_width
-    parts, texts = [], []
+    parts: list[tuple[object, ...]] = []
+    texts: list[tuple[object, ...]] = []
     for at, label in enumerate(labels):
         y = at * BAR
         texts.append(("end", name_width - 8, y + 15, cut(label)))
@@ -166,10 +166,7 @@ def below_axis(labels: Sequence[str]) -> SafeString:
 def scale(value: float, top: float, *, log: bool = False) -> float:
     """How far from the top of the drawing a value lies."""
     room = HEIGHT - TOP - BOTTOM
-    if log:
-        share = math.log10(max(value, 1)) / math.log10(top)
-    else:
-        share = value / top
+    share = math.log10(max(value, 1)) / math.log10(top) if log else value / top
     return TOP + room * (1 - min(max(share, 0), 1))
 
 
@@ -183,7 +180,7 @@ def nice(highest: float) -> float:
     if highest <= 1:
         return 1
     power = 10 ** math.floor(math.log10(highest))
-    return next(step * power for step in (1, 2, 5, 10) if step * power >= highest)
+    return next(float(step * power) for step in (1, 2, 5, 10) if step * power >= highest)
 
 
 def powers(top: float) -> list[float]:

@@ -1,4 +1,4 @@
-"""Which backend a request looks at, and how its server is asked: briefly, because a person waits."""
+"""Which backend a request looks at, and how its server is asked: a person waits."""
 
 from __future__ import annotations
 

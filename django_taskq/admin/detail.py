@@ -164,9 +164,9 @@ def moments(envelope: Envelope, stored: Stored, failures: list[Failure]) -> Iter
             text = _("attempt %(number)d started") % {"number": failure.n}
             yield Step(failure.s, text, "running")
         if failure.f:
-            number = {"number": failure.n, "error": name}
+            said = {"number": failure.n, "error": name}
             text = _("attempt %(number)d failed: %(error)s") if failure.n else "%(error)s"
-            yield Step(failure.f, text % number, "dead")
+            yield Step(failure.f, text % said, "dead")
     ran = {failure.s for failure in failures}
     if live.started and live.started not in ran:
         number = live.attempt + (state is State.RUNNING)

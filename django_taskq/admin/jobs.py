@@ -149,5 +149,3 @@ def listing(
         "verbs": acting.choices(request, wanted.state),
         "state": str(wanted.state or "any"),
     }
-
-

@@ -33,7 +33,7 @@ def note(
     flag = DELETION if verb in ("delete", "purge") else CHANGE
     LogEntry.objects.bulk_create(
         LogEntry(
-            user_id=request.user.pk,
+            user_id=request.user.pk,  # type: ignore[misc]
             content_type=kind,
             object_id=id,
             object_repr=name[:MOST_TEXT],

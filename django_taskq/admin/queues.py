@@ -70,7 +70,8 @@ class QueueAdmin(Screen):
             "can_purge": wanted.state in PURGEABLE,
             "history": console.inspector.history(name, "", 0, 60_000),
         }
-        return self.page(request, console, "queue", context, title=name)
+        title = _("Queue %(queue)s") % {"queue": name}
+        return self.page(request, console, "queue", context, title=title)
 
     # -- steering --------------------------------------------------------------------------------
 
@@ -120,9 +121,7 @@ class QueueAdmin(Screen):
         messages.info(request, _("A job purges queue %(queue)s.") % {"queue": name})
         return self.go(console, "job_bulk")
 
-    def _ask(
-        self, request: HttpRequest, console: Console, name: str, state: State
-    ) -> HttpResponse:
+    def _ask(self, request: HttpRequest, console: Console, name: str, state: State) -> HttpResponse:
         counted = console.inspector.queue(name).states[state]
         context: dict[str, Any] = {
             "queue_name": name,
@@ -150,8 +149,6 @@ def first_state(row: shared.QueueRow) -> State:
 def state_to_purge(request: HttpRequest) -> State:
     """The state a form names. Raises Http404 for one that cannot be purged."""
     state = words.state_named(request.POST.get("state", ""))
-    if state not in PURGEABLE:
+    if state is None or state not in PURGEABLE:
         raise Http404(_("Jobs of this state cannot be purged."))
     return state
-
-

@@ -40,7 +40,9 @@ def of_running(examined: Examined) -> Iterator[Reason]:
     """What is to be said of a job that runs."""
     standing = examined.standing
     if standing.stop == "kill":
-        yield Reason("warning", _("It is being killed: its process ends if its code does not stop."))
+        yield Reason(
+            "warning", _("It is being killed: its process ends if its code does not stop.")
+        )
     elif standing.stop:
         yield Reason("warning", _("It was asked to stop, and its code has not stopped yet."))
     if standing.lease is None or standing.lease <= standing.now:

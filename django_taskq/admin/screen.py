@@ -1,4 +1,4 @@
-"""What all screens share: permission first, then the backend, and a page even where Redis is away."""
+"""What all screens share: permission, then the backend, and a page where Redis is away."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ class Screen(admin.ModelAdmin):  # type: ignore[type-arg]
         console: Console,
         template: str,
         context: dict[str, Any],
-        title: str = "",
+        title: Any = "",
         status: int = HTTPStatus.OK,
     ) -> HttpResponse:
         """A page of ours within the site's."""

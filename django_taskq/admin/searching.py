@@ -58,7 +58,9 @@ class Asked(NamedTuple):
 def asked(request: HttpRequest) -> Asked:
     """What a request asks for. What makes no sense is left out."""
     given = request.POST if request.method == "POST" else request.GET
-    said = {name: given.get(name, "").strip()[:MOST_TEXT] for name in (*QUALIFIERS, "text", "place")}
+    said = {
+        name: given.get(name, "").strip()[:MOST_TEXT] for name in (*QUALIFIERS, "text", "place")
+    }
     said, q = qualified(said, given.get("q", "").strip()[:MOST_TEXT])
     if not rights.may(request, rights.VIEW_ARGS):
         said["text"] = ""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from django.utils.translation import gettext as _
@@ -62,7 +63,7 @@ class Alert(NamedTuple):
     text: str
     page: str = ""
     args: tuple[str, ...] = ()
-    params: dict[str, str] = {}
+    params: Mapping[str, str] = MappingProxyType({})
 
 
 def queue_rows(
@@ -70,8 +71,7 @@ def queue_rows(
 ) -> list[QueueRow]:
     """The queues with their pauses."""
     return [
-        QueueRow(state, pause_of(state, note), weights.get(state.name))
-        for state, note in overview
+        QueueRow(state, pause_of(state, note), weights.get(state.name)) for state, note in overview
     ]
 
 
@@ -112,14 +112,15 @@ def alerts(rows: Sequence[QueueRow], memory: tuple[int, int] = (0, 0)) -> list[A
 def of_queue(row: QueueRow) -> Iterable[Alert]:
     """What needs a person in one queue."""
     here: dict[str, Any] = {"page": "queue_change", "args": (row.name,)}
-    said = {"queue": row.name, "count": row.count(State.READY)}
+    waiting = row.count(State.READY)
+    said: dict[str, Any] = {"queue": row.name, "count": waiting}
     if row.pause:
         yield Alert("warning", _("Queue %(queue)s is paused.") % said, **here)
     elif row.is_stuck:
         text = ngettext(
             "No worker serves queue %(queue)s: %(count)d job waits.",
             "No worker serves queue %(queue)s: %(count)d jobs wait.",
-            said["count"],
+            waiting,
         )
         yield Alert("error", text % said, **here)
     if row.state.late > LATE:

@@ -79,9 +79,7 @@ OUTCOMES = {
 
 def outcome(counts: Mapping[str, Any]) -> str:
     """What became of jobs, in one line."""
-    parts = [
-        str(OUTCOMES[name] % {"count": counts[name]}) for name in OUTCOMES if counts.get(name)
-    ]
+    parts = [str(OUTCOMES[name] % {"count": counts[name]}) for name in OUTCOMES if counts.get(name)]
     return ", ".join(parts) or str(_("nothing to do"))
 
 

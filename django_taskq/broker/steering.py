@@ -1,7 +1,7 @@
-"""What an operator does to jobs by their ids, and to queues. Each is one script, safe to send again.
+"""What an operator does to jobs by their ids, and to queues. Each is one script.
 
-Cancel, kill and retry are the broker's own, because programs use them too. Who may do what, and
-what that means for a task, is for the layers above.
+All of it is safe to send again. Cancel, kill and retry are the broker's own, because programs use
+them too. Who may do what, and what that means for a task, is for the layers above.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ class Steering:
         """Gives jobs that have not ended another priority: O, E, U."""
 
         def call(chunk: Sequence[str]) -> Call:
-            args = (priority, *chunk)
+            args: list[Arg] = [priority, *chunk]
             return self.broker.operator_call("prioritize", queue, args, timed=False)
 
         return self._each(ids, call)

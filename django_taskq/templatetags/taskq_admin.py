@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
 from django import template
 from django.contrib.admin.utils import quote
 from django.urls import reverse
-from django.utils.html import format_html
+from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 
@@ -52,7 +53,7 @@ def relative(distance: int) -> str:
     """ms from now as people say it."""
     if abs(distance) < 1000:
         return _("just now")
-    length = duration(abs(distance))
+    length = duration(abs(distance) // 1000 * 1000)  # whole seconds: nobody counts tenths of an age
     return (_("in %(time)s") if distance > 0 else _("%(time)s ago")) % {"time": length}
 
 
@@ -62,7 +63,7 @@ def duration(ms: float) -> str:
     ms = max(float(ms or 0), 0)
     if ms < 1000:
         return _("%(number)d ms") % {"number": ms}
-    if ms < 10_000:
+    if ms < 10_000 and ms % 1000:
         return _("%(number).1f s") % {"number": ms / 1000}
     names = {"d": _("d"), "h": _("h"), "min": _("min"), "s": _("s")}
     parts = []
@@ -88,6 +89,12 @@ def taskq_state(state: str) -> SafeString:
 def taskq_count(value: int) -> str:
     """A number with its thousands apart."""
     return f"{int(value or 0):,}".replace(",", "\N{NARROW NO-BREAK SPACE}")
+
+
+@register.filter
+def taskq_dotted(name: str) -> SafeString:
+    """A dotted name that a line may be broken in, behind its dots."""
+    return format_html_join("", "{}<wbr>", ((part,) for part in re.findall(r"[^.]+\.?|\.", name)))
 
 
 @register.filter

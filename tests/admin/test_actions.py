@@ -1,4 +1,4 @@
-"""What is done by hand: to one job, to those that were ticked, to all that match; and who did it."""
+"""What is done by hand to one job, to those that were ticked, to all that match; and who did it."""
 
 from __future__ import annotations
 
@@ -56,9 +56,7 @@ def test_a_retry_is_done_at_once_and_written_down(ada: Staff, dead: Any) -> None
 
 
 @pytest.mark.parametrize("verb", ["cancel", "kill", "delete"])
-def test_what_cannot_be_undone_is_asked_first(
-    ada: Staff, backend: RedisBackend, verb: str
-) -> None:
+def test_what_cannot_be_undone_is_asked_first(ada: Staff, backend: RedisBackend, verb: str) -> None:
     result = tasks.nothing.enqueue()
 
     page = text_of(ada.post("job/do/", verb=verb, job=result.id))

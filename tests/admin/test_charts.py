@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from itertools import pairwise
 from typing import Any
 from xml.etree import ElementTree
 
@@ -61,7 +62,7 @@ def test_lines_of_powers_of_ten_lie_evenly() -> None:
 
     (line,) = parsed(drawing).iter(f"{SVG}polyline")
     heights = [float(point.split(",")[1]) for point in line.attrib["points"].split()]
-    steps = [a - b for a, b in zip(heights, heights[1:], strict=False)]
+    steps = [a - b for a, b in pairwise(heights)]
     assert steps == pytest.approx([steps[0]] * 3, abs=0.2)
     assert steps[0] > 0
 

@@ -1,4 +1,4 @@
-"""Who may not, sees nothing and does nothing: every address and every verb, permission by permission."""
+"""Who may not, sees nothing and does nothing: every address and every verb, one by one."""
 
 from __future__ import annotations
 
@@ -50,7 +50,9 @@ def dead(hand: Hand) -> Any:
 
 def test_every_address_is_in_these_tests() -> None:
     addresses = set()
-    for model in (model for model in admin.site._registry if model._meta.app_label == "django_taskq"):
+    for model in (
+        model for model in admin.site._registry if model._meta.app_label == "django_taskq"
+    ):
         name = model._meta.model_name
         for pattern in admin.site.get_model_admin(model).get_urls():
             route = str(pattern.pattern)

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import re
+import socket
 from collections.abc import Callable
 from typing import Any
 
 import pytest
+from django.conf import settings
 from django.db import connection
 from django.test import override_settings
 from django.test.utils import CaptureQueriesContext
 
+from django_taskq.admin.console import Console
 from django_taskq.backends import RedisBackend
 from django_taskq.broker.steering import Steering
 from django_taskq.clock import now_ms
@@ -163,7 +166,9 @@ def test_what_is_not_there_is_not_found(ada: Staff, mixed: Any, page: str) -> No
 # -- lists -----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("state", ["ready", "running", "scheduled", "retrying", "dead", "succeeded"])
+@pytest.mark.parametrize(
+    "state", ["ready", "running", "scheduled", "retrying", "dead", "succeeded"]
+)
 def test_a_tab_has_the_jobs_of_a_state(ada: Staff, mixed: dict[str, str], state: str) -> None:
     page = ada.sees("job/", state=state)
 
@@ -249,7 +254,12 @@ def test_an_address_that_makes_no_sense_is_a_page(
 def test_a_job_tells_its_story(ada: Staff, mixed: dict[str, str]) -> None:
     page = ada.sees(f"job/{mixed['dead']}/change/")
 
-    for words in ("enqueued", "attempt 1 started", "attempt 1 failed: ValueError", "What went wrong"):
+    for words in (
+        "enqueued",
+        "attempt 1 started",
+        "attempt 1 failed: ValueError",
+        "What went wrong",
+    ):
         assert words in page
     assert "engine/tasks.py" in page
     assert re.search(r"<details class=\"tq-fold\"[^>]*><summary>1 frame of libraries", page)
@@ -318,7 +328,12 @@ def test_markup_in_arguments_and_errors_is_text(ada: Staff, hand: Hand) -> None:
     result = tasks.fail.using(max_attempts=1).enqueue(EVIL)
     hand.run()
 
-    for page in (f"job/{result.id}/change/", f"job/{result.id}/edit/", "failure/", "job/?state=any"):
+    for page in (
+        f"job/{result.id}/change/",
+        f"job/{result.id}/edit/",
+        "failure/",
+        "job/?state=any",
+    ):
         text = ada.sees(page)
         assert "<script>alert" not in text, page
         assert ' onload="x' not in text, page
@@ -421,3 +436,29 @@ def test_without_redis_in_the_settings_the_admin_is_there(staff: Callable[..., S
     with override_settings(TASKS={"default": local}):
         assert ada.client.get("/admin/").status_code == 200
         assert ada.get("dashboard/").status_code == 404
+
+
+def test_a_server_that_accepts_and_never_answers_is_given_up_within_two_seconds(
+    staff: Callable[..., Staff],
+) -> None:
+    ada = Staff("ada", "everything")
+    with socket.socket() as deaf:
+        deaf.bind(("127.0.0.1", 0))
+        deaf.listen(8)
+        away = configured(f"redis://127.0.0.1:{deaf.getsockname()[1]}/0", "none")
+        with override_settings(TASKS={"default": away}):
+            console = Console("default")
+            answer = ada.get("dashboard/")
+
+    assert answer.status_code == 503
+    server = console.broker.server
+    # What it waits for is bounded by these: a connection, or one answer that is not asked for again.
+    assert server.connect_timeout < server.socket_timeout < 2
+
+
+def test_beside_unfold_every_screen_is_there(ada: Staff, mixed: dict[str, str]) -> None:
+    pytest.importorskip("unfold")
+    apps = ["unfold", *settings.INSTALLED_APPS]
+    with override_settings(INSTALLED_APPS=apps):
+        for page in PAGES:
+            assert 'class="tq"' in ada.sees(page.format(**mixed)), page

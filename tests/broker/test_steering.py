@@ -1,4 +1,4 @@
-"""What an operator does: delete, advance, postpone, prioritize, edit, pause, and the tally of it."""
+"""What an operator does: delete, advance, postpone, prioritize, edit, pause, and its tally."""
 
 from __future__ import annotations
 
@@ -73,9 +73,7 @@ def test_one_that_ended_just_now_goes_when_nobody_can_send_it_again(
 
 
 @pytest.mark.parametrize("state", sorted({*State} - {*ENDS}))
-def test_what_has_not_ended_is_not_deleted(
-    broker: Broker, steering: Steering, state: str
-) -> None:
+def test_what_has_not_ended_is_not_deleted(broker: Broker, steering: Steering, state: str) -> None:
     seed_all(broker)
     before = dump(broker)
 

@@ -99,7 +99,10 @@ def round_trips() -> Iterator[list[list[str]]]:
 
     def counting(to: Any, batch: Sequence[Any]) -> None:
         trips.append(
-            [str(call.args[0]) if isinstance(call, calls.Command) else call.script.name for call in batch]
+            [
+                str(call.args[0]) if isinstance(call, calls.Command) else call.script.name
+                for call in batch
+            ]
         )
         original(to, batch)
 

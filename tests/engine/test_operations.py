@@ -1,4 +1,4 @@
-"""What an operator does to jobs of tasks: verbs, moves between queues, other arguments, all that match."""
+"""What an operator does to jobs of tasks: verbs, moves, other arguments, all that match."""
 
 from __future__ import annotations
 
@@ -38,9 +38,7 @@ def rows(backend: RedisBackend) -> Callable[..., list[Row]]:
     def read(*results: TaskResult) -> list[Row]:
         inspector = Inspector(backend.broker)
         return [
-            row
-            for result in results
-            for row in inspector.peek(result.task.queue_name, [result.id])
+            row for result in results for row in inspector.peek(result.task.queue_name, [result.id])
         ]
 
     return read
@@ -206,7 +204,9 @@ def test_everything_that_matches_is_done_in_one_job(
 ) -> None:
     tasks.add.enqueue_many([(n,) for n in range(150)])
     others = tasks.nothing.enqueue_many([()] * 20)
-    result = enqueue_bulk("default", order("cancel", Filter(task=tasks.add.module_path), State.READY))
+    result = enqueue_bulk(
+        "default", order("cancel", Filter(task=tasks.add.module_path), State.READY)
+    )
 
     (outcome,) = hand.run(1, result.task.queue_name)
 
@@ -276,10 +276,10 @@ def test_failures_with_one_cause_are_one_group(backend: RedisBackend, hand: Hand
     hand.run()
     sizes = {("default", State.DEAD): 3, ("default", State.RETRYING): 1}
 
-    rows = Inspector(backend.broker).newest(sizes, 100, tail=20_000).rows
-    (group,) = groups(rows, None)
+    page, _ = Inspector(backend.broker).newest(sizes, 100, tail=20_000)
+    (group,) = groups(page.rows, None)
 
-    assert (group.count, group.task) == (4, tasks.fail.module_path)
+    assert (group.jobs, group.task) == (4, tasks.fail.module_path)
     assert group.states == {"dead": 3, "retrying": 1}
     assert group.place.endswith("tests/engine/tasks.py: fail")
     assert group.first <= group.last

@@ -112,9 +112,7 @@ class Inspector:
         size: int = jobs.PAGE,
     ) -> Page:
         """A page of the jobs in one state, of several queues merged."""
-        return jobs.page(
-            self._broker, queues, state, after, newest_first=newest_first, size=size
-        )
+        return jobs.page(self._broker, queues, state, after, newest_first=newest_first, size=size)
 
     def search(
         self,

@@ -111,9 +111,7 @@ def scan(broker: Broker, scans: Sequence[Scan]) -> list[Found]:
 def found(asked: Scan, reply: Sequence[Any]) -> Found:
     """The reply of ``scan``."""
     looked, score, last, *parts = reply
-    rows = [
-        row(asked, *parts[at : at + WIDTH]) for at in range(0, len(parts), WIDTH)
-    ]
+    rows = [row(asked, *parts[at : at + WIDTH]) for at in range(0, len(parts), WIDTH)]
     end = Place(text(score), text(last)) if last else None
     return Found(looked, end, rows)
 
@@ -160,9 +158,7 @@ def search(
     asks still has to look whether a job is really meant: what is found is a text in JSON.
     """
     asked = [
-        Scan(
-            queue, state, match, skip=skip, most=most, answers=MOST_FOUND, head=head, tail=tail
-        )
+        Scan(queue, state, match, skip=skip, most=most, answers=MOST_FOUND, head=head, tail=tail)
         for (queue, state), count in shared_out(sizes, MOST_SEARCHED).items()
         for skip, most in pieces(count)
         for match in matches
@@ -190,9 +186,7 @@ def peek(broker: Broker, queue: str, ids: Sequence[str]) -> list[Row]:
     return rows
 
 
-def shared_out(
-    sizes: Mapping[tuple[str, State], int], most: int
-) -> dict[tuple[str, State], int]:
+def shared_out(sizes: Mapping[tuple[str, State], int], most: int) -> dict[tuple[str, State], int]:
     """How many to look at of each, fairly: small ones whole, large ones alike."""
     left = most
     shares: dict[tuple[str, State], int] = {}

@@ -13,7 +13,7 @@ function isAtWork() {
   const selection = document.getSelection();
   const selects = selection && !selection.isCollapsed && region.contains(selection.anchorNode);
   const active = document.activeElement;
-  const types = region.contains(active) && active.matches("input, select, textarea");
+  const types = region.contains(active) && active.matches("input:not([type=checkbox]), select, textarea");
   return selects || types || region.querySelector("input[name=job]:checked") !== null;
 }
 

@@ -1,0 +1,117 @@
+"""``make screenshots``: the admin's screens as pictures, for the documentation and for reviews.
+
+``python -m tests.browser.screenshots [FOLDER]``; by default docs/screenshots. It needs Chromium.
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from django_taskq.broker import embedded
+from tests.browser.place import ROOT, Place, browser, chromium, sign_in
+from tests.conftest import eventually
+
+FOLDER = ROOT / "docs" / "screenshots"
+WIDE, NARROW = {"width": 1180, "height": 860}, {"width": 400, "height": 860}
+SEED = """
+from datetime import date
+resize_image.enqueue_many([(f"photos/{n}.jpg",) for n in range(40)])
+send_receipt.enqueue_many([(n, f"guest{n}@example.com") for n in range(12)])
+send_receipt.enqueue_many([(n, name) for n, name in enumerate(["ada", "grace", "linus"], 4100)])
+for day in (3, 4, 5, 6):
+    import_prices.enqueue("acme", date(2031, 5, day))
+export_orders.using(queue_name="low").enqueue(2030)
+sync_stock.using(run_after=7200).enqueue("Berlin", api_key="hunter2")
+resize_image.using(run_after=86400, priority=5).enqueue("photos/cover.jpg")
+"""
+# name -> (page, theme, viewport)
+SHOTS: dict[str, tuple[str, str, dict[str, int]]] = {
+    "dashboard-light": ("dashboard/", "light", WIDE),
+    "dashboard-dark": ("dashboard/", "dark", WIDE),
+    "dashboard-narrow": ("dashboard/", "light", NARROW),
+    "queues": ("queue/", "light", WIDE),
+    "queue": ("queue/low/change/", "light", WIDE),
+    "jobs": ("job/?state=succeeded", "light", WIDE),
+    "search-dark": ("job/?state=any&q=error:UnknownMailbox", "dark", WIDE),
+    "jobs-narrow": ("job/?state=dead", "dark", NARROW),
+    "job-light": ("job/{dead}/change/", "light", WIDE),
+    "job-dark": ("job/{dead}/change/", "dark", WIDE),
+    "job-narrow": ("job/{dead}/change/", "light", NARROW),
+    "edit": ("job/{dead}/edit/", "light", WIDE),
+    "failures": ("failure/", "light", WIDE),
+    "failures-narrow": ("failure/", "dark", NARROW),
+    "workers": ("worker/", "light", WIDE),
+    "audit": ("audit/", "light", WIDE),
+    "work": ("job/bulk/", "light", WIDE),
+}
+
+
+def prepare(place: Place, page: Any) -> dict[str, str]:
+    """Jobs in every state, and a person who did something; the ids that addresses need."""
+    place.enqueue(SEED)
+    place.work()
+    dead = 'name="job" value="'
+
+    def failed() -> str:
+        page.goto(place.page("job/?state=dead"))
+        found: str = page.content()
+        return found.partition(dead)[2].partition('"')[0] if found.count(dead) == 3 else ""
+
+    id = str(eventually(failed, 60))
+    page.goto(place.page("queue/low/change/"))
+    page.get_by_text("Pause …").click()
+    page.get_by_label("Reason, for whoever sees it").fill("mail provider is down")
+    page.get_by_role("button", name="Pause", exact=True).click()
+    page.goto(place.page("job/?state=retrying"))
+    page.locator("input[name=job]").first.check()
+    page.get_by_label("What to do", exact=True).select_option("retry")
+    page.get_by_role("button", name="to the ticked").click()
+    page.goto(place.page("job/?state=succeeded&q=task:shop.tasks.resize_image"))
+    page.get_by_label("What to do", exact=True).select_option("delete")
+    page.get_by_role("button", name="to all that match").click()
+    page.get_by_role("button", name="Delete", exact=True).click()
+    eventually(lambda: page.reload() and "40 jobs" in page.content(), 30)
+    return {"dead": id}
+
+
+def take(place: Place, chrome: Any, folder: Path) -> None:
+    """Every picture."""
+    context = chrome.new_context(locale="en-GB")
+    page = context.new_page()
+    page.set_viewport_size(WIDE)
+    sign_in(page, place)
+    ids = prepare(place, page)
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, (path, theme, size) in SHOTS.items():
+        page.set_viewport_size(size)
+        page.emulate_media(color_scheme=theme)
+        page.goto(place.page(path.format(**ids)))
+        page.screenshot(path=folder / f"{name}.png", full_page=size is NARROW)
+        print(f"{name}.png: {(folder / f'{name}.png').stat().st_size // 1024} KB")
+    context.close()
+
+
+def main() -> int:
+    if chromium() is None:
+        print("There is no Chromium on the PATH: install Debian's package chromium.")
+        return 1
+    folder = Path(sys.argv[1]) if len(sys.argv) > 1 else FOLDER
+    home = Path(tempfile.mkdtemp(prefix="tq-web-"))
+    server = home / "valkey"
+    place = Place(home, f"embedded://{server}?persist=no", "shop")
+    try:
+        place.serve()
+        with browser() as chrome:
+            take(place, chrome, folder)
+    finally:
+        place.stop()
+        if server.is_dir():
+            embedded.stop(server)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,235 @@
+"""The admin as people use it: with mouse or keyboard, on a telephone, without a script."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+
+from tests.browser.place import Place
+
+pytestmark = pytest.mark.xdist_group("browser")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def worker(place: Place) -> Any:
+    """One worker for all of them, and jobs that have failed."""
+    place.enqueue(
+        "send_receipt.enqueue(7, 'ada')\n"
+        "resize_image.enqueue('cat.jpg')\n"
+        "import_prices.enqueue('acme', __import__('datetime').date(2030, 1, 1))"
+    )
+    return place.work()
+
+
+def settled(page: Any, text: str, within: float = 20_000) -> None:
+    """Waits until the page, which refreshes itself, says it."""
+    page.locator("#tq-live", has_text=text).wait_for(timeout=within)
+
+
+def screen(page: Any, name: str) -> None:
+    """Goes to another of our screens."""
+    page.locator(".tq-nav").get_by_role("link", name=name, exact=True).click()
+
+
+def refresh(page: Any, seconds: str = "2") -> None:
+    page.select_option("#tq-every", seconds)
+
+
+def test_a_failed_job_is_found_understood_mended_and_seen_to_succeed(
+    page: Any, place: Place
+) -> None:
+    refresh(page)
+    settled(page, "UnknownMailbox")
+    screen(page, "Failures")
+    group = page.locator(".tq-group", has_text="UnknownMailbox")
+    assert "app/shop/tasks.py: deliver" in group.inner_text()
+
+    group.get_by_role("link", name=re.compile("UnknownMailbox$")).first.click()
+    page.get_by_role("link", name="tasks.send_receipt").click()
+    trace = page.locator(".tq-attempt")
+    assert "raise UnknownMailbox" in trace.inner_text()
+    assert trace.locator(".tq-fold").first.get_attribute("open") is None
+    page.get_by_role("link", name="Edit arguments").click()
+    page.get_by_label("email").fill('"ada@example.com"')
+    page.get_by_role("button", name="Save and retry").click()
+
+    refresh(page)
+    page.locator(".tq-head .tq-badge-succeeded").wait_for()
+    assert '"ada@example.com"' in page.locator(".tq-value").inner_text()
+    assert "Edit arguments" in page.locator("section", has_text="What was done to it").inner_text()
+
+
+def test_arguments_that_do_not_fit_are_said_and_nothing_is_lost(page: Any, place: Place) -> None:
+    (id,) = place.enqueue("print(send_receipt.using(run_after=9999).enqueue(1, 'x').id)")
+    page.goto(place.page(f"job/{id}/edit/"))
+
+    page.get_by_label("email").fill("no json")
+    page.get_by_role("button", name="Save", exact=True).click()
+
+    assert "This is no JSON" in page.locator(".tq-form").inner_text()
+    assert page.get_by_label("email").input_value() == "no json"
+
+
+def test_a_running_job_is_killed(page: Any, place: Place) -> None:
+    (id,) = place.enqueue("print(export_orders.enqueue(2030).id)")
+    page.goto(place.page(f"job/{id}/change/"))
+    refresh(page)
+    page.locator(".tq-head .tq-badge-running").wait_for()
+
+    page.get_by_role("button", name="Kill").click()
+    assert "its process is ended" in page.locator("#tq-live").inner_text()
+    page.get_by_role("button", name="Kill").click()
+
+    page.locator(".tq-head .tq-badge-cancelled").wait_for()
+    assert "cancelled" in page.locator(".tq-steps").inner_text()
+
+
+def test_a_queue_is_paused_and_goes_on(page: Any, place: Place) -> None:
+    place.enqueue("resize_image.using(queue_name='low').enqueue('dog.jpg').get(timeout=20)")
+    page.goto(place.page("queue/low/change/"))
+    page.get_by_text("Pause …").click()
+    page.get_by_label("Reason, for whoever sees it").fill("the printer is on fire")
+    page.get_by_role("button", name="Pause", exact=True).click()
+    settled(page, "Paused by ada")
+    screen(page, "Queues")
+    assert "the printer is on fire" in page.locator(".tq-table").inner_text()
+
+    page.get_by_role("link", name="low", exact=True).click()
+    page.get_by_role("button", name="Resume").click()
+
+    page.get_by_text("Pause …").wait_for()
+    assert "goes on" in page.locator(".messagelist").inner_text()
+
+
+def test_all_that_match_are_retried_by_a_job(page: Any, place: Place) -> None:
+    place.enqueue(
+        "jobs = send_receipt.using(queue_name='low').enqueue_many([(n, f'x{n}') for n in range(5)])"
+    )
+    page.goto(place.page("job/?queue=low&state=dead"))
+    refresh(page)
+    page.locator("#tq-jobs tbody tr").nth(4).wait_for(timeout=20_000)
+    page.get_by_label("What to do", exact=True).select_option("delete")
+    page.get_by_role("button", name=re.compile("^to all")).click()
+    page.get_by_role("button", name="Delete", exact=True).click()
+
+    refresh(page)
+    settled(page, "5 jobs")
+
+
+def test_it_pauses_while_somebody_works_and_where_nobody_looks(page: Any, place: Place) -> None:
+    page.goto(place.page("job/?state=succeeded"))
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.resource_type))
+    refresh(page)
+    page.locator("input[name=job]").first.check()
+    page.locator("#tq-live-status", has_text="paused").wait_for()
+    assert "fetch" not in asked
+
+    page.locator("input[name=job]").first.uncheck()
+    with page.expect_request(lambda request: request.resource_type == "fetch"):
+        pass
+    page.evaluate(
+        "Object.defineProperty(document, 'hidden', { get: () => true });"
+        "document.dispatchEvent(new Event('visibilitychange'))"
+    )
+    asked.clear()
+    page.evaluate("new Promise((done) => setTimeout(done, 2500))")
+    assert "fetch" not in asked
+
+
+def test_one_box_ticks_all(page: Any, place: Place) -> None:
+    page.goto(place.page("job/?state=succeeded"))
+
+    page.locator("#tq-all").check()
+
+    boxes = page.locator("input[name=job]")
+    assert boxes.count() > 0
+    assert boxes.count() == page.locator("input[name=job]:checked").count()
+
+
+def test_it_works_without_a_script(chrome: Any, place: Place) -> None:
+    from tests.browser.place import sign_in
+
+    (id,) = place.enqueue("print(resize_image.using(run_after=9999).enqueue('x').id)")
+    context = chrome.new_context(java_script_enabled=False)
+    page = context.new_page()
+    sign_in(page, place)
+    assert page.locator("#tq-live-tools").is_hidden()
+
+    page.goto(place.page("job/?state=scheduled"))
+    page.locator(f"input[value='{id}']").check()
+    page.get_by_label("What to do", exact=True).select_option("run")
+    page.get_by_role("button", name="to the ticked").click()
+
+    assert "1 job done" in page.locator(".messagelist").inner_text()
+    context.close()
+
+
+SCREENS = [
+    "dashboard/",
+    "queue/",
+    "queue/default/change/",
+    "job/?state=dead",
+    "job/?state=any&q=task:shop.tasks.send_receipt",
+    "failure/",
+    "worker/",
+    "audit/",
+    "job/bulk/",
+    "job/ID/change/",
+    "job/ID/edit/",
+]
+
+
+@pytest.fixture(scope="module")
+def failed(place: Place) -> str:
+    """A job that backs off."""
+    (id,) = place.enqueue(
+        "import datetime\nfrom tests.conftest import eventually\n"
+        "job = import_prices.enqueue('acme', datetime.date(2030, 1, 2))\n"
+        "eventually(lambda: job.refresh() or job.state == 'retrying', 20)\nprint(job.id)"
+    )
+    return id
+
+
+@pytest.mark.parametrize("screen", SCREENS)
+def test_nothing_hangs_over_the_edge_of_a_telephone(
+    page: Any, place: Place, failed: str, screen: str
+) -> None:
+    page.set_viewport_size({"width": 400, "height": 800})
+    page.goto(place.page(screen.replace("ID", failed)))
+
+    width = page.evaluate("document.documentElement.scrollWidth")
+
+    assert width <= 400, page.evaluate(
+        "[...document.querySelectorAll('.tq *')].filter((e) => !e.closest('.tq-scroll, pre')"
+        " && e.getBoundingClientRect().right > 401).map((e) => e.outerHTML.slice(0, 90))"
+    )
+
+
+@pytest.mark.parametrize("screen", SCREENS)
+def test_axe_finds_nothing(page: Any, place: Place, failed: str, screen: str) -> None:
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright")
+    page.goto(place.page(screen.replace("ID", failed)))
+    said = []
+    for theme in ("light", "dark"):
+        page.emulate_media(color_scheme=theme)
+        found = axe.Axe().run(page, context="#content", options={"runOnly": ["wcag2a", "wcag2aa"]})
+        said += [
+            f"{theme} {each['id']}: {node['html'][:160]} {node.get('failureSummary', '')[:200]}"
+            for each in found.response["violations"]
+            for node in each["nodes"]
+        ]
+    assert said == []
+
+
+def test_a_keyboard_reaches_everything_and_shows_where_it_is(page: Any, place: Place) -> None:
+    page.goto(place.page("job/?state=succeeded"))
+    page.get_by_label("What to do", exact=True).focus()
+
+    page.keyboard.press("Tab")
+
+    outline = page.evaluate("getComputedStyle(document.activeElement).outlineStyle")
+    assert page.evaluate("document.activeElement.textContent") == "to the ticked"
+    assert outline == "solid"
