@@ -8,7 +8,6 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from django.conf import settings
 from django.db import connection
 from django.test import override_settings
 from django.test.utils import CaptureQueriesContext
@@ -452,13 +451,5 @@ def test_a_server_that_accepts_and_never_answers_is_given_up_within_two_seconds(
 
     assert answer.status_code == 503
     server = console.broker.server
-    # What it waits for is bounded by these: a connection, or one answer that is not asked for again.
+    # It waits for a connection, or for one answer that it does not ask for again.
     assert server.connect_timeout < server.socket_timeout < 2
-
-
-def test_beside_unfold_every_screen_is_there(ada: Staff, mixed: dict[str, str]) -> None:
-    pytest.importorskip("unfold")
-    apps = ["unfold", *settings.INSTALLED_APPS]
-    with override_settings(INSTALLED_APPS=apps):
-        for page in PAGES:
-            assert 'class="tq"' in ada.sees(page.format(**mixed)), page
