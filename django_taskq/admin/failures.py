@@ -9,7 +9,7 @@ from .console import Console
 from .dashboard import failures_and_memory, found
 from .screen import Screen
 
-NEWEST = 2_000  # failures that are looked at
+NEWEST = 1_000  # failures that are looked at
 
 
 class FailureAdmin(Screen):

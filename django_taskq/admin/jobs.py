@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import Any
 
 from django.contrib.admin.utils import unquote
@@ -11,7 +12,8 @@ from django.utils.translation import gettext as _
 
 from .. import registry
 from ..broker.inspector import Page
-from ..finding import all_tags, meant
+from ..broker.inspector.jobs import MOST_FOUND
+from ..finding import all_tags
 from ..job import State
 from ..showing import summary
 from ..tasks import redis_aliases
@@ -128,8 +130,9 @@ def found(console: Console, wanted: Asked, names: list[str], states: list[Any]) 
     }
     filter = wanted.filter
     page = console.inspector.search(sizes, filter.matches(), filter.head, filter.tail)
-    rows = meant(page.rows, filter, console.broker.seals)
-    return page._replace(rows=sorted(rows, key=lambda row: -(row.live.ended or row.live.started)))
+    rows = sorted(page.rows, key=lambda row: -(row.live.ended or row.live.started))
+    right = (row for row in rows if filter.is_meant(row, console.broker.seals))
+    return page._replace(rows=list(islice(right, MOST_FOUND + 1)))
 
 
 def listing(
@@ -140,7 +143,8 @@ def listing(
     return {
         "asked": wanted,
         "fields": wanted.fields(),
-        "jobs": [summary(row, console.broker.seals) for row in page.rows],
+        "jobs": [summary(row, console.broker.seals) for row in page.rows[:MOST_FOUND]],
+        "most_found": MOST_FOUND if len(page.rows) > MOST_FOUND else 0,
         "looked": page.looked,
         "is_search": wanted.is_search,
         "tabs": [(str(state), words.STATES[state], counts[state]) for state in TABS],

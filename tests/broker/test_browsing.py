@@ -185,7 +185,7 @@ def test_one_look_ends_early_where_jobs_are_large(broker: Broker, inspector: Ins
 
     page = inspector.search({(QUEUE, State.READY): 120}, [Match(text="nowhere")])
 
-    assert page.looked == 50
+    assert page.looked == 20
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,8 @@ from ..replies import text
 
 PAGE = 50  # jobs of a page
 MOST_SEARCHED = 10_000  # newest jobs that a search looks at
-MOST_FOUND = 200  # jobs that a search answers
+MOST_FOUND = 200  # jobs that a search shows
+OF_ONE_SCAN = 50  # matches after which one of its looks ends
 HEAD = 4096  # bytes of an envelope that a page reads
 NAME = 512  # bytes of an envelope in which its task's name stands
 TAIL = 2048  # bytes of its last failure
@@ -158,7 +159,7 @@ def search(
     asks still has to look whether a job is really meant: what is found is a text in JSON.
     """
     asked = [
-        Scan(queue, state, match, skip=skip, most=most, answers=MOST_FOUND, head=head, tail=tail)
+        Scan(queue, state, match, skip=skip, most=most, answers=OF_ONE_SCAN, head=head, tail=tail)
         for (queue, state), count in shared_out(sizes, MOST_SEARCHED).items()
         for skip, most in pieces(count)
         for match in matches

@@ -15,7 +15,7 @@ local skip, most, answers = tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[
 local head, tail = tonumber(ARGV[8]), tonumber(ARGV[9])
 local text, failing = ARGV[10], ARGV[11]
 local names = { unpack(ARGV, 12) }
-local STEP, BYTES = 50, 4194304 -- jobs read at a time; bytes after which it ends early
+local STEP, BYTES = 20, 1048576 -- jobs read at a time; bytes after which it ends early
 
 local set = ({ ready = ready, running = running, scheduled = scheduled, retrying = retrying,
   waiting = waiting, succeeded = succeeded, dead = dead, cancelled = cancelled })[state]
