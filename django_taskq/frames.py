@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 import sysconfig
 from collections.abc import Iterator
+from functools import lru_cache
 from pathlib import Path
 from textwrap import dedent
 from typing import NamedTuple
@@ -95,6 +96,7 @@ def _block(lines: list[str], at: int) -> tuple[int, list[Frame], str]:
     return at, frames, "\n".join(said).strip()
 
 
+@lru_cache(maxsize=256)  # failures of one cause often have one text, and pages look at a thousand
 def culprit(traceback: str) -> Frame | None:
     """The frame to look at: the project's innermost one, else the innermost there is."""
     last: Frame | None = None

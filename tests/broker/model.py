@@ -200,9 +200,50 @@ class Model:
             return "U"
         if job.state not in ENDED | {"retrying"}:
             return "E"
+        self.anew(job)
+        self.to(id, "ready")
+        return "O"
+
+    def anew(self, job: Job) -> None:
+        """As if it had never been run, but for its failures."""
         job.attempt = job.crashes = job.lost = job.parks = job.expires = job.ended = 0
         job.valued, job.record = False, True
+
+    def postpone(self, id: str, due: int) -> str:
+        job = self.jobs.get(id)
+        if job is None:
+            return "U"
+        if job.state not in ENDED | {"retrying", "scheduled"}:
+            return "E"
+        if job.state != "scheduled":
+            self.anew(job)
+        self.to(id, "scheduled", due)
+        return "O"
+
+    def advance(self, id: str) -> str:
+        job = self.jobs.get(id)
+        if job is None or job.state not in ("scheduled", "retrying"):
+            return "E"
         self.to(id, "ready")
+        return "O"
+
+    def withdraw(self, id: str) -> str:
+        job = self.jobs.get(id)
+        if job is not None and job.state == "running":
+            return "R"
+        return {"C": "O"}.get(letter := self.cancel(id), letter)
+
+    def delete(self, id: str) -> str:
+        job = self.jobs.get(id)
+        if job is None:
+            return "U"
+        if job.state not in ENDED:
+            return "E"
+        if job.ended > self.now - WINDOW:
+            job.due = min(job.due, job.ended + WINDOW)
+            return "L"
+        del self.jobs[id]
+        self.trimmed += 1
         return "O"
 
     def promote(self) -> int:

@@ -19,9 +19,13 @@ from django_taskq.broker import embedded
 from django_taskq.broker.almanac import Almanac, Tick
 from django_taskq.broker.broker import Broker
 from django_taskq.broker.connection import Server
+from django_taskq.broker.inspector import Inspector
+from django_taskq.broker.steering import Steering
 from django_taskq.exceptions import BrokerFull
+from django_taskq.job import State
 from tests.broker.helpers import (
     DAY,
+    ENVELOPE,
     FAILURE,
     LEASE,
     QUEUE,
@@ -193,6 +197,43 @@ def test_the_jobs_of_the_dead_go_back(broker: Broker, fill: Callable[[], None]) 
     )
 
     assert (sorted(taken), hopeless) == (["a", "b"], ["a"])
+
+
+@pytest.mark.parametrize("verb", ["postpone", "edit"])
+def test_what_makes_work_or_jobs_larger_is_refused(
+    broker: Broker, clock: Any, fill: Callable[[], None], verb: str
+) -> None:
+    seed_all(broker)
+    fill()
+    before = dump(broker)
+    steering = Steering(broker)
+
+    due = clock.now + DAY
+    act = {
+        "edit": lambda: steering.edit(QUEUE, "dead", ENVELOPE, b"[]"),
+        "postpone": lambda: steering.postpone(QUEUE, ["dead", "retrying"], due),
+    }[verb]
+
+    with pytest.raises(BrokerFull):
+        act()
+
+    assert dump(broker) == before
+
+
+def test_an_operator_makes_room(broker: Broker, clock: Any, fill: Callable[[], None]) -> None:
+    seed_all(broker)
+    clock.forward(WINDOW)
+    fill()
+    steering = Steering(broker)
+
+    assert steering.delete(QUEUE, ["dead", "succeeded"]) == "OO"
+    assert steering.withdraw(QUEUE, [("ready", TASK), ("waiting", TASK)], FAILURE, 0) == "OO"
+    assert steering.advance(QUEUE, ["scheduled"]) == "O"
+    assert steering.prioritize(QUEUE, ["scheduled"], 5) == "O"
+    steering.note(QUEUE, "a", b"{}")
+    steering.pause(QUEUE, b"{}")
+    assert Inspector(broker).queue(QUEUE).paused
+    assert [row.id for row in Inspector(broker).page([QUEUE], State.READY).rows] == ["scheduled"]
 
 
 def test_jobs_are_cancelled(broker: Broker, fill: Callable[[], None]) -> None:

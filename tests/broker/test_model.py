@@ -7,6 +7,7 @@ clocks are set. After each step everything that Redis holds is compared with the
 from __future__ import annotations
 
 import os
+from functools import partial
 from itertools import count
 from struct import unpack
 from typing import Any
@@ -26,6 +27,7 @@ from hypothesis.stateful import (
 from django_taskq.broker.broker import Broker, Exchange, Limits
 from django_taskq.broker.connection import Server
 from django_taskq.broker.keys import QUEUE_KEYS
+from django_taskq.broker.steering import Steering
 from django_taskq.job import Grant, Live, State
 from tests.broker.helpers import (
     DAY,
@@ -200,6 +202,26 @@ class Queue(RuleBasedStateMachine):
     @rule(ids=st.lists(st.sampled_from(IDS), min_size=3, max_size=8, unique=True))
     def retry(self, ids: list[str]) -> None:
         assert self.broker.retry(QUEUE, ids) == "".join(self.model.retry(id) for id in ids)
+
+    @rule(
+        verb=st.sampled_from(["delete", "advance", "postpone", "withdraw"]),
+        ids=st.lists(st.sampled_from(IDS), min_size=1, max_size=4, unique=True),
+        wait=st.sampled_from([-1, 50, 3000]),
+        step=st.sampled_from([0, 0, WINDOW]),
+    )
+    def operate(self, verb: str, ids: list[str], wait: int, step: int) -> None:
+        """What an operator does by hand; the call is sent twice."""
+        self.model.now += step
+        due = self.model.now + wait
+        args: dict[str, tuple[Any, ...]] = {"postpone": (due,), "withdraw": (DAY, FAILURE)}
+        names = [part for id in ids for part in ([id, TASK] if verb == "withdraw" else [id])]
+        call = Steering(self.broker)._moving(verb, QUEUE, args.get(verb, ()), names)
+        letters = self.broker.server.call(call).decode()
+        move = partial(self.model.postpone, due=due)
+        act = move if verb == "postpone" else getattr(self.model, verb)
+        assert letters == "".join(act(id) for id in ids)
+        if set(letters) & {"O", "L"}:  # only what moved something is remembered
+            assert self.broker.server.call(call).decode() == letters
 
     @rule(step=st.sampled_from([0, 1, 50, 3000, LEASE // 2]))
     def promote(self, step: int) -> None:

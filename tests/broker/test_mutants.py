@@ -107,6 +107,13 @@ MUTANTS = [
     # the token
     Mutant("wake-stays", "exchange", "redis.call('DEL', wake)"),
     Mutant("wake-missing", "reclaim", "redis.call('RPUSH', wake, '1')"),
+    # what an operator does
+    Mutant("delete-too-early", "delete", "elseif ended > now - RESEND_WINDOW", "elseif false"),
+    Mutant("withdraw-the-running", "withdraw", "if runs[i] then", "if false then"),
+    Mutant("postpone-keeps-value", "postpone", "send('HDEL', results, moved)"),
+    Mutant(
+        "advance-unwoken", "advance", "unpack(places))\n  set_wake(wake, ready)", "unpack(places))"
+    ),
 ]
 
 

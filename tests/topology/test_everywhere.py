@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 
 from django_taskq import TaskCancelled
+from django_taskq.broker.inspector import Inspector, Match
+from django_taskq.broker.steering import Steering
 from django_taskq.compat import task_backends
 from django_taskq.job import State
 from tests.conftest import eventually
@@ -47,6 +49,7 @@ def a_day(station: Place) -> None:
     later = tasks.add.using(run_after=timedelta(seconds=0.3), queue_name="low").enqueue(3, 4)
     assert later.state is State.SCHEDULED
     assert later.get(timeout=WAIT) == 7
+    look(later.id)
     running = tasks.endless.using(queue_name="critical").enqueue("endless")
     station.traced("start endless")
     assert running.cancel()
@@ -56,6 +59,25 @@ def a_day(station: Place) -> None:
     assert worker.stop() == 0
     assert "ERROR" not in worker.output
     assert SECRET not in worker.output
+
+
+def look(id: str) -> None:
+    """As an operator does: at the queues, at lists, at one job."""
+    broker = task_backends["default"].broker
+    inspector = Inspector(broker)
+    sizes = {}
+    for state, note in inspector.overview(QUEUES):
+        assert (state.paused, note) == (False, b"")
+        sizes[state.name, State.SUCCEEDED] = state.states[State.SUCCEEDED]
+    assert len(inspector.page(QUEUES, State.SUCCEEDED).rows) == 50
+    assert inspector.search(sizes, [Match(("no.task",))]).looked == sum(sizes.values())
+    page, memory = inspector.newest(sizes, 10)
+    assert len(page.rows) == 10
+    assert (memory == (0, 0)) is broker.server.is_cluster
+    examined = inspector.examine("low", id)
+    assert examined.stored.state is State.SUCCEEDED
+    Steering(broker).pause("low", b"{}")
+    Steering(broker).resume("low")
 
 
 async def of_coroutines() -> list[Any]:
