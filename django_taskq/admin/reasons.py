@@ -63,7 +63,7 @@ def of_job(examined: Examined, *, with_args: bool) -> Iterator[Reason]:
     elif stored.state is State.WAITING:
         why = set_aside(stored.live) if with_args else ""  # it may quote an argument
         text = _("It is set aside: %(why)s.") % {"why": why} if why else _("It is set aside.")
-        yield Reason("warning", f"{text} {_('It is looked at again')}", due)
+        yield Reason("warning", f"{text} {_('A worker looks at it again.')}", due)
     elif stored.state is State.READY and examined.standing.ahead:
         ahead = examined.standing.ahead
         text = ngettext("%(count)d job goes before it.", "%(count)d jobs go before it.", ahead)

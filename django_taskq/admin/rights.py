@@ -16,11 +16,11 @@ OF_VERB = {
     "retry": "retry_job",
     "retry_at": "retry_job",
     "run": "run_job",
+    "prioritize": "prioritize_job",
+    "move": "move_job",
     "cancel": "cancel_job",
     "kill": "kill_job",
     "delete": "delete_job",
-    "prioritize": "prioritize_job",
-    "move": "move_job",
 }
 
 

@@ -23,7 +23,7 @@ STATES = {
 
 VERBS = {
     "retry": _("Retry"),
-    "retry_at": _("Retry at a time"),
+    "retry_at": _("Run at a time"),
     "run": _("Run now"),
     "cancel": _("Cancel"),
     "kill": _("Kill"),

@@ -32,17 +32,16 @@ SHOTS: dict[str, tuple[str, str, dict[str, int]]] = {
     "dashboard-light": ("dashboard/", "light", WIDE),
     "dashboard-dark": ("dashboard/", "dark", WIDE),
     "dashboard-narrow": ("dashboard/", "light", NARROW),
-    "queues": ("queue/", "light", WIDE),
     "queue": ("queue/low/change/", "light", WIDE),
     "jobs": ("job/?state=succeeded", "light", WIDE),
     "search-dark": ("job/?state=any&q=error:UnknownMailbox", "dark", WIDE),
     "jobs-narrow": ("job/?state=dead", "dark", NARROW),
     "job-light": ("job/{dead}/change/", "light", WIDE),
-    "job-dark": ("job/{dead}/change/", "dark", WIDE),
     "job-narrow": ("job/{dead}/change/", "light", NARROW),
+    "waiting-light": ("job/{scheduled}/change/", "light", WIDE),
     "edit": ("job/{dead}/edit/", "light", WIDE),
+    "confirm": ("", "light", WIDE),
     "failures": ("failure/", "light", WIDE),
-    "failures-narrow": ("failure/", "dark", NARROW),
     "workers": ("worker/", "light", WIDE),
     "audit": ("audit/", "light", WIDE),
     "work": ("job/bulk/", "light", WIDE),
@@ -74,7 +73,15 @@ def prepare(place: Place, page: Any) -> dict[str, str]:
     page.get_by_role("button", name="to all that match").click()
     page.get_by_role("button", name="Delete", exact=True).click()
     eventually(lambda: page.reload() and "40 jobs" in page.content(), 30)
-    return {"dead": id}
+    page.goto(place.page("job/?state=scheduled"))
+    return {"dead": id, "scheduled": page.content().partition(dead)[2].partition('"')[0]}
+
+
+def ask_to_kill(place: Place, page: Any) -> None:
+    """As far as the page that asks whether one is sure."""
+    page.goto(place.page("job/?state=running"))
+    page.get_by_role("link", name="tasks.export_orders").click()
+    page.get_by_role("button", name="Kill").click()
 
 
 def take(place: Place, chrome: Any, folder: Path) -> None:
@@ -88,7 +95,10 @@ def take(place: Place, chrome: Any, folder: Path) -> None:
     for name, (path, theme, size) in SHOTS.items():
         page.set_viewport_size(size)
         page.emulate_media(color_scheme=theme)
-        page.goto(place.page(path.format(**ids)))
+        if name == "confirm":
+            ask_to_kill(place, page)
+        else:
+            page.goto(place.page(path.format(**ids)))
         page.screenshot(path=folder / f"{name}.png", full_page=size is NARROW)
         print(f"{name}.png: {(folder / f'{name}.png').stat().st_size // 1024} KB")
     context.close()
