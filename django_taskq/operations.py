@@ -26,6 +26,9 @@ from .showing import envelope_in, task_in
 
 DONE, LATER, REFUSED, UNKNOWN = "done", "later", "refused", "unknown"
 LETTERS = {"O": DONE, "C": DONE, "L": LATER, "E": REFUSED, "R": REFUSED, "U": UNKNOWN}
+# Of the job that does one thing to many. Whoever may retry jobs may not do all that this one was
+# allowed, so it is never run again by hand, nor given other arguments: it is asked for anew.
+OWN_TASK = "django_taskq.tasks.bulk"
 HOLD = 60_000  # ms after which a job that was being moved runs although its mover vanished
 CANCELLED_BY = f"{JobCancelled.__module__}.{JobCancelled.__qualname__}"
 Done = Counter[str]
@@ -61,10 +64,14 @@ class Operations:
     def apply(self, verb: str, rows: Sequence[Row], params: Params) -> Done:
         """Does it to jobs of any queues; how many became what."""
         done: Done = Counter()
+        if verb in ("retry", "retry_at"):
+            own = [row for row in rows if self._name(row) == OWN_TASK]
+            rows = [row for row in rows if row not in own]
+            done[REFUSED] += len(own)
         for queue, some in by_queue(rows).items():
             for chunk in chunks(some, HOUSEKEEPING):
                 done += VERBS[verb](self, queue, chunk, params)
-        return done
+        return +done
 
     # -- verbs -----------------------------------------------------------------------------------
 

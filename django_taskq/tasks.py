@@ -10,10 +10,10 @@ from django.conf import settings
 from . import bulk as work
 from . import registry
 from .compat import InvalidTaskBackend, task_backends
-from .operations import Operations
+from .operations import OWN_TASK, Operations
 from .task import Task
 
-BULK = f"{__name__}.bulk"
+BULK = OWN_TASK
 
 
 def bulk(context: Any, order: dict[str, Any]) -> dict[str, int]:

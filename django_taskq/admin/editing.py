@@ -21,7 +21,7 @@ from ..exceptions import (
     PayloadTooLarge,
 )
 from ..job import Envelope, State
-from ..operations import Changes, Params
+from ..operations import OWN_TASK, Changes, Params
 from ..showing import MOST_SHOWN, pretty, task_in
 from ..task import look_up
 from . import acting, log, rights
@@ -123,7 +123,8 @@ class Editing(Screen):
     def can_edit(self, request: HttpRequest, job: Detail) -> bool:
         """Whether the user may change the arguments of a job, and anybody can."""
         allowed = rights.may(request, rights.EDIT_ARGS) and rights.may(request, rights.VIEW_ARGS)
-        return allowed and job.is_known and job.state is not State.RUNNING
+        can_be = job.is_known and job.state is not State.RUNNING and job.task != OWN_TASK
+        return allowed and can_be
 
     def edit_page(self, request: HttpRequest, console: Console, object_id: str) -> HttpResponse:
         """The form, and what it changes; it can retry the job at once."""
@@ -135,8 +136,8 @@ class Editing(Screen):
             messages.error(request, str(REFUSALS["U"]))
             return self.go(console, "job_changelist")
         envelope = readable(id, stored.envelope, console.broker.seals)
-        if envelope is None or look_up(envelope.t) is None:
-            messages.error(request, _("The arguments of this job cannot be read here."))
+        if envelope is None or look_up(envelope.t) is None or envelope.t == OWN_TASK:
+            messages.error(request, _("The arguments of this job cannot be changed here."))
             return self.go(console, "job_change", id)
         form = ArgumentsForm(envelope, request.POST or None)
         if request.method == "POST" and form.is_valid():

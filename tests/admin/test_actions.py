@@ -281,3 +281,23 @@ def test_a_running_job_is_not_edited(ada: Staff, backend: RedisBackend, hand: Ha
     assert "running now: nothing was changed" in text_of(answer)
     assert backend.get_result(result.id).args == [1]
     assert not LogEntry.objects.exists()
+
+
+def test_work_on_many_is_never_run_again_by_who_may_only_retry(
+    ada: Staff, backend: RedisBackend, hand: Hand
+) -> None:
+    """It may do what its asker was allowed; another order could be put into its arguments."""
+    ada.post("queue/default/purge/", state="dead", name="default", confirmed="1")
+    tasks.nothing.enqueue()
+    ada.post("queue/default/purge/", state="dead", name="default", confirmed="1")
+    (outcome,) = hand.run(1, "critical")
+    id = outcome.grant.id
+
+    retried = ada.client.post(
+        "/admin/django_taskq/job/do/", {"verb": "retry", "job": id, "back": "job"}, follow=True
+    )
+    edited = ada.client.post(f"/admin/django_taskq/job/{id}/edit/", {"arg-0": "{}"}, follow=True)
+
+    assert "left alone" in text_of(retried)
+    assert "cannot be changed here" in text_of(edited)
+    assert backend.get_result(id).state is State.SUCCEEDED

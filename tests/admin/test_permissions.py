@@ -9,11 +9,10 @@ import pytest
 from django.contrib import admin
 from django.contrib.admin.models import LogEntry
 from django.contrib.auth import get_user_model
-from django.test import Client
+from django.test import Client, override_settings
 
 from django_taskq.admin import rights
-from django_taskq.admin.jobs import JobAdmin
-from django_taskq.models import PERMISSIONS, Job
+from django_taskq.models import PERMISSIONS
 from tests.admin.conftest import ROOT, Staff
 from tests.broker.helpers import dump
 from tests.engine import tasks
@@ -202,12 +201,10 @@ def test_the_permissions_can_be_given_to_groups(db: None) -> None:
 
 
 def test_a_site_of_ones_own_takes_the_screens(db: None, ada: Staff, backend: Any) -> None:
-    from django.contrib.admin import AdminSite
+    with override_settings(ROOT_URLCONF="tests.admin.backoffice"):
+        page = ada.client.get("/backoffice/django_taskq/dashboard/")
+        answer = ada.client.post("/backoffice/django_taskq/job/do/", {"verb": "retry"})
 
-    from django_taskq.admin import register
-
-    site = AdminSite("backoffice")
-    register(site)
-    register(site)
-
-    assert isinstance(site.get_model_admin(Job), JobAdmin)
+    assert page.status_code == 200
+    assert "/backoffice/django_taskq/queue/" in page.content.decode()
+    assert answer.url == "/backoffice/django_taskq/job/?state=ready"
