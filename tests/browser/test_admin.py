@@ -224,3 +224,20 @@ def test_a_keyboard_reaches_everything_and_shows_where_it_is(page: Any, place: P
     outline = page.evaluate("getComputedStyle(document.activeElement).outlineStyle")
     assert page.evaluate("document.activeElement.textContent") == "to the ticked"
     assert outline == "solid"
+
+
+def test_what_is_read_from_the_right_is_laid_out_so(
+    chrome: Any, place: Place, signed_in: Any, failed: str
+) -> None:
+    context = chrome.new_context(
+        locale="he", storage_state=signed_in, viewport={"width": 400, "height": 800}
+    )
+    page = context.new_page()
+    for screen in ("dashboard/", "job/?state=any", f"job/{failed}/change/"):
+        page.goto(place.page(screen))
+        assert page.evaluate("document.documentElement.dir") == "rtl"
+        first = page.locator(".tq-nav a").first.bounding_box()
+        last = page.locator(".tq-nav a").nth(2).bounding_box()
+        assert first["x"] > last["x"]
+        assert page.evaluate("document.documentElement.scrollWidth") <= 400
+    context.close()
