@@ -35,7 +35,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.skip(reason=reason))
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")
 def place(url: str) -> Iterator[Place]:
     """The site, without a worker."""
     home = Path(tempfile.mkdtemp(prefix="tq-web-"))
@@ -49,13 +49,13 @@ def place(url: str) -> Iterator[Place]:
         delete_keys(get_server(url), prefix)
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")
 def chrome() -> Iterator[Any]:
     with browser() as running:
         yield running
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")
 def signed_in(chrome: Any, place: Place) -> Any:
     """What a browser keeps in which ada has signed in."""
     context = chrome.new_context()
