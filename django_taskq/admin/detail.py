@@ -14,10 +14,19 @@ from ..codec import OPEN, Seals
 from ..exceptions import BadSeal, KeyMissing, MalformedJob
 from ..job import ENDED, Envelope, Failure, State
 from ..reader import envelope_of, priority_of
-from ..showing import NO_TASK, Argument, pretty, shown_arguments, shown_value, task_in
+from ..showing import (
+    NO_TASK,
+    Argument,
+    bounded,
+    pretty,
+    shown_arguments,
+    shown_value,
+    task_in,
+)
 from ..task import Task, look_up
 from . import words
 
+MOST_CONTEXT = 500  # characters of one value that goes along
 MOST_ATTEMPTS = 50  # failures that a page shows, the newest first
 
 
@@ -73,6 +82,7 @@ class Detail(NamedTuple):
     ended: int
     size: int
     arguments: list[Argument]
+    context: list[Argument]  # what goes along
     value: Argument | None
     attempts: list[Attempt]
     steps: list[Step]
@@ -122,6 +132,7 @@ def detail(
         ended=live.ended,
         size=len(stored.envelope),
         arguments=arguments,
+        context=[bounded(*each, MOST_CONTEXT) for each in envelope.c.items()] if with_args else [],
         value=value_of(stored, id, seals) if with_args else None,
         attempts=attempts(failures, with_args=with_args),
         steps=steps(envelope, stored, failures),

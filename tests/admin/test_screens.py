@@ -14,8 +14,11 @@ from django.test.utils import CaptureQueriesContext
 
 from django_taskq.admin.console import Console
 from django_taskq.backends import RedisBackend
+from django_taskq.broker.broker import Draft
 from django_taskq.broker.steering import Steering
 from django_taskq.clock import now_ms
+from django_taskq.codec import encode_envelope
+from django_taskq.job import Envelope
 from tests.admin.conftest import Staff
 from tests.engine import tasks
 from tests.engine.support import Hand, configured, round_trips
@@ -273,6 +276,19 @@ def test_arguments_stand_under_their_names(ada: Staff, mixed: dict[str, str]) ->
     assert re.search(r"tq-value[^>]*>3</pre>", page)
 
 
+def test_what_goes_along_with_a_job_is_shown(
+    staff: Callable[..., Staff], backend: RedisBackend
+) -> None:
+    call = Envelope("shop.unknown", 1, c={"request_id": EVIL})
+    id = f"{'x' * 22}.{backend.broker.number('default')}"
+    backend.broker.enqueue("default", [Draft(id, encode_envelope(call, 1000))])
+    ben = Staff("ben", "view_taskq")
+
+    assert "request_id" in Staff("ada", "everything").sees(f"job/{id}/change/")
+    assert "<script>alert" not in Staff("eve", "everything").sees(f"job/{id}/change/")
+    assert "request_id" not in ben.sees(f"job/{id}/change/")
+
+
 @pytest.mark.parametrize(
     ("name", "words"),
     [
@@ -296,8 +312,6 @@ def test_a_job_in_line_knows_its_place(ada: Staff, backend: RedisBackend) -> Non
 
 
 def test_a_job_that_is_set_aside_says_why(ada: Staff, backend: RedisBackend, hand: Hand) -> None:
-    from django_taskq.broker.broker import Draft
-
     broker = backend.broker
     id = f"{'x' * 22}.{broker.number('default')}"
     broker.enqueue("default", [Draft(id, b'["shop.unknown",1,["secret words"]]')])
@@ -311,8 +325,6 @@ def test_a_job_that_is_set_aside_says_why(ada: Staff, backend: RedisBackend, han
 
 
 def test_a_job_that_cannot_be_read_is_shown(ada: Staff, backend: RedisBackend) -> None:
-    from django_taskq.broker.broker import Draft
-
     id = f"{'x' * 22}.{backend.broker.number('default')}"
     backend.broker.enqueue("default", [Draft(id, b"\xff garbage")])
 
