@@ -83,6 +83,7 @@ TRANSITIONS: dict[str, frozenset[tuple[str, str]]] = {
     ),
     "withdraw": frozenset(
         {
+            ("waiting", "ready"),  # another, whose limit has room now
             ("waiting", "cancelled"),
             ("scheduled", "cancelled"),
             ("ready", "cancelled"),

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 from msgspec.structs import replace
 
+from .asks import NOTHING as NO_ASK
 from .broker.broker import HOUSEKEEPING, Broker, Draft, chunks
 from .broker.inspector import Inspector, Row
 from .broker.replies import Stored
@@ -19,13 +20,21 @@ from .broker.steering import Steering
 from .clock import now_ms
 from .codec import OPEN, encode_envelope
 from .conf import QUEUE_NAME
-from .exceptions import InvalidOption, JobCancelled, KeyMissing, MalformedJob
-from .job import ENDED, Failure, State, new_id
+from .exceptions import (
+    ArgumentsDoNotBind,
+    InvalidArgument,
+    InvalidOption,
+    JobCancelled,
+    KeyMissing,
+    MalformedJob,
+)
+from .job import ENDED, Envelope, Failure, State, new_id
 from .reader import priority_of
 from .showing import envelope_in, task_in
+from .task import Task, look_up
 
 DONE, LATER, REFUSED, UNKNOWN = "done", "later", "refused", "unknown"
-LETTERS = {"O": DONE, "C": DONE, "L": LATER, "E": REFUSED, "R": REFUSED, "U": UNKNOWN}
+LETTERS = {"O": DONE, "C": DONE, "W": LATER, "E": REFUSED, "R": REFUSED, "L": REFUSED, "U": UNKNOWN}
 # Of the job that does one thing to many. Whoever may retry jobs may not do all that this one was
 # allowed, so it is never run again by hand, nor given other arguments: it is asked for anew.
 OWN_TASK = "django_taskq.tasks.bulk"
@@ -141,13 +150,11 @@ class Operations:
             return REFUSED
         id = f"{new_id()}.{self.broker.number(params.queue)}"
         try:
-            envelope = self._sealed_again(row.id, id, job.envelope)
-        except (MalformedJob, KeyMissing):
+            held = self._copy(row, job, id, params.queue)
+        except (ArgumentsDoNotBind, InvalidArgument, MalformedJob, KeyMissing):
             return REFUSED
-        now = self._now()
-        expires = max(job.live.expires - now, 1) if job.live.expires else 0
-        held = Draft(id, envelope, priority_of(job), -HOLD, expires)
-        self.broker.enqueue(params.queue, [held])
+        if not self.broker.enqueue(params.queue, [held]).upper().startswith("N"):
+            return REFUSED  # another job has its lock there
         line = self._notice(queue, f"moved to queue {params.queue} as {id} by {params.by}")
         task = task_in(envelope_in(row, self.seals))
         retention = milliseconds(task.options.retention)
@@ -156,18 +163,35 @@ class Operations:
             gone = self._notice(params.queue, "was not moved: it had started")
             self.steering.withdraw(params.queue, [(id, self._name(row))], gone, 0)
             return REFUSED
-        if job.state in (State.SCHEDULED, State.RETRYING) and job.due > now:
+        if job.state in (State.SCHEDULED, State.RETRYING) and job.due > self._now():
             self.steering.postpone(params.queue, [id], round(job.due))
         else:
             self.steering.advance(params.queue, [id])
         return DONE
 
-    def _sealed_again(self, old: str, new: str, raw: bytes) -> bytes:
-        """The envelope for another id: a seal is bound to its job's."""
+    def _copy(self, row: Row, job: Stored, id: str, queue: str) -> Draft:
+        """The job for another queue, held back: sealed for its new id, with its lock and limits.
+
+        Raises ArgumentsDoNotBind where nobody here can say which those are.
+        """
+        envelope = self._opened(row.id, job.envelope)
+        if look_up(envelope.t) is None:
+            raise ArgumentsDoNotBind(f"the task {envelope.t!r} is not known here")
+        raw = self._sealed(id, envelope)
+        expires = max(job.live.expires - self._now(), 1) if job.live.expires else 0
+        ask = ask_of(task_in(envelope), envelope.a, envelope.k)
+        gate = (self.broker.gates or {}).get(queue, b"")
+        whole = (ask or NO_ASK) + gate if gate else ask
+        return Draft(id, raw, priority_of(job), -HOLD, expires, whole)
+
+    def _opened(self, id: str, raw: bytes) -> Envelope:
+        return self.seals.decrypt_envelope(id, self.seals.verify_envelope(id, raw))
+
+    def _sealed(self, id: str, envelope: Envelope) -> bytes:
+        """The envelope as it is kept: a seal is bound to its job's id."""
         if self.broker.seals is None:
-            return raw
-        envelope = self.seals.decrypt_envelope(old, self.seals.verify_envelope(old, raw))
-        return self.seals.seal_envelope(new, envelope, self.limit)
+            return encode_envelope(envelope, self.limit)
+        return self.seals.seal_envelope(id, envelope, self.limit)
 
     # -- one job ---------------------------------------------------------------------------------
 
@@ -180,7 +204,7 @@ class Operations:
         (job,) = self.broker.fetch(queue, [id])
         if job.state is None:
             return "U"
-        envelope = self.seals.decrypt_envelope(id, self.seals.verify_envelope(id, job.envelope))
+        envelope = self._opened(id, job.envelope)
         args = [changes.positional.get(at, value) for at, value in enumerate(envelope.a)]
         kwargs = {
             name: value
@@ -188,14 +212,15 @@ class Operations:
             if name not in changes.removed
         }
         # As a worker will: JSON to what the annotations name; and back, to be kept.
-        signature = task_in(envelope).signature
-        plain = signature.dump(*signature.load(args, kwargs))
+        task = task_in(envelope)
+        plain = task.signature.dump(*task.signature.load(args, kwargs))
         changed = replace(envelope, a=list(plain[0]), k=dict(plain[1]))
-        if self.broker.seals is None:
-            raw = encode_envelope(changed, self.limit)
-        else:
-            raw = self.seals.seal_envelope(id, changed, self.limit)
-        return self.steering.edit(queue, id, job.envelope, raw)
+        if ask_of(task, changed.a, changed.k) != ask_of(task, envelope.a, envelope.k):
+            raise InvalidArgument(
+                f"{envelope.t}: its lock, limit or turn follows from what would be changed: "
+                "enqueue it anew instead, and cancel this job"
+            )
+        return self.steering.edit(queue, id, job.envelope, self._sealed(id, changed))
 
     # -- help ------------------------------------------------------------------------------------
 
@@ -261,6 +286,13 @@ def check(verb: str, params: Params, allowed_queues: Sequence[str] = ()) -> None
             raise InvalidOption(f"queue {params.queue!r}: no queue can have that name")
         if allowed_queues and params.queue not in allowed_queues:
             raise InvalidOption(f"queue {params.queue!r} is not in QUEUES")
+
+
+def ask_of(task: Task, args: list[Any], kwargs: dict[str, Any]) -> bytes:
+    """The lock, limits and turn of a job with these arguments. Raises ArgumentsDoNotBind."""
+    if task.asks is None:
+        return b""
+    return task.asks.of(*task.signature.load(args, kwargs), args, kwargs)
 
 
 def told(letters: str) -> Done:

@@ -22,7 +22,6 @@ MOST_MESSAGE = 300  # characters of an error's message in a list
 NO_TASK = "(cannot be read)"
 _HEAD = re.compile(rb'\["([^"\\]{1,300})",(\d{1,15})')  # how every envelope begins
 _CLASS = re.compile(rb'^\{"c":"([^"\\]{1,300})"')
-DUE = {State.SCHEDULED, State.RETRYING, State.WAITING}
 
 
 class Argument(NamedTuple):
@@ -93,7 +92,7 @@ def summary(row: Row, seals: Seals | None) -> Summary:
         enqueued=envelope.e,
         started=row.live.started,
         ended=row.live.ended,
-        due=round(score) if row.state in DUE else 0,
+        due=round(score) if has_time(row.state, row.live) else 0,
         live=row.live,
         attempts=row.live.attempt,
         max_attempts=task.options.max_attempts,
@@ -103,6 +102,13 @@ def summary(row: Row, seals: Seals | None) -> Summary:
         exception=failure.c,
         message=failure.m[:MOST_MESSAGE],
         failures=row.failures,
+    )
+
+
+def has_time(state: State, live: Live) -> bool:
+    """Whether a job's score is the time at which it goes on: at a gate it is a place in line."""
+    return state in (State.SCHEDULED, State.RETRYING) or (
+        state is State.WAITING and bool(live.note)
     )
 
 
@@ -156,7 +162,7 @@ def shown_arguments(
     if list(args) == [ENCRYPTED] and not kwargs:
         return [Argument("", ENCRYPTED)]
     shown = redact(task, args, kwargs)
-    return [bounded(name, value, most) for name, value in task.signature.named(*shown)]
+    return [bounded(name, value, most) for name, value in task.signature.labelled(*shown)]
 
 
 def bounded(name: str, value: Any, most: int) -> Argument:

@@ -45,7 +45,7 @@ class ArgumentsForm(forms.Form):
         self.envelope = envelope
         task = task_in(envelope)
         shown = redact(task, envelope.a, envelope.k)
-        named = task.signature.named(*shown)
+        named = task.signature.labelled(*shown)
         for at, (name, value) in enumerate(named):
             key = f"arg-{at}"
             self.fields[key] = self._field(name, value, is_named=at >= len(envelope.a))

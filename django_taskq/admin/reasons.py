@@ -60,6 +60,8 @@ def of_job(examined: Examined, *, with_args: bool) -> Iterator[Reason]:
         yield Reason("info", _("It failed and backs off before the next attempt."), due)
     elif stored.state in (State.SCHEDULED, State.RETRYING) and due < now - SHORTLY:
         yield Reason("error", _("It is due, and no worker keeps this queue's time."), due)
+    elif stored.state is State.WAITING and not stored.live.note:
+        yield Reason("info", _("It waits for room under its limits."))
     elif stored.state is State.WAITING:
         why = set_aside(stored.live) if with_args else ""  # it may quote an argument
         text = _("It is set aside: %(why)s.") % {"why": why} if why else _("It is set aside.")

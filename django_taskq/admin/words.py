@@ -69,8 +69,8 @@ OUTCOMES = {
         "%(count)s job goes within seconds", "%(count)s jobs go within seconds", "count"
     ),
     "refused": ngettext_lazy(
-        "%(count)s job left alone, because its state does not allow it",
-        "%(count)s jobs left alone, because their state does not allow it",
+        "%(count)s job left alone: its state does not allow it, or another has its lock",
+        "%(count)s jobs left alone: their state does not allow it, or others have their locks",
         "count",
     ),
     "unknown": ngettext_lazy("%(count)s job not there", "%(count)s jobs not there", "count"),

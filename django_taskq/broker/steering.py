@@ -34,7 +34,7 @@ class Steering:
         self.broker = broker
 
     def delete(self, queue: str, ids: Sequence[str]) -> str:
-        """Deletes ended jobs: O, L goes within 10 s, E not ended, U unknown."""
+        """Deletes ended jobs: O, W goes within 10 s, E not ended, U unknown."""
         return self._each(ids, lambda chunk: self._moving("delete", queue, (), chunk))
 
     def withdraw(
@@ -55,7 +55,7 @@ class Steering:
     def postpone(self, queue: str, ids: Sequence[str], due: int) -> str:
         """Has jobs that ended, back off or are scheduled run at ``due`` (ms): O, E, U.
 
-        Raises BrokerFull.
+        L: another job has its lock. Raises BrokerFull.
         """
         return self._each(ids, lambda chunk: self._moving("postpone", queue, (due,), chunk))
 

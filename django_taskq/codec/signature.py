@@ -113,7 +113,7 @@ class Signature:
             name: HIDDEN if self._hides(name) else value for name, value in kwargs.items()
         }
 
-    def named(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> list[tuple[str, Any]]:
+    def labelled(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> list[tuple[str, Any]]:
         """Each argument under the name of what takes it; those of ``*args`` are numbered."""
         pairs = []
         known = len(self._parameters.positional)

@@ -241,7 +241,7 @@ class Model:
             return "E"
         if job.ended > self.now - WINDOW:
             job.due = min(job.due, job.ended + WINDOW)
-            return "L"
+            return "W"
         del self.jobs[id]
         self.trimmed += 1
         return "O"

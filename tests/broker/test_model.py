@@ -220,7 +220,7 @@ class Queue(RuleBasedStateMachine):
         move = partial(self.model.postpone, due=due)
         act = move if verb == "postpone" else getattr(self.model, verb)
         assert letters == "".join(act(id) for id in ids)
-        if set(letters) & {"O", "L"}:  # only what moved something is remembered
+        if set(letters) & {"O", "W"}:  # only what moved something is remembered
             assert self.broker.server.call(call).decode() == letters
 
     @rule(step=st.sampled_from([0, 1, 50, 3000, LEASE // 2]))

@@ -386,7 +386,7 @@ def ways_of_delete(full: Broker, limited: Broker, clock: Any) -> None:
     seed_all(full)
     clock.forward(WINDOW)
     full.cancel(QUEUE, [("ready", TASK)], FAILURE, DAY)
-    assert Steering(limited).delete(QUEUE, [*State]) == "EELEEOOO"
+    assert Steering(limited).delete(QUEUE, [*State]) == "EEWEEOOO"
 
 
 def ways_of_withdraw(full: Broker, limited: Broker, clock: Any) -> None:

@@ -18,12 +18,15 @@ from tests.broker.helpers import (
     TASK,
     WINDOW,
     Child,
+    asked,
+    at_once,
     draft,
     dump,
     endings,
     live,
     outcome,
     put,
+    put_asking,
     ready,
     scores,
     seed,
@@ -64,7 +67,7 @@ def test_one_that_ended_just_now_goes_when_nobody_can_send_it_again(
 ) -> None:
     seed(broker, **{state: "a"})
 
-    assert steering.delete(QUEUE, ["a"]) == "L"
+    assert steering.delete(QUEUE, ["a"]) == "W"
 
     assert broker.enqueue(QUEUE, [draft("a")]) == "E"
     clock.forward(WINDOW)
@@ -337,6 +340,79 @@ def test_a_pause_can_end_by_itself(broker: Broker, steering: Steering, clock: An
 )
 def test_what_a_pause_is(paused: bytes, is_so: bool) -> None:
     assert is_paused(paused, 1000) is is_so
+
+
+# -- locks and gates -------------------------------------------------------------------------------
+
+
+def test_what_is_withdrawn_gives_back_its_lock_and_lets_in_the_next(
+    broker: Broker, steering: Steering
+) -> None:
+    put_asking(broker, ["locked"], asked(lock="k"))
+    put_asking(broker, ["inside", "first", "second"], asked(at_once(1)))
+    child = Child(broker)
+    grants = child.claim(4)
+    assert [grant.id for grant in grants] == ["locked", "inside"]
+    child.settle(outcome(grants[0], "R", FAILURE, DAY))
+    assert states(broker)["waiting"] == ["first", "second"]
+
+    jobs = [("locked", TASK), ("first", TASK)]
+    assert steering.withdraw(QUEUE, jobs, FAILURE, DAY) == "OO"
+
+    assert put_asking(broker, ["another"], asked(lock="k")) == "N"
+    child.settle(outcome(grants[1], "S"))
+    assert [grant.id for grant in child.claim(4)] == ["second", "another"]
+
+
+def test_a_postponed_job_takes_its_lock_and_waits_for_no_others(
+    broker: Broker, steering: Steering, clock: Any
+) -> None:
+    put_asking(broker, ["a"], asked(lock="k"))
+    broker.cancel(QUEUE, [("a", TASK)], FAILURE, DAY)
+    put_asking(broker, ["b"], asked(lock="k"))
+    assert steering.postpone(QUEUE, ["a"], clock.now + 5) == "L"
+    broker.cancel(QUEUE, [("b", TASK)], FAILURE, DAY)
+
+    assert steering.postpone(QUEUE, ["a", "b"], clock.now + 5) == "OL"
+
+    assert put_asking(broker, ["c"], asked(lock="k")).startswith("U")
+
+
+def test_a_job_at_a_gate_stands_there_under_its_new_priority(
+    broker: Broker, steering: Steering
+) -> None:
+    put_asking(broker, ["inside", "first", "second"], asked(at_once(1)))
+    child = Child(broker)
+    (grant,) = child.claim(3)
+
+    assert steering.prioritize(QUEUE, ["second"], 5) == "O"
+    child.settle(outcome(grant, "S"))
+
+    (grant,) = child.claim(3)
+    assert grant.id == "second"
+    child.settle(outcome(grant, "S"))
+    assert [grant.id for grant in child.claim(3)] == ["first"]
+
+
+def test_what_is_deleted_leaves_nothing_that_it_asked_for(
+    broker: Broker, steering: Steering, clock: Any
+) -> None:
+    put_asking(broker, ["a"], asked(at_once(1), lock="k"))
+    broker.cancel(QUEUE, [("a", TASK)], FAILURE, DAY)
+    clock.forward(WINDOW)
+
+    assert steering.delete(QUEUE, ["a"]) == "O"
+
+    assert traces(broker, "a") == []
+
+
+def test_what_runs_before_its_time_takes_its_turn(broker: Broker, steering: Steering) -> None:
+    put_asking(broker, ["a1", "a2", "a3"], asked(key="a"))
+    put_asking(broker, ["b"], asked(key="b"), due=-DAY)
+
+    assert steering.advance(QUEUE, ["b"]) == "O"
+
+    assert ready(broker)[-1] == "a3"
 
 
 # -- tallies ---------------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ from django_taskq import bulk as work
 from django_taskq.backends import RedisBackend
 from django_taskq.broker.inspector import Inspector, Row
 from django_taskq.clock import now_ms
-from django_taskq.exceptions import ArgumentsDoNotBind, InvalidOption
+from django_taskq.exceptions import ArgumentsDoNotBind, InvalidArgument, InvalidOption
 from django_taskq.finding import Filter, groups
 from django_taskq.frames import culprit
 from django_taskq.job import State
@@ -313,3 +313,24 @@ def test_the_frame_to_look_at_is_the_projects_innermost() -> None:
     assert frame is not None
     assert (frame.short_file, frame.function, frame.is_app) == ("app/shop/tasks.py", "send", True)
     assert culprit("no traceback") is None
+
+
+def test_a_job_takes_its_lock_along_to_another_queue(
+    backend: RedisBackend, operations: Operations, rows: Callable[..., list[Row]]
+) -> None:
+    result = tasks.once.enqueue(1)
+    other = tasks.once.using(queue_name="low").enqueue(1)
+    assert operations.apply("move", rows(result), Params(by="ada", queue="low")) == {"refused": 1}
+    other.cancel()
+
+    assert operations.apply("move", rows(result), Params(by="ada", queue="low")) == {"done": 1}
+
+    assert tasks.once.using(queue_name="low").enqueue(1).duplicate
+    assert not tasks.once.enqueue(1).duplicate
+
+
+def test_arguments_from_which_a_lock_follows_are_not_changed(operations: Operations) -> None:
+    result = tasks.once.enqueue(1)
+
+    with pytest.raises(InvalidArgument, match="its lock, limit or turn"):
+        operations.edit("default", result.id, Changes(positional={0: 2}))

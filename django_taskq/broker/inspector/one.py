@@ -54,7 +54,7 @@ def standing(reply: list[object]) -> Standing:
     return Standing(
         now,
         ahead if isinstance(ahead, int) else None,
-        text(stop),
+        text(stop).partition(" ")[0],  # behind it: how long it is kept
         round(float(lease)) if isinstance(lease, bytes) and lease else None,
         is_paused(paused, now),
         note,

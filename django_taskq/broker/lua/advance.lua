@@ -1,5 +1,5 @@
 #!lua flags=allow-oom
--- advance | keys: live ready scheduled retrying wake meta calls answers | edges: scheduled->ready retrying->ready
+-- advance | keys: live ready scheduled retrying wake meta calls answers asks gated turns | edges: scheduled->ready retrying->ready
 --
 -- Lets jobs run now that are not due yet, as if they were.
 -- ARGV: now, token of the call, then the ids (at most 100)
@@ -17,7 +17,8 @@ for _, set in ipairs({ scheduled, retrying }) do
 end
 
 local letters, gone, places = {}, {}, {}
-local sequence = tail_of(meta, #ids)
+local asked = asks_of(ids)
+local line = line_of(ready, gated, meta, turns)
 for i, id in ipairs(ids) do
   letters[i] = 'E'
   for _, rest in ipairs(resting) do
@@ -25,7 +26,7 @@ for i, id in ipairs(ids) do
       letters[i] = 'O'
       gone[rest[1]] = gone[rest[1]] or {}
       table.insert(gone[rest[1]], id)
-      places[#places + 1] = ready_score(read_live(lives[i]).priority, sequence + i)
+      places[#places + 1] = line.place(read_live(lives[i]).priority, asked[id])
       places[#places + 1] = id
     end
   end
@@ -33,6 +34,7 @@ end
 for set, list in pairs(gone) do redis.call('ZREM', set, unpack(list)) end
 local answer = table.concat(letters)
 if #places > 0 then
+  line.done()
   redis.call('ZADD', ready, unpack(places))
   set_wake(wake, ready)
   remember(calls, answers, token, now, answer)

@@ -1,10 +1,10 @@
 #!lua flags=allow-oom
--- delete | keys: jobs live errors results succeeded dead cancelled meta calls answers | edges: succeeded->gone dead->gone cancelled->gone
+-- delete | keys: jobs live errors results succeeded dead cancelled meta calls answers asks | edges: succeeded->gone dead->gone cancelled->gone
 --
 -- Deletes ended jobs, whole. One that ended within RESEND_WINDOW goes when that is over, because its
 -- enqueue or its outcome may still be sent again and would bring it back.
 -- ARGV: now, token of the call, then the ids (at most 100)
--- Reply: a letter per job: O deleted, L goes when RESEND_WINDOW is over, E it has not ended,
+-- Reply: a letter per job: O deleted, W goes when RESEND_WINDOW is over, E it has not ended,
 --   U unknown
 -- Sending the call again deletes nothing more and answers the same.
 
@@ -31,7 +31,7 @@ for i, id in ipairs(ids) do
   elseif not from then
     letters[i] = known[i] and 'E' or 'U'
   elseif ended > now - RESEND_WINDOW then
-    letters[i] = 'L'
+    letters[i] = 'W'
     soon[from] = soon[from] or {}
     table.insert(soon[from], ended + RESEND_WINDOW)
     table.insert(soon[from], id)
@@ -45,7 +45,7 @@ for i, id in ipairs(ids) do
   seen[id] = true
 end
 for set, list in pairs(soon) do redis.call('ZADD', set, 'LT', unpack(list)) end
-for set, list in pairs(gone) do forget(list, set, jobs, live, errors, results, meta) end
+for set, list in pairs(gone) do forget(list, set, jobs, live, errors, results, meta, asks) end
 local answer = table.concat(letters)
 if moved then remember(calls, answers, token, now, answer) end
 return answer

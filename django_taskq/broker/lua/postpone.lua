@@ -1,10 +1,11 @@
 #!lua
--- postpone | keys: jobs live results scheduled retrying succeeded dead cancelled timer calls answers | edges: succeeded->scheduled dead->scheduled cancelled->scheduled retrying->scheduled
+-- postpone | keys: jobs live results scheduled retrying succeeded dead cancelled timer calls answers asks locks | edges: succeeded->scheduled dead->scheduled cancelled->scheduled retrying->scheduled
 --
 -- Has jobs run again at a time: those that ended or back off, with attempts from the start; those
 -- that are scheduled get another time. No flag: it makes work grow, so a full Redis refuses it.
 -- ARGV: now, token of the call, due (ms), then the ids (at most 100)
--- Reply: a letter per job: O scheduled, E it is ready, runs or waits, U unknown
+-- Reply: a letter per job: O scheduled, E it is ready, runs or waits, U unknown, L another job has
+--   its lock
 -- Sending the call again moves nothing twice and answers the same.
 
 local now, token = clock(ARGV[1]), ARGV[2]
@@ -20,6 +21,13 @@ for _, set in ipairs({ scheduled, retrying, succeeded, dead, cancelled }) do
 end
 
 local letters, gone, places, records, moved = {}, {}, {}, {}, {}
+local asked = asks_of(ids)
+local owners, names, values = locks_of(ids, asked)
+local locked, locks_taken = {}, {}
+for i, name in ipairs(names) do
+  local owner = locked_by(values[i], now)
+  if owner and owner ~= owners[i] then locked[name] = owner end
+end
 for i, id in ipairs(ids) do
   local from
   for _, rest in ipairs(resting) do
@@ -29,8 +37,15 @@ for i, id in ipairs(ids) do
     letters[i] = 'U'
   elseif not from then
     letters[i] = 'E'
+  elseif from ~= scheduled and asked[id] and locked[asked[id].lock] then
+    letters[i] = 'L'
   else
     letters[i] = 'O'
+    local lock = asked[id] and asked[id].lock or ''
+    if from ~= scheduled and lock ~= '' then
+      locked[lock] = id
+      locks_taken[#locks_taken + 1], locks_taken[#locks_taken + 2] = lock, id
+    end
     places[#places + 1] = due
     places[#places + 1] = id
     if from ~= scheduled then
@@ -47,6 +62,7 @@ end
 for set, list in pairs(gone) do redis.call('ZREM', set, unpack(list)) end
 send('HDEL', results, moved)
 send('HSET', live, records)
+send('HSET', locks, locks_taken)
 local answer = table.concat(letters)
 if #places > 0 then
   redis.call('ZADD', scheduled, unpack(places))

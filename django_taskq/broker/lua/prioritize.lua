@@ -1,7 +1,8 @@
 #!lua flags=allow-oom
--- prioritize | keys: jobs live ready running scheduled retrying waiting | edges: none
+-- prioritize | keys: jobs live ready running scheduled retrying waiting asks gated | edges: none
 --
--- Gives jobs another priority. A ready one keeps its turn among those of the new priority.
+-- Gives jobs another priority. A ready one keeps its turn among those of the new priority, and so does
+-- one that waits at a gate, which stands there under its place.
 -- ARGV: priority (-100 to 100), then the ids (at most 100)
 -- Reply: a letter per job: O it has that priority, E it has ended, U unknown
 -- Sending the call again changes nothing more.
@@ -17,6 +18,24 @@ for _, set in ipairs({ running, scheduled, retrying, waiting }) do
 end
 
 local letters, places, records = {}, {}, {}
+local asked = asks_of(ids)
+local waits = redis.call('ZMSCORE', waiting, unpack(ids))
+
+-- The place at the new priority.
+local function replaced(score)
+  return score + (-math.floor(score / PRIORITY + 0.5) - priority) * PRIORITY
+end
+
+-- Under its gate a job stands by its place; one that is parked is at none.
+local function move_at_gate(id, score)
+  for _, gate in ipairs(asked[id] and asked[id].gates or {}) do
+    if redis.call('ZREM', gated, gated_name(gate.name, score, id)) == 1 then
+      redis.call('ZADD', gated, 0, gated_name(gate.name, replaced(score), id))
+      redis.call('ZADD', waiting, replaced(score), id)
+    end
+  end
+end
+
 for i, id in ipairs(ids) do
   local there = lines[i]
   for _, scores in ipairs(resting) do there = there or scores[i] end
@@ -27,11 +46,10 @@ for i, id in ipairs(ids) do
   else
     letters[i] = 'O'
     if lines[i] then
-      local score = tonumber(lines[i])
-      local old = -math.floor(score / PRIORITY + 0.5)
-      places[#places + 1] = ready_score(priority, score + old * PRIORITY)
+      places[#places + 1] = replaced(tonumber(lines[i]))
       places[#places + 1] = id
     end
+    if waits[i] then move_at_gate(id, tonumber(waits[i])) end
     local l = read_live(lives[i])
     l.priority = priority
     records[#records + 1] = id

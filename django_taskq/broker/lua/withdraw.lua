@@ -1,5 +1,5 @@
 #!lua flags=allow-oom
--- withdraw | keys: live errors ready running scheduled retrying waiting cancelled parked wake ended calls answers | edges: waiting->cancelled scheduled->cancelled ready->cancelled retrying->cancelled
+-- withdraw | keys: live errors ready running scheduled retrying waiting cancelled parked wake timer ended calls answers asks locks lapses limits gated entered rates opens | edges: waiting->ready waiting->cancelled scheduled->cancelled ready->cancelled retrying->cancelled
 --
 -- Cancels what is not running and, other than cancel, lets alone what is.
 -- ARGV: now, token of the call, retention ms, failure (a JSON line), then per job (at most 100):
@@ -24,12 +24,14 @@ for _, set in ipairs({ waiting, scheduled, ready, retrying }) do
   resting[#resting + 1] = { set, redis.call('ZMSCORE', set, unpack(ids)) }
 end
 
-local letters, gone, places, records, lines, freed, unparked = {}, {}, {}, {}, {}, {}, {}
+local letters, gone, places, records, lines, freed = {}, {}, {}, {}, {}, {}
+local unparked, stood = {}, {}
 for i, id in ipairs(ids) do
   local l = read_live(lives[i])
   local from
   for _, rest in ipairs(resting) do
     if rest[2][i] then from = rest[1] end
+    if rest[1] == waiting then stood[id] = rest[2][i] end
   end
   if runs[i] then
     letters[i] = 'R'
@@ -58,6 +60,9 @@ send('HSET', live, records)
 send('HSET', errors, lines)
 local answer = table.concat(letters)
 if #freed > 0 then
+  local asked = asks_of(freed)
+  step_out(freed, stood, asked, now)
+  unlock(freed, asked, now)
   set_wake(wake, ready)
   redis.call('SPUBLISH', ended, table.concat(freed, ' '))
   remember(calls, answers, token, now, answer)
