@@ -84,7 +84,7 @@ def test_a_dead_childs_jobs_run_again_at_once_and_uncounted(
     station.traced("start a")
     (child,) = worker.children()
     os.kill(child, signal.SIGKILL)
-    eventually(lambda: station.lines().count("start a") == 2, 5)
+    eventually(lambda: station.lines().count("start a") == 2, WAIT)
     station.open("gate")
     assert result.get(timeout=WAIT) == "a"
     assert result.attempts == 1
