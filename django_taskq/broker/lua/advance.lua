@@ -18,7 +18,7 @@ end
 
 local letters, gone, places = {}, {}, {}
 local asked = asks_of(ids)
-local line = line_of(ready, gated, meta, turns)
+local line = line_of(ready, gated, meta, turns, asked)
 for i, id in ipairs(ids) do
   letters[i] = 'E'
   for _, rest in ipairs(resting) do
