@@ -137,7 +137,14 @@ class Runner:
         error = JobExpired(f"not started in time: {late:.1f} s after its expiry")
         logger.warning("%s expired", task.module_path, extra=log_fields(grant, task))
         failure = Failure(c=path_of(error), m=str(error), w=self.holder, f=now_ms())
-        return Outcome(grant, Kind.CANCELLED, self.encode(grant, failure), keep(task), now_ms())
+        return Outcome(
+            grant,
+            Kind.CANCELLED,
+            self.encode(grant, failure),
+            keep(task),
+            now_ms(),
+            task.module_path,
+        )
 
     def encode(self, grant: Grant, failure: Failure) -> bytes:
         """The line that is kept of a failure."""
@@ -305,7 +312,12 @@ class Attempt:
         return self.runner.encode(self.grant, failure)
 
     def _outcome(self, kind: Kind, blob: bytes = b"", delay: int = 0) -> Outcome:
-        return Outcome(self.grant, kind, blob, delay, self.began)
+        began, envelope = self.began, self.envelope
+        waited = -1
+        if not self.grant.live.attempt and began:
+            waited = max(began - max(envelope.e, envelope.r), 0)
+        took = max(now_ms() - began, 0) if began else -1
+        return Outcome(self.grant, kind, blob, delay, began, envelope.t, waited, took)
 
     def _failure(self, error: BaseException) -> Failure:
         mask = self._mask(error)

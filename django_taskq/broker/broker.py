@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from ..codec import OPEN, Seals
 from ..exceptions import NotReplicated
 from ..job import Failure, Outcome, new_id
+from ..tallies import tally
 from .calls import Arg, Call
 from .connection import Server
 from .keys import QUEUE_KEYS, global_key, queue_key
@@ -359,8 +360,9 @@ class Broker:
             request.want,
             int(request.lean),
             *keep,
+            tally(request.outcomes),
         ]
-        for grant, kind, blob, delay, started, _ in request.outcomes:
+        for grant, kind, blob, delay, started, *_ in request.outcomes:
             args += (grant.id, grant.live.fence, kind, blob, delay, started)
         return self._call("exchange", request.queue, args)
 

@@ -36,6 +36,9 @@ QUEUE_KEYS: dict[str, str] = {
     "rates": "ZSET",  # gate by the time its next job would come if all came evenly, ms
     "opens": "ZSET",  # gate by the time its rate has room for who waits there, ms
     "turns": "HASH",  # "priority:key" -> the last turn of a key that takes turns
+    "stats": "HASH",  # minute or hour, and task -> what attempts came to: see stats.lua
+    "stats_at": "ZSET",  # field of `stats` by the time it may be dropped, ms
+    "events": "STREAM",  # ids whose jobs changed, joined by spaces; there while somebody listens
     "meta": "HASH",  # seq, front, keeper, keeper_until, renewed, reap_after, sweep, and what was
     # trimmed, quarantined, swept_CHECK (see sweep.py)
     "ended": "CHANNEL",  # ids that ended, joined by spaces (sharded publish)

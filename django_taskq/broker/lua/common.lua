@@ -65,6 +65,13 @@ local function set_timer(timer, set, due)
   end
 end
 
+-- Tells those who listen which jobs changed. Without a listener there is no stream.
+local function note(events, ids)
+  if #ids > 0 then
+    redis.call('XADD', events, 'NOMKSTREAM', 'MAXLEN', '~', 10000, '*', 'i', table.concat(ids, ' '))
+  end
+end
+
 -- Failures are JSON lines, so adding one needs no JSON; the oldest go first when they are many.
 local function add_error(old, line)
   local all = (old and old ~= '') and (old .. '\n' .. line) or line

@@ -1,11 +1,11 @@
 #!lua flags=allow-oom
--- exchange | keys: jobs live errors results ready running scheduled retrying waiting succeeded dead cancelled cancels holders claims wake timer meta ended asks locks lapses limits gated held rates opens turns | edges: ready->running ready->dead ready->waiting waiting->ready running->succeeded running->retrying running->dead running->cancelled running->scheduled running->ready succeeded->gone dead->gone cancelled->gone
+-- exchange | keys: jobs live errors results ready running scheduled retrying waiting succeeded dead cancelled cancels holders claims wake timer meta ended asks locks lapses limits gated held rates opens turns stats stats_at events | edges: ready->running ready->dead ready->waiting waiting->ready running->succeeded running->retrying running->dead running->cancelled running->scheduled running->ready succeeded->gone dead->gone cancelled->gone
 --
 -- Settles N jobs and claims M in one step: the whole of a worker's work with Redis. A job whose
 -- limits have no room is not claimed but waits at their gate (see asks.lua).
 -- ARGV: now, holder, lease ms, first (1: register the holder), request, resent (1: it was sent
 --   before), want, lean (1: trim faster), keep of succeeded, dead, cancelled,
---   dead retention ms, then per settled job: id, fence, kind, blob, delay, started
+--   dead retention ms, tallies (lines as tallies.py writes them), then per settled job: id, fence, kind, blob, delay, started
 -- Kinds (job.Kind): S succeeded, R retrying, D dead, Q quarantined (dead, never run, counted in
 --   meta), C cancelled, Z snoozed, G given back, X its own process died of it, K the same once too
 --   often.
@@ -18,7 +18,7 @@
 local now = clock(ARGV[1])
 local holder, lease = ARGV[2], tonumber(ARGV[3])
 local request, resent, want = tonumber(ARGV[5]), ARGV[6] == '1', tonumber(ARGV[7])
-local HEAD, PER = 12, 6
+local HEAD, PER = 13, 6
 local PAGES = 4 -- of `want` jobs to look at when limits keep some out
 local DAY = 86400000 -- ms a job is kept that was called off while it ran
 
@@ -133,6 +133,7 @@ if count > 0 then
     end
   end
 
+  if n > 0 then count_in(ARGV[13], now) end -- a call sent again moves none, and counts none
   send('ZREM', running, moved)
   send('HSET', live, records)
   send('HSET', results, values)
@@ -174,6 +175,7 @@ if count > 0 then
       set_timer(timer, rest.set, soonest)
     end
   end
+  note(events, moved)
   if ne > 0 then redis.call('SPUBLISH', ended, table.concat(ended_ids, ' ')) end
 end
 
@@ -291,6 +293,7 @@ if want > 0 and state == 'O' then
     if next(asked) then unlock_started(ids, asked, now) end
     redis.call('HSET', live, unpack(records))
     send('ZADD', running, claimed)
+    note(events, ids)
     if #empty > 0 then
       redis.call('ZADD', dead, unpack(empty))
       unlock(broken, asks_of(broken), now)
