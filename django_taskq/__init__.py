@@ -15,6 +15,7 @@ from .exceptions import (
     TaskFailed,
 )
 from .limits import Rate
+from .periodic import periodic
 from .task import Task, task
 from .unique import Unique
 
@@ -35,5 +36,6 @@ __all__ = [
     "TaskFailed",
     "Unique",
     "__version__",
+    "periodic",
     "task",
 ]

@@ -12,6 +12,7 @@ from typing import Any
 from django.core.checks import CheckMessage, Error
 
 from . import compat, registry
+from .asks import queue_gates
 from .broker.broker import Broker, Limits
 from .broker.connection import Server, get_server
 from .broker.endings import Endings
@@ -27,15 +28,19 @@ from .compat import (
     TaskResultDoesNotExist,
     TaskResultStatus,
 )
-from .conf import QUEUE_NAME, Options
+from .conf import QUEUE_NAME, Options, Problem
+from .context.carrier import carrier_for
 from .execution import Attempt, Runner
 from .job import Grant, Kind, Live, Outcome, State, new_id
+from .outbox.checks import problems_of_outbox
+from .outbox.producer import OutboxProducer
 from .producer import Producer
 from .recipe import Prepared
 from .result import STATUS, TaskResult
 from .sealing import Sealing
 from .signals import ENQUEUED
 from .task import Task, adopt, variation
+from .timetable import Timetable
 
 
 @lru_cache(maxsize=4096)  # asked at every enqueue
@@ -64,14 +69,20 @@ class TaskqBackend(BaseTaskBackend):  # type: ignore[misc]
         self.conf = Options.parse(alias, params)
         self.queues = set(self.conf.queues)
         self.task_defaults = self.conf.task_defaults
+        self.carrier = carrier_for(self.conf.context)
         self._valid: dict[int, Task] = {}  # declared tasks that were validated here
 
     def check(self, **kwargs: Any) -> list[CheckMessage]:
         """What is wrong in this alias's settings. Opens no connection."""
         return [
             Error(f"TASKS[{self.alias!r}]: {p.message}", hint=p.hint, obj=None, id="taskq.E001")
-            for p in self.conf.problems
+            for p in (*self.conf.problems, *self._problems())
         ]
+
+    def _problems(self) -> list[Problem]:
+        """What the settings themselves do not show."""
+        problem = self.carrier.problem()
+        return [Problem(problem, "No job can be enqueued until then.")] if problem else []
 
     def validate_task(self, task: compat.Task) -> None:
         """Raises InvalidTask for a task that this backend cannot take."""
@@ -110,9 +121,13 @@ class RedisBackend(TaskqBackend):
         conf = self.conf
         self.server = get_server(conf.url, conf.connect_timeout, conf.socket_timeout)
         self.broker = get_broker(self.server, conf)
-        self._client = Client(
-            self.broker, get_endings(self.server), alias, conf.max_payload, self._pushed
-        )
+        make = OutboxProducer if conf.outbox else Producer
+        producer = make(self.broker, alias, conf.max_payload, self._pushed, self.carrier)
+        self._client = Client(self.broker, get_endings(self.server), producer)
+
+    def _problems(self) -> list[Problem]:
+        found = super()._problems()
+        return found + problems_of_outbox(self.conf.queues) if self.conf.outbox else found
 
     def enqueue(self, task: compat.Task, args: Any, kwargs: Any) -> TaskResult:
         """Enqueues one job, at the commit where ``on_commit`` says so."""
@@ -147,6 +162,11 @@ class RedisBackend(TaskqBackend):
         """As ``get_result()``."""
         return await self._client.aget_result(result_id)
 
+    def announce(self, queue: str, ids: Sequence[str]) -> None:
+        """Tells Django's receivers of jobs that another process enqueued and this one pushed."""
+        if ENQUEUED.is_heard:
+            self._pushed(self._client.results(queue, ids))
+
     def wait(self, result: TaskResult, timeout: float | None) -> Any:
         """See TaskResult.get."""
         return self._client.wait(result, timeout)
@@ -179,26 +199,30 @@ class RedisBackend(TaskqBackend):
         """See TaskResult.aretry."""
         return await self._client.aretry(result)
 
+    @property
+    def timetable(self) -> Timetable:
+        """The schedules of this backend's tasks, to look at and to steer."""
+        return Timetable(self.broker, self.alias, type(self), self.conf.max_payload)
 
-Durability = tuple[str, int, float]  # settings: which, replicas, seconds
 
 # Django makes a backend per thread and context; what they use is one per process.
-_brokers: dict[tuple[Server, str, Limits, Durability, Sealing], Broker] = {}
+_brokers: dict[tuple[Any, ...], Broker] = {}
 _endings: dict[Server, Endings] = {}
 
 
 def get_broker(server: Server, conf: Options) -> Broker:
-    """This process's one Broker for a server, prefix, limits, durability and seals."""
+    """This process's one Broker for a server, prefix, limits, durability, seals and gates."""
     keep = conf.keep
     limits = Limits(keep.succeeded, keep.dead, keep.cancelled, round(conf.dead_retention * 1000))
     durability = (conf.durability, conf.replicas, conf.durability_timeout)
     sealing = Sealing.of(conf)
-    key = (server, conf.prefix, limits, durability, sealing)
+    gates = queue_gates(conf.limits)
+    key = (server, conf.prefix, limits, durability, sealing, *sorted(gates.items()))
     found = _brokers.get(key)
     if found is None:
         wait = wait_for(*durability, server.socket_timeout)
         seals = sealing.seals(conf.prefix)
-        broker = Broker(server, conf.prefix, limits, durability=wait, seals=seals)
+        broker = Broker(server, conf.prefix, limits, durability=wait, seals=seals, gates=gates)
         found = _brokers.setdefault(key, broker)
     return found
 
@@ -225,7 +249,9 @@ class LocalBackend(TaskqBackend):
     def __init__(self, alias: str, params: dict[str, Any]) -> None:
         super().__init__(alias, params)
         self.results: list[TaskResult] = []
-        self._producer = Producer(_Numberless(), alias, self.conf.max_payload, self._pushed)
+        self._producer = Producer(
+            _Numberless(), alias, self.conf.max_payload, self._pushed, self.carrier
+        )
 
     def enqueue(self, task: compat.Task, args: Any, kwargs: Any) -> TaskResult:
         """Takes one job, at once: there is no worker that could be too early."""
@@ -370,9 +396,9 @@ class _OnlyAttempt(Attempt):
 def only_attempt(attempt: Attempt) -> Attempt:
     """The attempt as the only one that its job gets: nothing would make the next."""
     task = variation(attempt.task, {}, policy=replace(attempt.task.policy, max_attempts=1))
-    return _OnlyAttempt(
-        attempt.runner, attempt.grant, attempt.envelope, task, attempt.args, attempt.kwargs
-    )
+    only = _OnlyAttempt(attempt.runner, attempt.grant, attempt.envelope, task)
+    only.args, only.kwargs = attempt.args, attempt.kwargs
+    return only
 
 
 def set_state(result: TaskResult, state: State) -> None:

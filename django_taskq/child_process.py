@@ -10,17 +10,17 @@ import socket
 from contextlib import suppress
 from typing import Any, NamedTuple
 
-import msgspec
-
 from .clock import monotonic
 from .deaths import cause_of
 from .isolation import Make
 from .job import new_id
 from .memory import memory_of, peak_of_the_dead
+from .orders import Giver
+from .plan import Plan
 from .service import FOREVER
 from .slot import GRACE
 from .table import Row, Table
-from .worker import Plan, run_child
+from .worker import run_child
 
 logger = logging.getLogger("django_taskq.worker")
 
@@ -43,6 +43,7 @@ class ChildProcess:
     def __init__(self, plan: Plan, make: Make, method: str) -> None:
         context: Any = multiprocessing.get_context(method)
         self.holder = new_id()
+        self.runs_errands = bool(plan.errands)
         memory = context.RawArray("B", Table.size(plan.concurrency))
         self.table = Table(memory, plan.concurrency)
         self.started = monotonic()
@@ -52,13 +53,13 @@ class ChildProcess:
         self._peak = 0  # bytes, as far as was seen
         self._measured = False  # whether that is exactly the most it held
         self._kills: dict[tuple[str, int], float] = {}  # job and fence -> when its kill was ordered
-        self._orders, theirs = socket.socketpair()
+        ours, theirs = socket.socketpair()
+        self._orders = Giver(ours)
         self.process = context.Process(
             target=run_child, args=(plan, make, self.holder, memory, theirs), name="taskq-child"
         )
         self.process.start()
         theirs.close()
-        self._orders.setblocking(False)
         self.weigh()
 
     def order(self, *order: object) -> None:
@@ -66,10 +67,12 @@ class ChildProcess:
         match order:
             case "kill", str() as id, int() as fence:
                 self._kills.setdefault((id, fence), monotonic())
-        try:
-            self._orders.send(msgspec.json.encode(order) + b"\n")
-        except OSError as error:
-            logger.warning("child %s takes no orders: %s", self.process.pid, error)
+        if not self._orders.give(*order):
+            logger.warning("child %s takes no orders", self.process.pid)
+
+    def tell(self) -> None:
+        """Sends what it was ordered while it had no room for it."""
+        self._orders.flush()
 
     def stop(self, timeout: float) -> None:
         """Asks the child to finish within ``timeout`` seconds."""
@@ -93,7 +96,7 @@ class ChildProcess:
 
     def has_lost(self, now: float) -> bool:
         """Whether it still runs something although its lease is over."""
-        return 0 < self.table.lease_until < now and bool(self.table.rows())
+        return self.table.is_over(now) and bool(self.table.rows())
 
     def obstinate(self, now: float) -> Row | None:
         """A running job that should have stopped long ago."""

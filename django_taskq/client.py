@@ -7,7 +7,7 @@ import copy
 import threading
 import time
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from contextvars import ContextVar
 from functools import partial
@@ -25,6 +25,7 @@ from .exceptions import (
     BrokerError,
     DuplicateJob,
     JobCancelled,
+    NotReplicated,
     ResultTruncated,
     TaskCancelled,
     TaskFailed,
@@ -50,14 +51,12 @@ class Client:
         self,
         broker: Broker,
         endings: Endings,
-        alias: str,
-        max_payload: int,
-        pushed: Callable[[Sequence[TaskResult]], None],
+        producer: Producer,
     ) -> None:
         self.broker = broker
         self.endings = endings
-        self.alias = alias
-        self.producer = Producer(broker, alias, max_payload, pushed)
+        self.alias = producer.alias
+        self.producer = producer
 
     # -- enqueue ---------------------------------------------------------------------------------
 
@@ -70,7 +69,8 @@ class Client:
     def enqueue_many(self, task: Task, calls: Iterable[Any]) -> list[TaskResult]:
         """Enqueues a job per item."""
         jobs = self.producer.prepare_many(task, calls)
-        self._push(jobs, task.options.on_commit)
+        if jobs:
+            self._push(jobs, task.options.on_commit)
         return [job.result for job in jobs]
 
     def _push(self, jobs: list[Prepared], on_commit: bool | str) -> None:
@@ -82,21 +82,28 @@ class Client:
 
     async def aenqueue(self, task: Task, args: Any, kwargs: Any) -> TaskResult:
         """Enqueues one job at once: async code does not see the sync side's transaction."""
-        prepare = partial(self.producer.prepare_one, task, args, kwargs)
-        if self.broker.known_number(task.queue_name) is None:
-            job = await asyncio.to_thread(prepare)
-        else:
-            job = prepare()
+        recipe = self.producer.recipe(task)  # here: another thread has another context
+        prepare = partial(self.producer.prepare_one, task, args, kwargs, recipe)
+        is_new = self.broker.known_number(task.queue_name) is None
+        job = await asyncio.to_thread(prepare) if is_new else prepare()
         try:
+            self.producer.raise_if_away([job])
+            if is_new:  # with an outbox, ids are made without asking for the number
+                await asyncio.to_thread(self.broker.number, job.queue)
             (answer,) = await self._async.enqueue(self.broker, job.queue, [job.draft])
             if answer.letter == "U":
                 await asyncio.to_thread(self.producer.conclude, [job], [(job, answer)])
             else:
                 self.producer.conclude([job], [(job, answer)])
+        except NotReplicated as error:
+            error.results = [job.result]
+            raise
         except BrokerError as error:
             own = copy.copy(error)  # several callers share one failed round trip
             own.results = [job.result]
-            raise own from error
+            if not self.producer.rescues:
+                raise own from error
+            await sync_to_async(self.producer.rescue)([job], own)
         return job.result
 
     async def aenqueue_on_commit(
@@ -111,6 +118,11 @@ class Client:
         """The job of that id. Raises TaskResultDoesNotExist."""
         queue = self._queue_of(id)
         return self._read(id, queue, self.broker.fetch(queue, [id])[0])
+
+    def results(self, queue: str, ids: Sequence[str]) -> list[TaskResult]:
+        """Those of the jobs that are there."""
+        jobs = zip(ids, self.broker.fetch(queue, ids), strict=True)
+        return [self._read(id, queue, stored) for id, stored in jobs if stored.state is not None]
 
     async def aget_result(self, id: str) -> TaskResult:
         """As ``get_result()``."""

@@ -5,7 +5,6 @@ Layer 1: pure, no I/O. Times are seconds.
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
@@ -16,28 +15,21 @@ from .address import check_url
 from .exceptions import InvalidOption
 from .job_keys import KeyOption, check_key
 from .keyring import check_keys, check_sign
-from .limits import Rate, Weights, check_concurrency, check_rate, check_weights
+from .limits import Limit, Rate, Weights, check_concurrency, check_rate, check_weights
 from .retry import Errors, as_seconds, bad_option, check_errors, check_max_attempts
+from .spelling import nearest
 from .unique import Unique, check_unique
 
 DAY = 86_400.0
 MAX_TAG_LENGTH = 64
 MAX_NAME_LENGTH = 255
 DURABILITIES = ("fast", "replicated", "local")
+PROVIDERS = ("language", "timezone", "tenant", "user", "request", "trace")  # see context/
 
 QUEUE_NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 
 # (value, name of the option) -> the value as it is kept; raises InvalidOption.
 Check = Callable[[Any, str], Any]
-
-
-def nearest(name: Any, valid: Iterable[str]) -> str:
-    """What to say about an unknown name: ``did you mean 'x'?``, or the names there are."""
-    names = {option.casefold(): option for option in valid}
-    close = difflib.get_close_matches(str(name).casefold(), names, n=1)
-    if close:
-        return f"did you mean {names[close[0]]!r}?"
-    return f"valid names are {', '.join(sorted(names.values()))}"
 
 
 # --- the options of a task ------------------------------------------------------------------------
@@ -241,6 +233,7 @@ class Options:
     task_defaults: TaskOptions = field(default_factory=TaskOptions)
     worker: WorkerOptions = field(default_factory=WorkerOptions)
     keep: KeepOptions = field(default_factory=KeepOptions)
+    limits: Mapping[str, Limit] = field(default_factory=dict)  # of all jobs of a queue together
     dead_retention: float = 90 * DAY
     max_payload: int = 1_048_576  # bytes
     connect_timeout: float = 2.0
@@ -249,6 +242,8 @@ class Options:
     replicas: int = 1  # that have to confirm a job, with durability "replicated"
     durability_timeout: float = 2.0
     allow_eviction: bool = False
+    outbox: bool = False  # jobs of a transaction are written into the database with it
+    context: tuple[str, ...] = ("language", "timezone")  # what goes along with a job
     # None: what is set cannot be used, and no job is taken or run unsealed instead.
     sign: bool | str | None = False
     encryption_keys: tuple[bytes, ...] | None = field(default=(), repr=False)
@@ -274,6 +269,9 @@ class Options:
             )
         if params.get("QUEUES") is not None:
             values["queues"] = _queues(params["QUEUES"], f"TASKS[{alias!r}]['QUEUES']", problems)
+        queues = values.get("queues", {"default": 1})
+        if queues:
+            _unknown(values["limits"], f"{where}['LIMITS']", queues, problems)
         _unknown(params, f"TASKS[{alias!r}]", ("BACKEND", "QUEUES", "OPTIONS"), problems)
         return cls(alias=alias, problems=tuple(problems), **values)
 
@@ -329,6 +327,19 @@ def _worker(raw: Mapping[Any, Any], where: str, problems: list[Problem]) -> Work
 
 def _keep(raw: Mapping[Any, Any], where: str, problems: list[Problem]) -> KeepOptions:
     return KeepOptions(**_checked(raw, where, _KEEP_CHECKS, problems))
+
+
+def _limits(raw: Mapping[Any, Any], where: str, problems: list[Problem]) -> dict[str, Limit]:
+    """The limits of queues. Whether there are such queues is seen later."""
+    limits = {}
+    for queue, numbers in raw.items():
+        inner = f"{where}[{queue!r}]"
+        found = _checked(_mapping(numbers, inner, problems), inner, _LIMIT_CHECKS, problems)
+        limits[queue] = Limit(found.get("concurrency_limit"), found.get("rate_limit"))
+        if not limits[queue] and not numbers:
+            hint = f"Give it {' or '.join(_LIMIT_CHECKS)}."
+            problems.append(Problem(f"{inner} limits nothing", hint))
+    return limits
 
 
 def _queues(raw: Any, where: str, problems: list[Problem]) -> dict[str, int]:
@@ -399,6 +410,13 @@ def _flag(value: Any, name: str) -> bool:
     raise bad_option(name, value, "must be True or False")
 
 
+def _provider(value: Any, name: str) -> str:
+    if isinstance(value, str) and ("." in value or value in PROVIDERS):
+        return value
+    hint = nearest(value, PROVIDERS)
+    raise bad_option(name, value, f"must be a provider or the dotted name of one; {hint}")
+
+
 _SEALING = ("SIGN", "ENCRYPTION_KEYS")
 
 _CHECKS: dict[str, Check] = {
@@ -407,6 +425,8 @@ _CHECKS: dict[str, Check] = {
     "REPLICAS": _whole(1, 16),
     "DURABILITY_TIMEOUT": _seconds(0.001, 3_600),
     "ALLOW_EVICTION": _flag,
+    "OUTBOX": _flag,
+    "CONTEXT": lambda value, name: _texts(value, name, _provider),
     "SIGN": check_sign,
     "ENCRYPTION_KEYS": check_keys,
     "PREFIX": _prefix,
@@ -419,6 +439,11 @@ _SECTIONS: dict[str, Callable[[Mapping[Any, Any], str, list[Problem]], Any]] = {
     "TASK_DEFAULTS": _task_defaults,
     "WORKER": _worker,
     "KEEP": _keep,
+    "LIMITS": _limits,
+}
+_LIMIT_CHECKS: dict[str, Check] = {
+    "rate_limit": check_rate,
+    "concurrency_limit": check_concurrency,
 }
 _WORKER_CHECKS: dict[str, Check] = {
     "concurrency": _whole(1, 1_000),

@@ -1,12 +1,16 @@
-"""The end of a process: what it says, and how it takes others along."""
+"""How a process of the worker's ends: what that says, and how it takes others along."""
 
 from __future__ import annotations
 
 import ctypes
+import logging
+import os
 import signal
 import sys
+from typing import NoReturn
 
 PR_SET_PDEATHSIG = 1
+SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGTSTP, signal.SIGTTIN)
 
 
 def cause_of(code: int, peak: str = "") -> str:
@@ -24,3 +28,18 @@ def die_with_parent() -> None:
     """Linux kills this process when its parent dies; elsewhere the closed socket tells."""
     if sys.platform == "linux":
         ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def ignore_signals() -> None:
+    """The supervisor says what they mean. Not SIG_IGN: what jobs start would inherit that."""
+    for number in SIGNALS:
+        signal.signal(number, lambda *_: None)
+    signal.set_wakeup_fd(-1)
+
+
+def leave(code: int) -> NoReturn:
+    """Ends this process; threads that still run a job must not hold it up."""
+    logging.shutdown()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)

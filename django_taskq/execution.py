@@ -5,48 +5,29 @@ A step either returns the attempt for the next step or ends it with an Outcome.
 
 from __future__ import annotations
 
-import asyncio
 import logging
-import re
-import sys
-from traceback import format_exception
+from contextlib import AbstractContextManager
+from functools import cached_property
 from typing import Any
 
 from asgiref.sync import async_to_sync
 
 from . import registry
 from .broker.broker import Broker
-from .clock import now_ms, to_datetime
-from .codec import OPEN, Mask, Seals, decode_envelope, printable
-from .codec.redaction import marked_values
-from .compat import (
-    TaskContext,
-    TaskError,
-)
-from .exceptions import (
-    ArgumentsDoNotBind,
-    Cancel,
-    CancelRequested,
-    Interruption,
-    InvalidArgument,
-    JobCancelled,
-    JobExpired,
-    KeyMissing,
-    LeaseLost,
-    Redacted,
-    Snooze,
-)
+from .clock import now_ms
+from .codec import OPEN, Seals, decode_envelope, printable
+from .compat import TaskContext, task_backends
+from .context.carrier import Carrier
+from .exceptions import ArgumentsDoNotBind, Interruption, JobExpired, KeyMissing
 from .job import Envelope, Failure, Grant, Kind, Outcome, State
+from .outcomes import failed, given_back, keep, log_fields, parked, path_of, succeeded
 from .reader import build_result
-from .result import STATUS, TaskResult
-from .retry import as_seconds
-from .signals import FAILED, STARTED, SUCCEEDED
+from .result import TaskResult
+from .signals import STARTED
 from .task import Task, variation
 
 logger = logging.getLogger("django_taskq.job")
 
-STOPPED = (Interruption, asyncio.CancelledError)  # how code ends that was interrupted
-MOST_TRACEBACK = 16_384  # characters kept of a traceback
 DAY = 86_400_000  # ms
 DEAD_RETENTION = 90 * DAY
 
@@ -74,6 +55,12 @@ class Runner:
         self.result_limit = result_limit
         self.seals = seals
 
+    @cached_property
+    def carrier(self) -> Carrier:
+        """What restores that which goes along with jobs."""
+        carrier: Carrier = task_backends[self.alias].carrier
+        return carrier
+
     @classmethod
     def of(
         cls, broker: Broker, alias: str, holder: str, sender: type, result_limit: int = 1 << 20
@@ -81,16 +68,21 @@ class Runner:
         """A runner with what the broker says of retention and seals."""
         return cls(alias, holder, sender, broker.limits.dead_retention, result_limit, broker.seals)
 
-    # -- resolve and bind ------------------------------------------------------------------------
+    # -- admit and bind --------------------------------------------------------------------------
 
     def prepare(self, grant: Grant, now: int) -> Attempt | Outcome:
         """The attempt that a grant asks for, or its end where it cannot be run. ``now``: ms."""
-        try:
-            return self._prepare(grant, now)
-        except Exception as error:
-            return self._quarantine(grant, error)
+        attempt = self.admit(grant, now)
+        return attempt if isinstance(attempt, Outcome) else attempt.bind() or attempt
 
-    def _prepare(self, grant: Grant, now: int) -> Attempt | Outcome:
+    def admit(self, grant: Grant, now: int) -> Attempt | Outcome:
+        """The same without its arguments: up to here no code of the project is called."""
+        try:
+            return self._admit(grant, now)
+        except Exception as error:
+            return self.quarantine(grant, error)
+
+    def _admit(self, grant: Grant, now: int) -> Attempt | Outcome:
         if self.seals is None:
             envelope = decode_envelope(grant.envelope)
         else:
@@ -98,7 +90,7 @@ class Runner:
         declared = registry.find(envelope.t)
         if declared is None:
             return parked(grant, envelope.t, "no task of this name is known here")
-        if envelope.x:
+        if envelope.is_encrypted:
             try:
                 envelope = (self.seals or OPEN).decrypt_envelope(grant.id, envelope)
             except KeyMissing as error:
@@ -112,15 +104,10 @@ class Runner:
         )
         if grant.live.expires and now >= grant.live.expires:
             return self._expired(grant, task, now)
-        try:
-            args, kwargs = task.signature.load(envelope.a, envelope.k)
-        except ArgumentsDoNotBind as error:
-            quotes = self.seals is not None and self.seals.encrypts
-            reason = "its arguments no longer fit the function" if quotes else str(error)
-            return parked(grant, envelope.t, reason)
-        return Attempt(self, grant, envelope, task, args, kwargs)
+        return Attempt(self, grant, envelope, task)
 
-    def _quarantine(self, grant: Grant, error: Exception) -> Outcome:
+    def quarantine(self, grant: Grant, error: Exception) -> Outcome:
+        """The end of a job that nobody can make sense of."""
         logger.error(
             "job %s of queue %s cannot be read and is quarantined as dead: %s",
             printable(grant.id),
@@ -137,14 +124,8 @@ class Runner:
         error = JobExpired(f"not started in time: {late:.1f} s after its expiry")
         logger.warning("%s expired", task.module_path, extra=log_fields(grant, task))
         failure = Failure(c=path_of(error), m=str(error), w=self.holder, f=now_ms())
-        return Outcome(
-            grant,
-            Kind.CANCELLED,
-            self.encode(grant, failure),
-            keep(task),
-            now_ms(),
-            task.module_path,
-        )
+        line, name = self.encode(grant, failure), task.module_path
+        return Outcome(grant, Kind.CANCELLED, line, keep(task), now_ms(), name)
 
     def encode(self, grant: Grant, failure: Failure) -> bytes:
         """The line that is kept of a failure."""
@@ -172,15 +153,13 @@ class Attempt:
         grant: Grant,
         envelope: Envelope,
         task: Task,
-        args: Any,
-        kwargs: dict[str, Any],
     ) -> None:
         self.runner = runner
         self.grant = grant
         self.envelope = envelope
         self.task = task
-        self.args = args
-        self.kwargs = kwargs
+        self.args: Any = ()
+        self.kwargs: dict[str, Any] = {}
         self.began = 0
         self.interrupted: Interruption | None = None  # set before it is raised in the code
         self._result: TaskResult | None = None
@@ -190,6 +169,19 @@ class Attempt:
         """1 for the first attempt."""
         return self.grant.live.attempt + 1
 
+    def bind(self) -> Outcome | None:
+        """Makes the arguments; the job's end where that cannot be done. Validators may run here."""
+        envelope, runner = self.envelope, self.runner
+        try:
+            self.args, self.kwargs = self.task.signature.load(envelope.a, envelope.k)
+        except ArgumentsDoNotBind as error:
+            quotes = runner.seals is not None and runner.seals.encrypts
+            reason = "its arguments no longer fit the function" if quotes else str(error)
+            return parked(self.grant, envelope.t, reason)
+        except Exception as error:
+            return runner.quarantine(self.grant, error)
+        return None
+
     # -- run -------------------------------------------------------------------------------------
 
     def run_here(self) -> Outcome:
@@ -198,6 +190,34 @@ class Attempt:
 
     def run(self) -> Outcome:
         """Runs a sync task on this thread."""
+        if not self.envelope.c:
+            return self._run()
+        outcome = None
+        try:
+            with self._restored():
+                outcome = self._run()
+        except BaseException as error:
+            outcome = outcome or self.fail(error)
+        return outcome
+
+    async def run_async(self) -> Outcome:
+        """Runs an async task on this loop."""
+        if not self.envelope.c:
+            return await self._run_async()
+        outcome = None
+        try:
+            with self._restored():
+                outcome = await self._run_async()
+        except BaseException as error:
+            outcome = outcome or self.fail(error)
+        return outcome
+
+    def _restored(self) -> AbstractContextManager[None]:
+        """A block in which what goes along with the job is as it was at the enqueue."""
+        self.began = now_ms()
+        return self.runner.carrier.restored(self.envelope.c, log_fields(self.grant, self.task))
+
+    def _run(self) -> Outcome:
         try:
             self.begin()
             value = self.task.func(*self._arguments(), **self.kwargs)
@@ -205,8 +225,7 @@ class Attempt:
         except BaseException as error:
             return self.fail(error)
 
-    async def run_async(self) -> Outcome:
-        """Runs an async task on this loop."""
+    async def _run_async(self) -> Outcome:
         try:
             self.begin()
             value = await self.task.func(*self._arguments(), **self.kwargs)
@@ -238,176 +257,26 @@ class Attempt:
             )
         return self._result
 
+    @property
+    def is_seen(self) -> bool:
+        """Whether somebody has the result, and is to find in it what became of the job."""
+        return self._result is not None
+
     # -- outcome ---------------------------------------------------------------------------------
 
     def succeed(self, value: Any) -> Outcome:
         """The outcome of a value that was returned."""
-        try:
-            blob = self.task.signature.dump_value(value)
-            if len(blob) > self.runner.result_limit:
-                raise InvalidArgument(
-                    f"the return value takes {len(blob):,} bytes and MAX_PAYLOAD allows "
-                    f"{self.runner.result_limit:,}"
-                )
-        except InvalidArgument as error:
-            # The work is done: running it again would only do it twice.
-            return self._dead(error)
-        self._end(State.SUCCEEDED, value=value)
-        if logger.isEnabledFor(logging.INFO):
-            self._log(logging.INFO, "succeeded in %.3f s", (now_ms() - self.began) / 1000)
-        if self.runner.seals is not None:
-            blob = self.runner.seals.seal_value(self.grant.id, blob)
-        return self._outcome(Kind.SUCCEEDED, b"" if blob == b"null" else blob, keep(self.task))
+        return succeeded(self, value)
 
     def fail(self, error: BaseException) -> Outcome:
         """The outcome of what was raised. Called inside the except block, for the receivers."""
-        if self.interrupted is not None and isinstance(error, STOPPED):
-            error = self.interrupted.with_traceback(error.__traceback__)
-        try:
-            return self._judge(error)
-        except Exception as problem:
-            self._log(logging.ERROR, "failed in a way that has no answer", error=problem)
-            return self._dead(problem)
-
-    def _judge(self, error: BaseException) -> Outcome:
-        if isinstance(error, Snooze):
-            delay_ms = round(as_seconds(error.seconds, "Snooze") * 1000)
-            return self._outcome(Kind.SNOOZED, b"", delay_ms)
-        if isinstance(error, LeaseLost):
-            return self.give_back()
-        if isinstance(error, Cancel | CancelRequested):
-            return self._cancelled(error)
-        delay = self.task.policy.decide(self.number, error)
-        if delay is None:
-            return self._dead(error)
-        self._log(logging.WARNING, "failed, runs again in %.1f s", delay, error=error)
-        blob = self._encode(self._failure(error))
-        return self._outcome(Kind.RETRYING, blob, round(delay * 1000))
+        return failed(self, error)
 
     def give_back(self) -> Outcome:
         """The outcome of a run that nobody waits for any more: uncounted."""
-        return self._outcome(Kind.RETURNED)
-
-    def _dead(self, error: BaseException) -> Outcome:
-        failure = self._failure(error)
-        self._end(State.DEAD, failure)
-        what = printable(f"{failure.c}: {failure.m}")
-        self._log(logging.ERROR, "is dead after attempt %d: %s", self.number, what)
-        return self._outcome(Kind.DEAD, self._encode(failure), self.runner.dead_retention)
-
-    def _cancelled(self, error: BaseException) -> Outcome:
-        reason = error if isinstance(error, Cancel) else JobCancelled("cancelled while it ran")
-        failure = Failure(
-            c=path_of(reason),
-            m=self._mask(reason)(str(reason))[:1000],
-            w=self.runner.holder,
-            s=self.began,
-            f=now_ms(),
-            n=self.number,
-        )
-        self._end(State.CANCELLED, failure)
-        return self._outcome(Kind.CANCELLED, self._encode(failure), keep(self.task))
-
-    def _encode(self, failure: Failure) -> bytes:
-        return self.runner.encode(self.grant, failure)
-
-    def _outcome(self, kind: Kind, blob: bytes = b"", delay: int = 0) -> Outcome:
-        began, envelope = self.began, self.envelope
-        waited = -1
-        if not self.grant.live.attempt and began:
-            waited = max(began - max(envelope.e, envelope.r), 0)
-        took = max(now_ms() - began, 0) if began else -1
-        return Outcome(self.grant, kind, blob, delay, began, envelope.t, waited, took)
-
-    def _failure(self, error: BaseException) -> Failure:
-        mask = self._mask(error)
-        text = mask("".join(format_exception(error)))
-        if len(text) > MOST_TRACEBACK:
-            half = MOST_TRACEBACK // 2
-            text = f"{text[:half]}\n...\n{text[-half:]}"
-        return Failure(
-            c=path_of(error),
-            m=mask(str(error))[:1000],
-            b=text,
-            w=self.runner.holder,
-            s=self.began,
-            f=now_ms(),
-            n=self.number,
-        )
-
-    def _end(self, state: State, failure: Failure | None = None, value: Any = None) -> None:
-        """Tells Django's receivers that the job is over."""
-        announcement = SUCCEEDED if failure is None else FAILED
-        if not (announcement.is_heard or self._result):
-            return
-        result = self.result
-        if failure is not None:
-            result.errors.append(TaskError(exception_class_path=failure.c, traceback=failure.b))
-        for name, change in (
-            ("_return_value", value),
-            ("state", state),
-            ("status", STATUS[state]),
-            ("finished_at", to_datetime(now_ms())),
-        ):
-            object.__setattr__(result, name, change)
-        if failure is not None and self._mask(sys.exception()):
-            # Receivers log the exception they are called in, Django's own among them.
-            try:
-                raise Redacted(f"{failure.c}: {failure.m}")
-            except Redacted as error:
-                error.__context__ = None
-                announcement.signal.send_robust(sender=self.runner.sender, task_result=result)
-            return
-        announcement.signal.send_robust(sender=self.runner.sender, task_result=result)
-
-    def _mask(self, error: BaseException | None) -> Mask:
-        """Hides in text what is sensitive: in the arguments, and where Django's mark says so."""
-        hidden = self.task.signature.hidden
-        values = [*hidden(self.envelope.a, self.envelope.k), *hidden(self.args, self.kwargs)]
-        return Mask([*values, *(marked_values(error) if error is not None else ())])
+        return given_back(self)
 
     def _arguments(self) -> Any:
         if self.task.takes_context:
             return (TaskContext(task_result=self.result), *self.args)
         return self.args
-
-    def _log(self, level: int, text: str, *args: Any, error: BaseException | None = None) -> None:
-        mask = self._mask(error) if error is not None else None
-        if error is not None and mask:
-            text += "\n%s"  # a handler would format the exception as it is
-            args = (*args, mask("".join(format_exception(error))).rstrip())
-            error = None
-        logger.log(
-            level,
-            f"%s {text}",
-            self.task.module_path,
-            *args,
-            exc_info=error,
-            extra=log_fields(self.grant, self.task),
-        )
-
-
-def parked(grant: Grant, task: str, reason: str) -> Outcome:
-    """The end of an attempt that this worker cannot begin; another may."""
-    name = re.sub(r"[^\x21-\x7e]", "_", task)[:200] or "_"
-    return Outcome(grant, Kind.PARKED, reason.encode()[:500], task=name)
-
-
-def keep(task: Task) -> int:
-    """How long a job of this task is kept once it ended, ms."""
-    return round((task.options.retention or 0) * 1000)
-
-
-def path_of(error: BaseException) -> str:
-    """The dotted name of an error's class, as Django's TaskError wants it."""
-    return f"{type(error).__module__}.{type(error).__qualname__}"
-
-
-def log_fields(grant: Grant, task: Task) -> dict[str, Any]:
-    """What every line about a job carries beside its text."""
-    return {
-        "job_id": grant.id,
-        "task": task.module_path,
-        "queue": grant.queue,
-        "attempt": grant.live.attempt + 1,
-    }

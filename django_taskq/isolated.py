@@ -9,8 +9,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import signal
-import sys
 import threading
 from collections.abc import Callable
 from multiprocessing import forkserver
@@ -21,7 +19,7 @@ import msgspec
 
 from .broker.broker import Broker
 from .client import running_job
-from .deaths import die_with_parent
+from .deaths import die_with_parent, ignore_signals, leave
 from .exceptions import Interruption
 from .execution import Attempt, Runner
 from .job import Grant, Kind, Live, Outcome
@@ -63,10 +61,7 @@ def work(
     pipe: Connection,
 ) -> None:
     """The body of the process: never returns. ``make`` gives the alias's broker."""
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGTSTP, signal.SIGTTIN):
-        signal.signal(
-            number, lambda *_: None
-        )  # not SIG_IGN, which the job's programs would inherit
+    ignore_signals()
     let_the_server_end()
     die_with_parent()
     code = 1
@@ -81,10 +76,7 @@ def work(
     except BaseException:
         logger.exception("the process of an isolated job failed")
     finally:
-        logging.shutdown()
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(code)  # threads that the job left behind must not hold it up
+        leave(code)
 
 
 def let_the_server_end() -> None:
@@ -126,13 +118,13 @@ class Run:
         return outcome
 
     def _run(self) -> Outcome:
-        self._slot.enter(self._attempt, 0, True)
+        self._slot.enter(self._attempt, 0)
         self._listen()
         return self._attempt.run()
 
     async def _run_async(self) -> Outcome:
         self._loop = asyncio.get_running_loop()
-        self._slot.enter(self._attempt, 0, True, asyncio.current_task())
+        self._slot.enter(self._attempt, 0, asyncio.current_task())
         self._listen()
         return await self._attempt.run_async()
 

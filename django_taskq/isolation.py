@@ -1,5 +1,8 @@
 """Jobs in a process of their own: what such a job does to its process touches no other job.
 
+Those of a task that asks for it, and each that was running when its process died: whether it is to
+blame shows when it runs alone.
+
 The processes are forked from a server that knows the project's code and runs nothing: a child has
 threads, and a fork of it could deadlock.
 https://docs.python.org/3/library/multiprocessing.html#contexts-and-start-methods
@@ -10,18 +13,21 @@ from __future__ import annotations
 import logging
 import multiprocessing
 from collections.abc import Callable
+from multiprocessing import forkserver
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
+from . import paths
 from .broker.broker import CRASH_LIMIT, Broker
 from .clock import monotonic, now_ms
 from .codec import printable
 from .deaths import cause_of
 from .exceptions import WorkerCrashed
-from .execution import Attempt, Runner, log_fields, path_of
+from .execution import Attempt, Runner
 from .isolated import pack_grant, unpack_outcome, work
 from .job import Failure, Kind, Outcome
 from .memory import memory_of
+from .outcomes import log_fields, path_of
 from .slot import Slot
 
 logger = logging.getLogger("django_taskq.worker")
@@ -44,6 +50,7 @@ class Isolation:
         self._runner = runner
         self._max_memory = max_memory
         context: Any = multiprocessing.get_context("forkserver")
+        paths.leave()
         context.set_forkserver_preload(["django_taskq.preload"])
         self._context = context
 
@@ -57,6 +64,8 @@ class Isolation:
             name="taskq-isolated",
         )
         process.start()
+        # Else whoever starts the next one asks for its exit code, too.
+        multiprocessing.process._children.discard(process)  # type: ignore[attr-defined]
         theirs.close()
         cell = Cell(process, ours, self._max_memory)
         try:
@@ -76,18 +85,19 @@ class Cell:
         self._process = process
         self._pipe = pipe
         self._max_memory = max_memory
+        self._peak = 0  # bytes, as far as was seen
 
     def run(self, slot: Slot, attempt: Attempt) -> Outcome:
         """Runs the attempt, which has entered its slot, to its end."""
         slot.contain(self._process.pid)  # its supervisor has to know it before its code runs
+        self._weigh()
         attempt.began = now_ms()
         try:
             self._pipe.send_bytes(pack_grant(attempt.grant))
             slot.connect(self._pipe)
             return self._wait(slot, attempt)
         except (EOFError, OSError):  # it is dead
-            self._end()
-            return crashed(attempt, cause_of(self._process.exitcode))
+            return self._bury(attempt)
 
     def _wait(self, slot: Slot, attempt: Attempt) -> Outcome:
         while not wait([self._pipe, self._process.sentinel], LOOK):
@@ -96,25 +106,40 @@ class Cell:
                 logger.error("job %s does not stop: its process is killed", attempt.grant.id)
                 self._end()
                 return attempt.fail(interruption)
-            if cause := self._bloat():
+            held, most = self._weigh() >> 20, self._max_memory
+            if most is not None and held > BLOATED * most:
                 self._end()
-                return crashed(attempt, cause)
+                return crashed(attempt, f"it holds {held:,} MB and --max-memory is {most:,}")
         if not self._pipe.poll():  # it is dead, and something that it forked holds the pipe
             raise EOFError
         return unpack_outcome(attempt.grant, self._pipe.recv_bytes())
 
-    def _bloat(self) -> str:
-        """Why the process has to die, if it holds too much."""
-        if self._max_memory is None:
-            return ""
-        held = memory_of(self._process.pid).now >> 20
-        if held <= BLOATED * self._max_memory:
-            return ""
-        return f"it holds {held:,} MB and --max-memory is {self._max_memory:,}"
+    def _bury(self, attempt: Attempt) -> Outcome:
+        code = self._end()
+        if code is None:
+            logger.error("job %s: the server of its process is dead", printable(attempt.grant.id))
+            return attempt.give_back()
+        return crashed(attempt, cause_of(code, f"at least {self._peak >> 20:,} MB"))
 
-    def _end(self) -> None:
-        self._process.kill()
-        self._process.join()
+    def _weigh(self) -> int:
+        """Bytes of memory it holds."""
+        held = memory_of(self._process.pid)
+        self._peak = max(self._peak, held.peak)
+        return held.now
+
+    def _end(self) -> int | None:
+        """Ends the process; its exit code, which is told once. None if nobody knows it.
+
+        The server that knows it may have died, which took the process along; multiprocessing
+        would say 255 then.
+        """
+        sentinel = self._process.sentinel
+        if not wait([sentinel], 0):
+            self._process.kill()
+        try:
+            return int(forkserver.read_signed(sentinel))
+        except (EOFError, OSError):
+            return None
 
     def close(self) -> None:
         """Ends the process, whatever it does."""

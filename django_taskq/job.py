@@ -14,7 +14,8 @@ from typing import Any, NamedTuple
 import msgspec
 
 ID_LENGTH = 22
-MAX_ID_LENGTH = 40
+OWN_ID_LENGTH = 36  # of an id of one's own
+MAX_ID_LENGTH = OWN_ID_LENGTH + 9  # with a dot and the number of its queue
 
 
 class State(StrEnum):
@@ -93,6 +94,7 @@ TRANSITIONS: dict[str, frozenset[tuple[str, str]]] = {
         }
     ),
     "release": frozenset({("waiting", "ready")}),
+    "tick": frozenset({("new", "ready")}),
     "sweep": frozenset(  # mends what no script leaves behind
         {
             ("new", "ready"),
@@ -126,6 +128,14 @@ def new_ids(count: int) -> list[str]:
     ]
 
 
+def word_of(digest: bytes) -> str:
+    """A name of 22 characters that is made of a digest: the same for the same."""
+    return b2a_base64(digest, newline=False)[:ID_LENGTH].translate(_WORD).decode()
+
+
+ENCRYPTED = "~"  # the only name in an envelope's ``c`` when that is encrypted
+
+
 class Envelope(msgspec.Struct, array_like=True):
     """What was asked for: written once at enqueue, opaque to every script.
 
@@ -142,6 +152,12 @@ class Envelope(msgspec.Struct, array_like=True):
     o: dict[str, Any] = {}  # options that differ from the task's own
     r: int = 0  # run_after, ms; 0: at once
     x: str = ""  # the arguments encrypted (codec/seal.py); a and k are empty then
+    c: dict[str, Any] = {}  # what goes along (context/): name -> JSON value
+
+    @property
+    def is_encrypted(self) -> bool:
+        """Whether something in it has to be decrypted before it can run."""
+        return bool(self.x) or ENCRYPTED in self.c
 
     def __repr__(self) -> str:
         """Without the arguments: this lands in logs and error pages."""

@@ -1,10 +1,4 @@
-"""The hands of a child: threads that run jobs, fetch them, and wait for them, as need be.
-
-There are no roles and no queue between them. A hand that is awake takes the next job; another is
-woken only for work that nobody has touched for about a millisecond, so short jobs run on one
-thread, which never waits for the interpreter, and blocking ones on as many as there are slots.
-Two hands more than slots: one may listen and one may hand in outcomes while all slots are busy.
-"""
+"""The slots of a child, and what a hand does in its turn: take a slot, a job, and run it."""
 
 from __future__ import annotations
 
@@ -13,16 +7,17 @@ import logging
 import sys
 import threading
 from collections import deque
-from collections.abc import Callable
-from contextlib import closing, suppress
+from collections.abc import Callable, Mapping
+from contextlib import closing
 from time import sleep, thread_time
 from typing import Any
 
 from .client import running_job
 from .clock import monotonic
-from .exceptions import Interruption
+from .codec import printable
 from .execution import Attempt, Runner
-from .hygiene import AsyncHygiene, close_all, tidy
+from .hands import Hands, Replaced
+from .hygiene import AsyncHygiene, tidy
 from .isolation import Isolation
 from .job import Grant, Outcome
 from .pace import SAMPLE
@@ -32,118 +27,59 @@ from .table import Table
 
 logger = logging.getLogger("django_taskq.worker")
 
+MOST_SUSPECTS = 8  # that run at once, each in a process of its own
+LOOK = 0.5  # seconds between two looks whether a job may still wait for one
 RESTART_AFTER = 1.0  # seconds until an isolated job goes back for which there was no process
-
-
-class Hand(threading.Thread):
-    """One thread of the pool."""
-
-    def __init__(self, pool: Pool, number: int) -> None:
-        super().__init__(name=f"taskq-hand-{number}", daemon=True)
-        self._pool = pool
-        self._signal = threading.Semaphore(0)
-
-    def run(self) -> None:
-        running_job.set(True)
-        try:
-            while not self._pool.closed:
-                if self._pool.turn():
-                    continue
-                self._pool.park(self)
-        except (Interruption, Replaced):
-            pass  # this thread is worn out
-        except BaseException:
-            logger.exception("a hand of the worker failed; another takes its place")
-        finally:
-            with suppress(Exception):
-                close_all()
-            self._pool.gone(self)
-
-    def wait(self) -> None:
-        self._signal.acquire()
-
-    def wake(self) -> None:
-        self._signal.release()
-
-
-class Replaced(Exception):
-    """Ends a hand whose thread was interrupted; the pool makes another."""
 
 
 class Pool:
     """Slots and hands.
 
-    ``busy`` is called when there is something to watch over; ``is_over`` says whether the lease
-    has ended and nothing may be started any more.
+    ``places``: each queue's number in the table; ``limit``: how many jobs to take in all;
+    ``busy`` is called when there is something to watch over.
     """
 
     def __init__(
         self,
         runner: Runner,
         isolation: Isolation,
+        consumer: Consumer,
         table: Table,
         loop: asyncio.AbstractEventLoop,
+        *,
+        places: Mapping[str, int],
+        limit: int | None,
         busy: Callable[[], None],
-        is_over: Callable[[], bool],
     ) -> None:
         self.runner = runner
         self.isolation = isolation
+        self.consumer = consumer
+        self.places = places
         self.slots = [Slot(number, table) for number in range(table.slots)]
         self.free = deque(self.slots)
-        self.closed = False
-        self.limit = sys.maxsize  # jobs to take in all
+        self.limit = limit or sys.maxsize
         self.taken = 0  # jobs ever taken: a watcher sees by it whether there is progress
-        self.alone = False  # a suspect runs: nothing beside it
-        self._suspecting = threading.Lock()
-        self.consumer: Consumer
-        self.places: dict[str, int] = {}  # queue -> its number in the table
         self._loop = loop
         self._busy = busy
-        self._is_over = is_over
-        self._parked: deque[Hand] = deque()
-        self._hands: set[Hand] = set()
-        self._active: set[Hand] = set()  # those that are not parked
+        self._table = table
+        # Two more than slots: one may listen and one may hand in outcomes while all are busy.
+        self._hands = Hands(table.slots + 2, self.turn, self._rests, busy)
+        self._suspects = threading.Semaphore(MOST_SUSPECTS)
         self._tasks: set[asyncio.Task[None]] = set()
 
     # -- hands -----------------------------------------------------------------------------------
 
     def summon(self) -> None:
-        """Wakes a parked hand, or makes one while there are fewer than needed."""
-        try:
-            self._parked.pop().wake()
-        except IndexError:
-            if len(self._hands) < len(self.slots) + 2 and not self.closed:
-                hand = Hand(self, len(self._hands))
-                self._hands.add(hand)
-                self._active.add(hand)
-                try:
-                    hand.start()
-                except RuntimeError:  # no more threads are to be had
-                    self._hands.discard(hand)
-                    self._active.discard(hand)
-                    raise
-
-    def park(self, hand: Hand) -> None:
-        """The calling hand rests until it is summoned."""
-        self._active.discard(hand)
-        self._parked.append(hand)
-        if not self.consumer.listening:
-            self._busy()  # nobody would hear new work: have it watched
-        if not self.closed:
-            hand.wait()
-        self._active.add(hand)
-
-    def gone(self, hand: Hand) -> None:
-        """A hand ended."""
-        self._active.discard(hand)
-        self._hands.discard(hand)
-        self._busy()
+        """Has one more hand look for work."""
+        self._hands.summon()
 
     def close(self) -> None:
         """No more turns; running jobs are not waited for."""
-        self.closed = True
-        for hand in list(self._hands):
-            hand.wake()
+        self._hands.close()
+
+    def _rests(self) -> None:
+        if not self.consumer.listening:
+            self._busy()  # nobody would hear new work: have it watched
 
     @property
     def running(self) -> int:
@@ -159,7 +95,7 @@ class Pool:
         except IndexError:
             return self._hand_in()
         try:
-            grant = self._next() if self.taken < self.limit else None
+            grant = consumer.next() if self.taken < self.limit else None
         except BaseException:
             self.free.append(slot)
             raise
@@ -168,42 +104,13 @@ class Pool:
             if consumer.listen():
                 return True
             return self._hand_in()
-        if self._is_over():  # what was claimed may be somebody else's by now
+        if self._table.is_over(monotonic()):  # what was claimed may be somebody else's by now
             self.free.append(slot)
             self._busy()
             return False
         self.taken += 1
         self._start(slot, grant)
-        return not (len(self._active) > 1 and consumer.pace.one_thread_is_best)
-
-    def _next(self) -> Grant | None:
-        consumer = self.consumer
-        if self.alone:
-            return None
-        if consumer.suspects:
-            return self._suspect()
-        return consumer.next()
-
-    def _suspect(self) -> Grant | None:
-        """A job that crashed before runs when all slots but the one in hand are free."""
-        consumer = self.consumer
-        with self._suspecting:
-            if self.alone or not consumer.suspects:
-                return None
-            grant = consumer.suspects.popleft()
-            if self._is_isolated(grant):  # it runs alone anyway
-                return grant
-            self.alone = True  # before the look: who takes a slot after it sees that it may not
-            if len(self.free) == len(self.slots) - 1:
-                return grant
-            self.alone = False
-            consumer.suspects.appendleft(grant)
-        consumer.give_back_buffer()
-        return None
-
-    def _is_isolated(self, grant: Grant) -> bool:
-        attempt = self.runner.prepare(grant, now=0)
-        return isinstance(attempt, Attempt) and attempt.task.options.isolate
+        return not (self._hands.active > 1 and consumer.pace.one_thread_is_best)
 
     def _hand_in(self) -> bool:
         if self.consumer.is_due:
@@ -215,11 +122,13 @@ class Pool:
 
     def _start(self, slot: Slot, grant: Grant) -> None:
         now = round((monotonic() + self.consumer.offset) * 1000)
-        attempt = self.runner.prepare(grant, now)
+        attempt = self.runner.admit(grant, now)
         if isinstance(attempt, Outcome):
             self._finish(slot, attempt)
         elif attempt.task.options.isolate:
             self._run_apart(slot, attempt)
+        elif grant.live.crashes:
+            self._run_suspect(slot, attempt)
         elif attempt.task.is_async:
             self._loop.call_soon_threadsafe(self._start_async, slot, attempt)
             self._busy()
@@ -230,12 +139,12 @@ class Pool:
         unknown = self.consumer.pace.begins(attempt.task.module_path)
         began = monotonic()
         outcome = None
-        sampled = self.taken % SAMPLE == 0 and len(self._active) == 1 and thread_time()
+        sampled = self.taken % SAMPLE == 0 and self._hands.active == 1 and thread_time()
         try:
-            slot.enter(attempt, self.places[attempt.grant.queue], self.alone)
+            slot.enter(attempt, self.places[attempt.grant.queue])
             self._busy()
             tidy()
-            outcome = attempt.run()
+            outcome = attempt.bind() or attempt.run()
             tidy()
             interruption = slot.leave()
         except BaseException as error:  # an interruption between two lines of ours, a database
@@ -249,25 +158,36 @@ class Pool:
         if interruption is not None:
             raise Replaced
 
+    def _run_suspect(self, slot: Slot, attempt: Attempt) -> None:
+        """Runs a job apart that was running when its process died; hundreds may have been."""
+        while not self._suspects.acquire(timeout=LOOK):
+            if self.consumer.closing:
+                self._finish(slot, attempt.give_back())
+                return
+        try:
+            self._run_apart(slot, attempt)
+        finally:
+            self._suspects.release()
+
     def _run_apart(self, slot: Slot, attempt: Attempt) -> None:
         """Runs the job in a process of its own, for which this thread waits."""
         try:
             cell = self.isolation.start()
         except Exception:
-            logger.exception("no process can be started for an isolated job; trying again")
+            id = printable(attempt.grant.id)
+            logger.exception("no process can be started for job %s; trying again", id)
             sleep(RESTART_AFTER)
             self._finish(slot, attempt.give_back())
             return
-        if (
-            self.closed or self._is_over()
-        ):  # it took its time: the job may be somebody else's by now
+        # It took its time: the job may be somebody else's by now.
+        if self._hands.closed or self._table.is_over(monotonic()):
             cell.close()
             self._finish(slot, attempt.give_back())
             return
         unknown = self.consumer.pace.begins(attempt.task.module_path)
         place = self.places[attempt.grant.queue]
         with closing(cell):
-            began = slot.enter(attempt, place, self.alone, contained=True)
+            began = slot.enter(attempt, place, contained=True)
             self._busy()
             try:
                 outcome = cell.run(slot, attempt)
@@ -286,11 +206,11 @@ class Pool:
         running_job.set(True)
         unknown = self.consumer.pace.begins(attempt.task.module_path)
         own = asyncio.current_task()
-        began = slot.enter(attempt, self.places[attempt.grant.queue], self.alone, own)
+        began = slot.enter(attempt, self.places[attempt.grant.queue], own)
         outcome = None
         try:
             async with AsyncHygiene():
-                outcome = await attempt.run_async()
+                outcome = attempt.bind() or await attempt.run_async()
         except BaseException as error:
             outcome = outcome or attempt.fail(error)
         slot.leave()
@@ -301,7 +221,6 @@ class Pool:
 
     def _finish(self, slot: Slot, outcome: Outcome) -> None:
         self.consumer.done(outcome)
-        self.alone = False
         self.free.append(slot)
 
     def find(self, id: str, fence: int) -> Slot | None:

@@ -11,11 +11,12 @@ from django.db import connections, transaction
 from .broker.broker import CHUNK, Broker, chunks
 from .broker.replies import Answer, answers
 from .compat import InvalidTask
+from .context.carrier import Carrier
 from .duplicates import Conflict, Duplicates, refuse
 from .exceptions import BrokerError, BrokerUnavailable, InvalidArgument
 from .job import new_id, new_ids
 from .recipe import Prepared, Recipe
-from .result import TaskResult, mark_enqueued
+from .result import TaskResult, mark_duplicate, mark_enqueued
 from .task import Task
 
 
@@ -31,24 +32,35 @@ class Producer:
         alias: str,
         max_payload: int,
         pushed: Callable[[Sequence[TaskResult]], None],
+        carrier: Carrier,
     ) -> None:
+        self.carrier = carrier
         self.broker = broker
         self.alias = alias
         self.max_payload = max_payload
         self.pushed = pushed
-        self.duplicates = Duplicates(broker, alias, max_payload)
+        self.duplicates = Duplicates(broker, alias)
 
     # -- making ----------------------------------------------------------------------------------
 
-    def prepare_one(self, task: Task, args: Any, kwargs: Any) -> Prepared:
-        """The one job of an ``enqueue()``. Raises BrokerError with what can be sent later."""
+    def number(self, queue: str) -> int:
+        """What stands behind the dot in the ids of the queue's jobs."""
+        return self.broker.number(queue)
+
+    def prepare_one(
+        self, task: Task, args: Any, kwargs: Any, recipe: Recipe | None = None
+    ) -> Prepared:
+        """The one job of an ``enqueue()``. Raises BrokerError with what can be sent later.
+
+        ``recipe``: of another thread, which this one works for.
+        """
         name = new_id() if task.job_id is None else task.job_id
+        recipe = recipe or self.recipe(task)
         try:
-            suffix = f".{self.broker.number(task.queue_name)}"
+            suffix = f".{self.number(task.queue_name)}"
         except BrokerError as error:
-            raise unsent(error, [self._recipe(task).make(name, args, kwargs)]) from error
-        id = name if name.endswith(suffix) else name + suffix
-        return self._recipe(task).make(id, args, kwargs)
+            raise unsent(error, [recipe.make(name, args, kwargs)]) from error
+        return recipe.make(name if name.endswith(suffix) else name + suffix, args, kwargs)
 
     def prepare_many(self, task: Task, calls: Iterable[Any]) -> list[Prepared]:
         """The jobs of an ``enqueue_many()``."""
@@ -58,17 +70,20 @@ class Producer:
         names = new_ids(len(items))
 
         def prepared(suffix: str) -> list[Prepared]:
-            make = self._recipe(task).make
+            make = self.recipe(task).make
             return [make(name + suffix, *item) for item, name in zip(items, names, strict=True)]
 
         try:
-            number = self.broker.number(task.queue_name)
+            number = self.number(task.queue_name)
         except BrokerError as error:
             raise unsent(error, prepared("")) from error
         return prepared(f".{number}")
 
-    def _recipe(self, task: Task) -> Recipe:
-        return Recipe(task, self.alias, self.max_payload, self.broker.seals)
+    def recipe(self, task: Task) -> Recipe:
+        """What all jobs of one call have in common."""
+        along = self.carrier.capture()
+        broker = self.broker
+        return Recipe(task, self.alias, self.max_payload, broker.seals, broker.gates, along)
 
     # -- pushing ---------------------------------------------------------------------------------
 
@@ -108,34 +123,38 @@ class Producer:
         unconfirmed = 0
         pushed: list[TaskResult] = []
         conflicts: list[Conflict] = []
-        for job, answer in told:
-            result = job.result
-            unconfirmed += not answer.confirmed
-            if answer.letter == "U":
-                conflicts.append(Conflict(job, answer.other))
-                continue
-            mark_enqueued(result, job.moment)
-            if answer.letter == "E" and result.task.job_id is not None:
-                object.__setattr__(result, "duplicate", True)
-            else:  # a random id that exists is this very job: the reply to its push was lost
-                pushed.append(result)
-        self.pushed(pushed)
+        try:
+            for job, answer in told:
+                unconfirmed += not answer.confirmed
+                if answer.letter == "U":
+                    conflicts.append(Conflict(job, answer.other))
+                    continue
+                result = job.result
+                mark_enqueued(result, job.moment)
+                if answer.letter == "E" and result.task.job_id is not None:
+                    mark_duplicate(result, result.id)
+                else:  # a random id that exists is this very job: the reply to its push was lost
+                    pushed.append(result)
+        finally:  # those that are in are in, also when the server went away before the rest
+            self.pushed(pushed)
         if conflicts:
-            self._settle(conflicts, tries)
+            unconfirmed += self._settle(conflicts, tries)
         if unconfirmed:
             raise self.broker.unconfirmed(unconfirmed)
         if conflicts:
             refuse(jobs)
 
-    def _settle(self, conflicts: Sequence[Conflict], tries: int) -> None:
-        again = self.duplicates.settle(conflicts)
+    def _settle(self, conflicts: Sequence[Conflict], tries: int) -> int:
+        """How many jobs were replaced and are not as safe yet as ``durability`` asks."""
+        again, unconfirmed = self.duplicates.settle(conflicts)
         if again and tries:
             self.conclude(again, self._send(again), tries - 1)
         elif again:  # whoever has the lock is gone each time it is looked for
             freed = {id(job) for job in again}
             self.duplicates.read([c for c in conflicts if id(c.job) in freed])
+        return unconfirmed
 
-    def hold(self, jobs: Sequence[Prepared], using: str) -> None:
+    def hold(self, jobs: Sequence[Any], using: str) -> None:
         """Pushes the jobs when the transaction of ``using`` commits.
 
         Joins the push before it only where that one is last in line and of the same savepoints:
@@ -147,11 +166,25 @@ class Producer:
             if (
                 isinstance(callback, Push)
                 and callback.producer.broker is self.broker
+                and callback.producer.alias == self.alias
                 and savepoints == set(connection.savepoint_ids)
             ):
                 callback.jobs.extend(jobs)
                 return
-        transaction.on_commit(Push(self, list(jobs)), using=using)
+        transaction.on_commit(Push(self, list(jobs), using), using=using)
+
+    def release(self, jobs: Sequence[Any], using: str) -> None:
+        """The transaction committed for which ``hold()`` held the jobs back."""
+        self.push(jobs)
+
+    def raise_if_away(self, jobs: Sequence[Prepared]) -> None:
+        """Raises BrokerUnavailable where it is known that no push can succeed now."""
+
+    rescues = False  # whether rescue() does anything
+
+    def rescue(self, jobs: Sequence[Prepared], error: BrokerError) -> None:
+        """Keeps jobs that could not be pushed, or raises the error."""
+        raise error
 
 
 def is_in_test_case(connection: Any) -> bool:
@@ -166,18 +199,19 @@ def is_in_test_case(connection: Any) -> bool:
 class Push:
     """What a transaction calls when it committed."""
 
-    def __init__(self, producer: Producer, jobs: list[Prepared]) -> None:
+    def __init__(self, producer: Producer, jobs: list[Any], using: str) -> None:
         self.producer = producer
         self.jobs = jobs
+        self.using = using
 
     def __call__(self) -> None:
-        self.producer.push(self.jobs)
+        self.producer.release(self.jobs, self.using)
 
 
 def unsent(error: BrokerError, jobs: Sequence[Prepared]) -> BrokerError:
-    """The error of a server that could not be asked for the queue's number.
+    """The error of a server that could not be asked for the queue's number: no job was sent.
 
-    No job was sent. The ids lack the number; they get it when they are sent under ``using(id=)``.
+    Ids that lack the number get it when they are sent under ``using(id=)``.
     """
     own = copy(error)
     own.results = [job.result for job in jobs]

@@ -7,7 +7,7 @@ import random
 from collections.abc import Iterable
 
 from .clock import monotonic
-from .exceptions import BrokerUnavailable
+from .exceptions import BrokerError
 
 logger = logging.getLogger("django_taskq.worker")
 
@@ -36,6 +36,10 @@ class Service:
         """Does what is to be done now; the seconds until it should be asked again."""
         raise NotImplementedError
 
+    def finish(self) -> None:
+        """Does all there is to do, for a worker that does not stay."""
+        self.tick()
+
     def run(self, now: float) -> None:
         """Ticks if it is due; an error is logged and never fatal."""
         if now < self.due:
@@ -45,7 +49,7 @@ class Service:
             if self._failures:
                 logger.warning("%s works again", self.name)
             self._failures = 0
-        except BrokerUnavailable as error:
+        except BrokerError as error:
             rest = self._after_failure()
             if self._failures == 1:
                 logger.error("%s: %s; trying again", self.name, error)

@@ -38,7 +38,6 @@ class Slot:
         self,
         attempt: Attempt,
         queue: int,
-        alone: bool,
         task: asyncio.Task[None] | None = None,
         *,
         contained: bool = False,
@@ -52,7 +51,7 @@ class Slot:
         self.deadline = now + timeout if timeout else 0.0
         grant = attempt.grant
         fence = grant.live.fence
-        self._table.start(self.number, fence, grant.id, queue, alone, now, self.deadline)
+        self._table.start(self.number, fence, grant.id, queue, now, self.deadline)
         with self._lock:
             self.attempt = attempt
             self.interrupted = None

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from .job import MAX_ID_LENGTH
 
 HEAD = Struct("=ddB")  # lease until, last sign of life, memory in % of Redis' maximum
-ROW = Struct(f"=I{MAX_ID_LENGTH}sHBddI")  # fence, id, queue, alone, started, deadline, pid
+ROW = Struct(f"=I{MAX_ID_LENGTH}sHddI")  # fence, id, queue, started, deadline, pid
 FENCE = PROCESS = Struct("=I")
 
 
@@ -24,7 +24,6 @@ class Row(NamedTuple):
     fence: int
     id: str
     queue: int
-    alone: bool
     started: float
     deadline: float
     process: int = 0
@@ -57,6 +56,10 @@ class Table:
     def lease_until(self, moment: float) -> None:
         self._write_head(0, moment)
 
+    def is_over(self, now: float) -> bool:
+        """Whether the child's lease has ended."""
+        return 0 < self.lease_until < now
+
     @property
     def alive_at(self) -> float:
         """The child's last sign of life."""
@@ -83,11 +86,11 @@ class Table:
     # -- rows ------------------------------------------------------------------------------------
 
     def start(
-        self, slot: int, fence: int, id: str, queue: int, alone: bool, now: float, deadline: float
+        self, slot: int, fence: int, id: str, queue: int, now: float, deadline: float
     ) -> None:
         """Writes a row; its fence last, because it says that the row counts."""
         at = HEAD.size + slot * ROW.size
-        ROW.pack_into(self._memory, at, 0, id.encode(), queue, alone, now, deadline, 0)
+        ROW.pack_into(self._memory, at, 0, id.encode(), queue, now, deadline, 0)
         FENCE.pack_into(self._memory, at, fence)
 
     def note_process(self, slot: int, pid: int) -> None:
@@ -102,10 +105,10 @@ class Table:
         """The jobs that are running."""
         rows = []
         for slot in range(self.slots):
-            fence, id, queue, alone, started, deadline, process = ROW.unpack_from(
+            fence, id, queue, started, deadline, process = ROW.unpack_from(
                 self._memory, HEAD.size + slot * ROW.size
             )
             if fence:
                 name = id.rstrip(b"\0").decode("ascii", "replace")
-                rows.append(Row(slot, fence, name, queue, bool(alone), started, deadline, process))
+                rows.append(Row(slot, fence, name, queue, started, deadline, process))
         return rows

@@ -15,7 +15,7 @@ from django.conf import settings
 from django.utils.module_loading import autodiscover_modules
 
 from . import compat, registry
-from .asks import Asks, asks_for
+from .asks import ASKING, Asks, asks_for
 from .codec import EVERYTHING, Signature
 from .compat import (
     DEFAULT_TASK_BACKEND_ALIAS,
@@ -23,11 +23,12 @@ from .compat import (
     DEFAULT_TASK_QUEUE_NAME,
     InvalidTask,
 )
-from .conf import TaskOptions, clean, nearest, portable, restore
+from .conf import TaskOptions, clean, portable, restore
 from .exceptions import InvalidOption
-from .job import MAX_ID_LENGTH
+from .job import OWN_ID_LENGTH
 from .result import TaskResult
 from .retry import RetryPolicy, as_seconds
+from .spelling import nearest
 
 
 class _Inherit:
@@ -115,6 +116,8 @@ class Task(compat.Task):  # type: ignore[misc]
             own = own_options(self)
             changed = {n: v for n, v in own.items() if getattr(declared, n) != v}
             object.__setattr__(self, "overrides", portable(changed))
+            if self.asks is not None and self.queue_name != declared.queue_name:
+                registry.note_queue(self.module_path, self.queue_name)
 
     def _work_out(self, options: TaskOptions) -> None:
         object.__setattr__(self, "options", options)
@@ -122,22 +125,33 @@ class Task(compat.Task):  # type: ignore[misc]
         object.__setattr__(
             self, "signature", signature_of(self.func, self.takes_context, options.sensitive)
         )
-        object.__setattr__(
-            self, "asks", asks_for(self.module_path, options, self.signature, secret)
-        )
+        object.__setattr__(self, "asks", self._asks(options))
         object.__setattr__(self, "overrides", {})
         object.__setattr__(self, "is_async", iscoroutinefunction(self.func))
+
+    def _asks(self, options: TaskOptions) -> Asks | None:
+        """Those of the declared task where nothing they are made of was changed."""
+        declared = registry.find(self.module_path)
+        if declared is not None and declared.signature is self.signature:
+            before = declared.options
+            if all(getattr(options, name) == getattr(before, name) for name in ASKING):
+                return declared.asks
+        own = own_options(self)
+        return asks_for(self.module_path, options, self.signature, own, secret)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """A plain call of the function, here and now."""
         return self.func(*args, **kwargs)
 
     def __reduce__(self) -> Any:
-        changed = {
-            f.name: getattr(self, f.name)
-            for f in fields(self)
-            if f.init and f.name != "func" and getattr(self, f.name) is not INHERIT
-        }
+        declared = registry.find(self.module_path)
+        changed = {}
+        for f in fields(self):
+            value = getattr(self, f.name)
+            # An option that is the declared task's comes back with it: it may be a lambda.
+            known = f.name in OPTIONS and getattr(declared, f.name, INHERIT) is value
+            if f.init and f.name != "func" and value is not INHERIT and not known:
+                changed[f.name] = value
         return (_reconstruct, (self.module_path, changed))
 
     def __deepcopy__(self, memo: Any) -> Task:
@@ -192,14 +206,14 @@ def _when(value: Any) -> dict[str, Any]:
 
 
 # With the queue's number behind it when it is a job's whole id, as in error.result.id.
-_ID = re.compile(rf"[!-~]{{1,{MAX_ID_LENGTH - 4}}}(\.\d{{1,8}})?")
+_ID = re.compile(rf"[!-~]{{1,{OWN_ID_LENGTH}}}(\.\d{{1,8}})?")
 
 
 def check_id(id: str) -> None:
     """Raises InvalidOption for what cannot be a job's id."""
     if not isinstance(id, str) or not _ID.fullmatch(id):
         raise InvalidOption(
-            f"id={id!r}: must be 1 to {MAX_ID_LENGTH - 4} printable ASCII characters, no spaces"
+            f"id={id!r}: must be 1 to {OWN_ID_LENGTH} printable ASCII characters, no spaces"
         )
 
 

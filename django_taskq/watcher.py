@@ -57,7 +57,7 @@ class Watcher:
     def _needs_a_hand(self, still: float) -> bool:
         """Whether work lies untouched in spite of a free slot, or nobody listens for new work."""
         consumer = self._consumer
-        if self._pool.alone or (consumer.leading and not consumer.buffer):
+        if consumer.leading and not consumer.buffer:
             return False
         if consumer.has_work:
             return still >= TICK or not consumer.pace.one_thread_is_best

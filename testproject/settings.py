@@ -4,6 +4,7 @@ REDIS_URL       the server to use; it beats TASKQ_URL
 TASKQ_URL       what the backend's URL is otherwise: an embedded Valkey under TASKQ_VAR
 TASKQ_BACKEND   the backend's class, by its dotted name
 TASKQ_PREFIX    what the names of all keys begin with
+TASKQ_OUTBOX    whether jobs are written into the database with their transaction
 TASKQ_VAR       where the database, the mails and the embedded server live
 SECRET_KEY, DEBUG, ALLOWED_HOSTS, DATABASE_URL, LOG_LEVEL    as their names say
 """
@@ -39,6 +40,8 @@ INSTALLED_APPS = [
     "django.contrib.staticfiles",
     *(["django_tasks"] if django.VERSION < (6, 0) else []),
     "django_taskq",
+    "django_taskq.outbox",
+    "django_taskq.schedules",
     "testproject.signup",
 ]
 
@@ -118,6 +121,7 @@ TASKS: dict[str, Any] = {
             "URL": env.str("REDIS_URL", default="")
             or env.str("TASKQ_URL", default=f"embedded://{quote(str(VAR / 'valkey'))}"),
             "PREFIX": env.str("TASKQ_PREFIX", default="taskq"),
+            "OUTBOX": env.bool("TASKQ_OUTBOX", default=False),
         },
     },
 }

@@ -13,12 +13,13 @@ import django_taskq
 ROOT = Path(django_taskq.__file__).parent
 LAYERS = [
     "exceptions clock compat job signals",
-    "address conf codec keyring retry",
+    """address asks conf codec cron job_keys keyring limits retry schedule spelling unique""",
     "broker",
-    """task result registry reader recipe producer client execution hygiene pace shares slot table
-    pool wire service watcher worker child_process judge memory deaths isolation isolated preload
-    sealing supervisor services doctor""",
-    "backends apps checks management testing",
+    """context task result registry reader recipe duplicates producer client execution hygiene pace
+     shares slot table pool wire service errands watcher worker child_process judge memory deaths
+     isolation isolated preload paths orders children court outcomes hands departure plan sealing
+     held supervisor services doctor periodic firing line timetable server_clock""",
+    "backends apps checks management middleware outbox schedules testing",
 ]
 LAYER = {name: number for number, names in enumerate(LAYERS) for name in names.split()}
 FILES = sorted(
@@ -26,6 +27,7 @@ FILES = sorted(
     for path in ROOT.rglob("*.py")
     if path != ROOT / "__init__.py"  # the public names: it imports what it likes
 )
+FROM_SETTINGS = {"context/carrier.py": {"import_module"}}  # what a name in the settings loads
 BY_NAME = {"eval", "exec", "__import__", "import_module", "import_string"}
 
 
@@ -101,8 +103,9 @@ def test_a_name_or_a_text_never_becomes_code(file: str) -> None:
         if isinstance(node, ast.Name | ast.Attribute)
     }
 
-    assert {name.split(".")[-1] for name in imports(file)} & BY_NAME == set()
-    assert said & BY_NAME == set()
+    forbidden = BY_NAME - FROM_SETTINGS.get(file, set())
+    assert {name.split(".")[-1] for name in imports(file)} & forbidden == set()
+    assert said & forbidden == set()
 
 
 def test_these_rules_see_what_they_forbid() -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import lru_cache
 from itertools import tee
 from typing import Any, NamedTuple
+from zlib import crc32
 
 from ..codec import OPEN, Seals
 from ..exceptions import NotReplicated
-from ..job import Failure, Outcome, new_id
+from ..job import Failure, Live, Outcome, new_id
 from ..tallies import tally
 from .calls import Arg, Call
 from .connection import Server
@@ -21,6 +23,7 @@ from .replies import (
     Stored,
     cancelled_jobs,
     exchanged,
+    held_jobs,
     joined,
     letters,
     renewed,
@@ -39,6 +42,7 @@ HOUSEKEEPING = 100  # jobs per call of all others
 CRASH_LIMIT = 3  # times a job may take its child down while alone in it
 LOST_LIMIT = 20  # times its whole worker may vanish
 LAST_NUMBER = b"#"  # the field of ``queues`` with the number given last; no queue has that name
+DERIVED = 10_000_000  # numbers from here on are derived from names, those below are given by Redis
 KEEPER_GRACE = 2000  # ms after which a timekeeper that is late is replaced
 
 
@@ -106,10 +110,12 @@ class Broker:
 
     ``now``: tests hand in a clock (ms); otherwise every script asks Redis. ``durability``: what
     has to confirm a new job, see waits.py. ``seals``: how what is kept under this prefix is signed
-    and encrypted, for who makes and reads it; None: not at all.
+    and encrypted, for who makes and reads it; None: not at all. ``gates``: of the queues whose
+    jobs have limits together, for who makes jobs, see asks.py.
     """
 
     seals: Seals | None = None
+    gates: Mapping[str, bytes] | None = None
 
     def __init__(
         self,
@@ -119,8 +125,10 @@ class Broker:
         now: Callable[[], int] | None = None,
         durability: Wait | None = None,
         seals: Seals | None = None,
+        gates: Mapping[str, bytes] | None = None,
     ) -> None:
         self.server = server
+        self.gates = gates
         self.seals = seals
         self.prefix = prefix
         self.limits = limits
@@ -137,6 +145,10 @@ class Broker:
         if keys is None:
             keys = self._keys[name, queue] = self._keys_of(script, queue)
         return Call(script, keys, args, wait)
+
+    def timed_call(self, name: str, queue: str, args: Sequence[Arg]) -> Call:
+        """A call of a script that takes the time first."""
+        return self._call(name, queue, (self._time(), *args))
 
     def _keys_of(self, script: Script, queue: str) -> tuple[str, ...]:
         return tuple(
@@ -182,10 +194,18 @@ class Broker:
         return self._numbers.get(queue)
 
     def queue_of(self, number: int) -> str | None:
-        """The queue of a short number; None when no queue has it."""
-        if number not in self._numbers.values():
+        """The queue of a number, a short or a derived one; None when no queue has it."""
+        found = self._named(number)
+        if found is None:
             self.queues()
-        return next((name for name, known in self._numbers.items() if known == number), None)
+            found = self._named(number)
+        return found
+
+    def _named(self, number: int) -> str | None:
+        numbers = dict(self._numbers)  # other threads may add to it
+        if number >= DERIVED:
+            return next((name for name in numbers if derived_number(name) == number), None)
+        return next((name for name, known in numbers.items() if known == number), None)
 
     def queues(self) -> list[str]:
         """Every queue that ever took a job."""
@@ -252,11 +272,16 @@ class Broker:
         return self._call("replace", queue, args, self.durability)
 
     def replace(self, queue: str, drafts: Sequence[Draft]) -> str:
-        """Gives jobs new arguments and another time; a letter each: O, R it runs, G gone."""
-        return "".join(
-            letters(self.server.call(self.replace_call(queue, chunk)))
-            for chunk in chunks(drafts, HOUSEKEEPING)
-        )
+        """Gives jobs new arguments and another time; a letter each: O, R it runs, G gone.
+
+        A small o: what ``durability`` asks for did not confirm it.
+        """
+        found = ""
+        for chunk in chunks(drafts, HOUSEKEEPING):
+            call = self.replace_call(queue, chunk)
+            answer = letters(self.server.call(call))
+            found += answer.replace("O", "o") if call.unconfirmed else answer
+        return found
 
     def unconfirmed(self, jobs: int) -> NotReplicated:
         """The error of jobs that are in, without what ``durability`` asks for."""
@@ -365,6 +390,15 @@ class Broker:
         for grant, kind, blob, delay, started, *_ in request.outcomes:
             args += (grant.id, grant.live.fence, kind, blob, delay, started)
         return self._call("exchange", request.queue, args)
+
+    def held(self, queue: str, holder: str) -> dict[str, Live]:
+        """The jobs that a holder has, as Redis sees it, with their records."""
+        found: dict[str, Live] = {}
+        cursor = 0
+        while cursor >= 0:
+            cursor, *flat = self.server.call(self._call("held", queue, (holder, cursor)))
+            found.update(held_jobs(flat))
+        return found
 
     def park(self, queue: str, outcomes: Sequence[Outcome]) -> str:
         """Sets jobs aside under their task's name; a letter each: O, C cancelled, D, S stale."""
@@ -480,6 +514,10 @@ class Broker:
         """The call that reads a queue at one moment; see inspector.py."""
         return self._call("survey", queue, (self._time(), skip, holders, HOUSEKEEPING))
 
+    def gates_call(self, queue: str, most: int) -> Call:
+        """The call that reads at which of a queue's limits jobs wait."""
+        return self._call("gates", queue, (self._time(), most))
+
     def types_call(self, queue: str) -> Call:
         """The call that reads what a queue's keys are."""
         return self._call("types", queue, ())
@@ -487,6 +525,12 @@ class Broker:
     def weigh_call(self, queue: str, samples: int) -> Call:
         """The call that reads how much memory a queue's keys take."""
         return self._call("weigh", queue, (samples,))
+
+
+@lru_cache(maxsize=1024)
+def derived_number(queue: str) -> int:
+    """A number for ids that are made where Redis cannot be asked for the queue's own."""
+    return DERIVED + crc32(queue.encode()) % (9 * DERIVED)
 
 
 def needs_confirmation(call: Call, letters: str) -> bool:

@@ -31,7 +31,7 @@ QUEUE_KEYS: dict[str, str] = {
     "locks": "HASH",  # lock -> id of the job that has it, and ms until which it stays after that
     "lapses": "ZSET",  # lock by the time until which it stays although its job has ended, ms
     "limits": "HASH",  # limit -> how many at once, ms between two, ms of slack: packed
-    "held": "ZSET",  # "gate zero id" of the jobs inside, all at score 0
+    "entered": "ZSET",  # "gate zero id" of the jobs inside, all at score 0
     "gated": "ZSET",  # "gate zero place id" of the jobs that wait there, all at score 0
     "rates": "ZSET",  # gate by the time its next job would come if all came evenly, ms
     "opens": "ZSET",  # gate by the time its rate has room for who waits there, ms
@@ -39,6 +39,8 @@ QUEUE_KEYS: dict[str, str] = {
     "stats": "HASH",  # minute or hour, and task -> what attempts came to: see stats.lua
     "stats_at": "ZSET",  # field of `stats` by the time it may be dropped, ms
     "events": "STREAM",  # ids whose jobs changed, joined by spaces; there while somebody listens
+    "ticks": "HASH",  # schedule -> its last tick, flags, fingerprint, job: packed, see calendar.lua
+    "tick_log": "HASH",  # schedule -> what became of its last ticks, a line each
     "meta": "HASH",  # seq, front, keeper, keeper_until, renewed, reap_after, sweep, and what was
     # trimmed, quarantined, swept_CHECK (see sweep.py)
     "ended": "CHANNEL",  # ids that ended, joined by spaces (sharded publish)

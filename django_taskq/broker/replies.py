@@ -82,6 +82,11 @@ def letters(raw: bytes) -> str:
     return raw.decode()
 
 
+def held_jobs(flat: list[Any]) -> dict[str, Live]:
+    """The jobs in a reply of ``held``."""
+    return {text(flat[at]): Live.decode(flat[at + 1]) for at in range(0, len(flat), 2)}
+
+
 class Answer(NamedTuple):
     """What became of a job at its ``enqueue``.
 

@@ -68,7 +68,7 @@ CHECKS: dict[str, Check] = {
             grave=True,
         ),
         Check("locked", "locks of jobs that have ended", "opened", grave=True),
-        Check("held", "places behind a limit of jobs that do not run", "given back", grave=True),
+        Check("entered", "places behind a limit of jobs that do not run", "given back", grave=True),
         Check("ungated", "names at a limit of jobs that do not wait", "deleted"),
         Check("unparked", "parked names of jobs that do not wait", "deleted"),
         Check("unasked", "requests to stop what does not run", "dropped"),

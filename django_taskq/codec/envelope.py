@@ -56,6 +56,10 @@ def encode_envelope(envelope: Envelope, limit: int) -> bytes:
 
 def plain_list(envelope: Envelope) -> list[Any]:
     """The envelope's fields without the defaults at its end."""
+    if envelope.c:
+        return list(msgspec.structs.astuple(envelope))
+    if envelope.x:
+        return list(msgspec.structs.astuple(envelope))[:-1]
     if envelope.r:
         return [envelope.t, envelope.e, envelope.a, envelope.k, envelope.o, envelope.r]
     if envelope.o:

@@ -19,7 +19,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from ..exceptions import BadSeal, KeyMissing
-from ..job import TRUNCATED, Envelope, Failure
+from ..job import ENCRYPTED, TRUNCATED, Envelope, Failure
 from .envelope import (
     SEAL_SIZE,
     SIGNED,
@@ -33,6 +33,8 @@ from .envelope import (
 )
 
 CALL, VALUE, FAILURE, NOTICE = b"call", b"value", b"failure", b"notice"
+ALONG = b"along"
+UNLIMITED = 1 << 62  # the limit is for what the caller gave, not for what sealing adds
 
 _SALT = "django_taskq.seal:"
 _ENCRYPTED = re.compile(rb"~e1\.([A-Za-z0-9+/]{8})\.([A-Za-z0-9+/]+={0,2})")
@@ -100,7 +102,7 @@ class Seals:
         own = prefix.encode()
         self._heads = {
             kind: b"%d:%b %d:%b" % (len(kind), kind, len(own), own)
-            for kind in (CALL, VALUE, FAILURE, NOTICE)
+            for kind in (CALL, VALUE, FAILURE, NOTICE, ALONG)
         }
         self._lenient = lenient
 
@@ -114,11 +116,21 @@ class Seals:
     def seal_envelope(self, id: str, envelope: Envelope, limit: int) -> bytes:
         """The bytes that wait in Redis. Raises PayloadTooLarge above ``limit`` bytes, unsealed."""
         raw = encode_envelope(envelope, limit)
-        if self._cipher is not None and (envelope.a or envelope.k):
-            call = encode([envelope.a, envelope.k])
-            text = self._cipher.encrypt(call, self._context(CALL, id, envelope.t)).decode()
-            raw = encode([envelope.t, envelope.e, [], {}, envelope.o, envelope.r, text])
+        if self._cipher is not None:
+            raw = encode_envelope(self._encrypted(self._cipher, id, envelope), UNLIMITED)
         return self._signed(CALL, id, raw)
+
+    def _encrypted(self, cipher: Cipher, id: str, envelope: Envelope) -> Envelope:
+        """Without arguments and what goes along, where there are any."""
+        if envelope.a or envelope.k:
+            call = encode([envelope.a, envelope.k])
+            text = cipher.encrypt(call, self._context(CALL, id, envelope.t)).decode()
+            envelope = replace(envelope, a=[], k={}, x=text)
+        if envelope.c:
+            own = self._context(ALONG, id, envelope.t)
+            text = cipher.encrypt(encode(envelope.c), own).decode()
+            envelope = replace(envelope, c={ENCRYPTED: text})
+        return envelope
 
     def verify_envelope(self, id: str, raw: bytes) -> Envelope:
         """The envelope, its arguments still encrypted. Raises MalformedJob, BadSeal among them."""
@@ -126,13 +138,21 @@ class Seals:
 
     def decrypt_envelope(self, id: str, envelope: Envelope) -> Envelope:
         """The same with its arguments. Raises BadSeal or KeyMissing."""
-        if not envelope.x:
-            return envelope
-        call = self._decrypted(self._context(CALL, id, envelope.t), envelope.x.encode())
-        match decode(call):
-            case [list(args), dict(kwargs)]:
-                return replace(envelope, a=args, k=kwargs, x="")
-        raise BadSeal("what was encrypted are no arguments")
+        if envelope.x:
+            call = self._decrypted(self._context(CALL, id, envelope.t), envelope.x.encode())
+            match decode(call):
+                case [list(args), dict(kwargs)]:
+                    envelope = replace(envelope, a=args, k=kwargs, x="")
+                case _:
+                    raise BadSeal("what was encrypted are no arguments")
+        if ENCRYPTED in envelope.c:
+            text = str(envelope.c[ENCRYPTED]).encode()
+            match decode(self._decrypted(self._context(ALONG, id, envelope.t), text)):
+                case dict(along):
+                    envelope = replace(envelope, c=along)
+                case _:
+                    raise BadSeal("what was encrypted is nothing that goes along")
+        return envelope
 
     # -- values ----------------------------------------------------------------------------------
 

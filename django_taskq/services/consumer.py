@@ -21,6 +21,7 @@ from ..broker.replies import Exchanged
 from ..clock import monotonic
 from ..codec import OPEN, Seals, printable
 from ..exceptions import BrokerUnavailable
+from ..held import AGAIN, Held
 from ..job import TRUNCATED, Grant, Kind, Outcome
 from ..pace import Pace
 from ..shares import Shares
@@ -53,7 +54,6 @@ class Consumer:
     ) -> None:
         self.pace = Pace()
         self.buffer: deque[Grant] = deque()
-        self.suspects: deque[Grant] = deque()  # crashed before: each runs alone
         self.outcomes: deque[Outcome] = deque()
         self.closing = False
         self.lost = False  # Redis says the lease is over
@@ -68,6 +68,7 @@ class Consumer:
         self._memory = memory
         self._registered = registered
         self._wire = Wire(broker)
+        self._held = Held(broker, holder)
         self._leading = threading.Lock()
         self._listening = threading.Lock()
         self._request = 0
@@ -145,11 +146,13 @@ class Consumer:
     @property
     def has_work(self) -> bool:
         """Whether a hand would find something to do."""
-        return bool(self.buffer or self.suspects or self._wire.is_owed)
+        return bool(self.buffer or self._wire.is_owed)
 
     @property
     def is_due(self) -> bool:
         """Whether outcomes, or an answer that no hand has read, have waited long enough."""
+        if self._held.is_doubtful:
+            return True
         if self.outcomes and monotonic() - self.oldest >= FLUSH_AFTER:
             return True
         wire = self._wire  # what it brings would lie behind jobs that run long
@@ -157,8 +160,8 @@ class Consumer:
 
     @property
     def is_empty(self) -> bool:
-        """Whether every queue was left empty, and nothing is held here."""
-        return self._all_dry and not (self.has_work or self.outcomes)
+        """Whether every queue was left empty, and nothing is held here or changes hands."""
+        return self._all_dry and not (self.leading or self.has_work or self.outcomes)
 
     @property
     def _all_dry(self) -> bool:
@@ -168,7 +171,9 @@ class Consumer:
 
     def give_back_buffer(self) -> None:
         """Returns what has not started, uncounted, to the front of its queue."""
-        self._return(self.buffer)
+        with suppress(IndexError):
+            while True:
+                self.done(Outcome(self.buffer.popleft(), Kind.RETURNED))
 
     def close(self) -> None:
         """Claims no more and wakes whoever listens."""
@@ -187,19 +192,13 @@ class Consumer:
         with self._leading:
             self._wire.hurry.clear()
             self._collect()
-            self._return(self.buffer)
-            self._return(self.suspects)
+            self.give_back_buffer()
             while (self.outcomes or self._wire.is_owed) and monotonic() < until:
                 self._send(0)
                 self._collect()
             if not self._wire.is_down:
                 self._wire.send([self._parcel(queue, 0, []) for queue in self._known])
                 self._collect()
-
-    def _return(self, held: deque[Grant]) -> None:
-        with suppress(IndexError):
-            while True:
-                self.done(Outcome(held.popleft(), Kind.RETURNED))
 
     # -- the exchange, under the lead lock -------------------------------------------------------
 
@@ -212,6 +211,10 @@ class Consumer:
             self._take(request, answer)
         if was_down and not self._wire.is_down:
             self._dry.clear()
+            self._held.doubt()
+        if self._held.is_doubtful and not self._wire.is_down:
+            for grant in self._held.strays(self._known):
+                self.done(Outcome(grant, Kind.RETURNED))
         self.pace.travelled(self._wire.trip)
         self._low = self.pace.ahead() // 2
 
@@ -226,7 +229,7 @@ class Consumer:
     def _asks(self, room: int) -> dict[str, int]:
         """How many jobs to ask of each queue."""
         woken, self._woken = self._woken, None
-        if self.closing or self.lost or self.suspects or self._all_dry:
+        if self.closing or self.lost or self._all_dry:
             return {}  # where all are dry, a token will tell
         ahead = 0 if self.stuck or not room else self.pace.ahead()
         asks = self._shares.split(room + ahead - len(self.buffer), self._dry)
@@ -264,6 +267,7 @@ class Consumer:
         """Sends away what this worker cannot run and another may."""
         try:
             self._broker.park(queue, outcomes)
+            self._held.settled(queue, outcomes)
         except BrokerUnavailable as error:
             self.outcomes.extend(outcomes)
             self._wire.trouble(error)
@@ -278,13 +282,17 @@ class Consumer:
         if request.want:
             self.lost = self.lost or not answer.alive
             (self._dry.discard if answer.left else self._dry.add)(request.queue)
+        elif answer.left and all(each.kind is not Kind.RETURNED for each in request.outcomes):
+            self._dry.discard(request.queue)  # an end lets in who waited at a limit
         self.offset = answer.now / 1000 - monotonic()
+        self._held.settled(request.queue, request.outcomes)
         if "S" in answer.verdicts:
+            self._held.doubt(AGAIN)  # it may take an earlier attempt of that job for running here
             self._report_stale(request, answer.verdicts)
         if answer.grants:
             self.buffered_at = monotonic()
-        for grant in answer.grants:
-            (self.suspects if grant.live.crashes else self.buffer).append(grant)
+            self._held.claimed(request.queue, answer.grants)
+        self.buffer.extend(answer.grants)
 
     def _report_stale(self, request: Exchange, verdicts: str) -> None:
         for outcome, verdict in zip(request.outcomes, verdicts, strict=True):

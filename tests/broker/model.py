@@ -221,7 +221,7 @@ class Model:
             job.settled = fence
             if job.asked:
                 job.asked = False
-                self.end(id, "cancelled", DEAD_RETENTION)
+                self.end(id, "cancelled", DAY)
             else:
                 self.to(id, "waiting", self.now + min(1000 * 2**job.parks, 60_000))
                 job.parks += 1
@@ -251,7 +251,7 @@ class Model:
                 job.crashes = max(job.crashes, 1) + started[id]
             if job.asked:
                 job.asked = False
-                self.end(id, "cancelled", DEAD_RETENTION)
+                self.end(id, "cancelled", DAY)
             elif job.crashes > CRASH_LIMIT or job.lost > LOST_LIMIT:
                 job.failures += 1
                 self.end(id, "dead", DEAD_RETENTION)

@@ -80,7 +80,7 @@ def test_a_running_job_is_asked_to_stop(broker: Broker) -> None:
         assert heard.nothing()
 
     assert dump(broker, "cancels", *KEPT) == before
-    assert dump(broker)["cancels"] == {b"a": b"cancel"}
+    assert dump(broker)["cancels"] == {b"a": b"cancel %d" % DAY}
 
 
 def test_the_holder_is_told_at_once(broker: Broker) -> None:

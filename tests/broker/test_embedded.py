@@ -21,7 +21,7 @@ from pathlib import Path
 import pytest
 from django.core.exceptions import ImproperlyConfigured
 
-from django_taskq.broker import embedded, keeper
+from django_taskq.broker import embedded, keeper, sockets, starting
 from django_taskq.exceptions import BrokerUnavailable
 
 ROOT = Path(__file__).parents[2]
@@ -98,7 +98,7 @@ class Place:
         return int(answer)
 
     def ask(self, *words: str) -> object:
-        return keeper.ask(str(embedded._find_socket(self.path)), *words)
+        return keeper.ask(str(sockets.find_socket(self.path)), *words)
 
     def server(self) -> int:
         """The server's pid."""
@@ -460,7 +460,7 @@ def test_a_server_that_outlived_its_keeper_is_replaced(place: Place) -> None:
     )
     orphan = subprocess.Popen([plan.binary, *keeper.server_options(plan)], pass_fds=(lock,))
     os.close(lock)
-    eventually(lambda: embedded._ping(place.path / "valkey.sock") == b"+PONG")
+    eventually(lambda: starting.ping(place.path / "valkey.sock") == b"+PONG")
     user.do("revive")
     assert orphan.wait(10) == 0
     assert place.server() != orphan.pid

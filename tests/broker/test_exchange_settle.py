@@ -487,15 +487,32 @@ def test_a_job_whose_cancellation_was_asked_for_ends_cancelled(
     assert scores(broker, "cancelled")["a"] >= clock.now + WINDOW
 
 
-@pytest.mark.parametrize(("kind", "kept"), [("Z", DAY), ("G", DAY), ("R", DAY), ("S", 2 * DAY)])
-def test_a_job_that_was_called_off_is_kept_a_day_or_as_long_as_it_asked(
-    broker: Broker, clock: Any, child: Child, running: Grant, kind: str, kept: int
+@pytest.mark.parametrize("kind", ["Z", "G", "R", "S"])
+@pytest.mark.parametrize(("retention", "kept"), [(0, WINDOW), (3 * DAY, 3 * DAY)])
+def test_a_job_that_was_called_off_is_kept_as_long_as_its_task_says(
+    broker: Broker,
+    clock: Any,
+    child: Child,
+    running: Grant,
+    kind: str,
+    retention: int,
+    kept: int,
 ) -> None:
-    broker.cancel(QUEUE, [("a", TASK)], FAILURE, DAY)
+    broker.cancel(QUEUE, [("a", TASK)], FAILURE, retention)
 
-    child.settle(outcome(running, kind, b"", 2 * DAY if kind == "S" else 5))
+    child.settle(outcome(running, kind, b"", retention if kind == "S" else 5))
 
     assert scores(broker, "cancelled") == {"a": clock.now + kept}
+
+
+def test_where_nobody_said_how_long_it_is_kept_a_day(
+    broker: Broker, clock: Any, child: Child, running: Grant
+) -> None:
+    broker.server.command("HSET", broker.key(QUEUE, "cancels"), "a", "cancel")
+
+    child.settle(outcome(running, "G", b"", 5))
+
+    assert scores(broker, "cancelled") == {"a": clock.now + DAY}
 
 
 def test_only_the_job_that_was_asked_for_is_called_off(broker: Broker, child: Child) -> None:

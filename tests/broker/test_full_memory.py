@@ -16,6 +16,7 @@ import pytest
 from django.core.exceptions import ImproperlyConfigured
 
 from django_taskq.broker import embedded
+from django_taskq.broker.almanac import Almanac, Tick
 from django_taskq.broker.broker import Broker
 from django_taskq.broker.connection import Server
 from django_taskq.exceptions import BrokerFull
@@ -86,6 +87,21 @@ def test_enqueue_is_refused_before_anything_is_written(
         broker.enqueue(QUEUE, [draft("new"), draft("later", 5, -DAY), draft("expiring", 0, 0, 9)])
 
     assert dump(broker) == before
+
+
+def test_a_tick_is_refused_before_anything_is_written(
+    broker: Broker, fill: Callable[[], None], clock: Any
+) -> None:
+    almanac = Almanac(broker)
+    almanac.agenda(QUEUE, [("s", "0123456789ab")])
+    due = clock.forward(1_000)
+    fill()
+    before = dump(broker)
+
+    with pytest.raises(BrokerFull, match="full"):
+        almanac.tick(QUEUE, [Tick("s", due, due, "skip", 0, draft("new"))])
+    assert dump(broker) == before
+    assert almanac.steer(QUEUE, "pause", ["s"]) == "O"
 
 
 def test_a_queue_that_is_new_to_a_full_server_is_refused(

@@ -2,42 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import pytest
 
-from django_taskq.asks import ASK, gate, text
-from django_taskq.broker.broker import Broker, Draft
+from django_taskq.broker.broker import Broker
 from django_taskq.job import Kind
-from django_taskq.limits import Rate, check_rate
-from tests.broker.helpers import ENVELOPE, FAILURE, QUEUE, TASK, Child, outcome, states
-
-
-def ask(*gates: bytes, key: str = "", cost: float = 0.0) -> bytes:
-    return ASK.pack(0, 0, cost) + text("") + text(key) + b"".join(gates)
-
-
-def at_once(most: int, name: str = "g") -> bytes:
-    return gate(name, name, most, None)
-
-
-def per_time(rate: str | Rate, name: str = "r") -> bytes:
-    return gate(name, name, None, check_rate(rate, "rate_limit"))
-
-
-def put(broker: Broker, ids: Sequence[str], asked: bytes, **options: int) -> None:
-    assert set(
-        broker.enqueue(QUEUE, [Draft(id, ENVELOPE, ask=asked, **options) for id in ids])
-    ) == {"N"}
-
-
-def claimed(child: Child, want: int = 10) -> list[str]:
-    return [grant.id for grant in child.claim(want)]
+from tests.broker.helpers import (
+    FAILURE,
+    QUEUE,
+    TASK,
+    Child,
+    asked,
+    at_once,
+    claimed,
+    outcome,
+    per_time,
+    put,
+    put_asking,
+    states,
+)
 
 
 def test_as_many_as_the_limit_allows_are_claimed(broker: Broker) -> None:
-    put(broker, "abcde", ask(at_once(2)))
+    put_asking(broker, "abcde", asked(at_once(2)))
 
     assert claimed(Child(broker)) == ["a", "b"]
     assert states(broker)["waiting"] == ["c", "d", "e"]
@@ -45,7 +33,7 @@ def test_as_many_as_the_limit_allows_are_claimed(broker: Broker) -> None:
 
 def test_the_end_of_one_lets_the_next_in(broker: Broker) -> None:
     child = Child(broker)
-    put(broker, "abcde", ask(at_once(2)))
+    put_asking(broker, "abcde", asked(at_once(2)))
     first, _ = child.claim(10)
 
     answer = child.exchange(10, [outcome(first, "S")])
@@ -55,17 +43,17 @@ def test_the_end_of_one_lets_the_next_in(broker: Broker) -> None:
 
 
 def test_a_job_without_a_limit_passes_those_that_wait(broker: Broker) -> None:
-    put(broker, "abc", ask(at_once(1)))
-    put(broker, "xy", b"")
+    put_asking(broker, "abc", asked(at_once(1)))
+    put(broker, "xy")
 
     assert claimed(Child(broker), 3) == ["a", "x", "y"]
 
 
 def test_who_comes_later_waits_behind_those_who_wait(broker: Broker) -> None:
     child = Child(broker)
-    put(broker, "ab", ask(at_once(1)))
+    put_asking(broker, "ab", asked(at_once(1)))
     (first,) = child.claim(10)
-    put(broker, "c", ask(at_once(1)))
+    put_asking(broker, "c", asked(at_once(1)))
     child.settle(outcome(first, "S"))
 
     assert claimed(child) == ["b"]
@@ -74,9 +62,9 @@ def test_who_comes_later_waits_behind_those_who_wait(broker: Broker) -> None:
 
 def test_a_higher_priority_goes_first_at_the_gate(broker: Broker) -> None:
     child = Child(broker)
-    put(broker, "ab", ask(at_once(1)))
+    put_asking(broker, "ab", asked(at_once(1)))
     (first,) = child.claim(10)
-    put(broker, "z", ask(at_once(1)), priority=5)
+    put_asking(broker, "z", asked(at_once(1)), priority=5)
     assert claimed(child) == []
     child.settle(outcome(first, "S"))
 
@@ -86,7 +74,7 @@ def test_a_higher_priority_goes_first_at_the_gate(broker: Broker) -> None:
 @pytest.mark.parametrize("kind", Kind)
 def test_every_outcome_gives_its_place_back(broker: Broker, kind: Kind) -> None:
     child = Child(broker)
-    put(broker, "ab", ask(at_once(1)))
+    put_asking(broker, "ab", asked(at_once(1)))
     (first,) = child.claim(10)
     if kind is Kind.PARKED:
         broker.park(QUEUE, [outcome(first, kind)._replace(task=TASK)])
@@ -99,7 +87,7 @@ def test_every_outcome_gives_its_place_back(broker: Broker, kind: Kind) -> None:
 
 def test_a_crash_gives_its_place_back(broker: Broker, clock: object) -> None:
     child = Child(broker)
-    put(broker, "ab", ask(at_once(1)))
+    put_asking(broker, "ab", asked(at_once(1)))
     child.claim(10)
 
     broker.reclaim(QUEUE, child.holder, FAILURE, died=True)
@@ -111,7 +99,7 @@ def test_a_rate_lets_in_one_per_interval_and_the_timekeeper_knows_when(
     broker: Broker, clock: Any
 ) -> None:
     child = Child(broker)
-    put(broker, "abcd", ask(per_time("60/m")))
+    put_asking(broker, "abcd", asked(per_time("60/m")))
     assert claimed(child) == ["a"]
 
     answer = broker.promote(QUEUE, "keeper", force=True)
@@ -127,10 +115,10 @@ def test_a_rate_lets_in_one_per_interval_and_the_timekeeper_knows_when(
 
 def test_a_key_with_many_jobs_delays_another_by_one_round(broker: Broker) -> None:
     child = Child(broker)
-    put(broker, [f"a{n}" for n in range(9)], ask(key="a", cost=1.0))
+    put_asking(broker, [f"a{n}" for n in range(9)], asked(key="a", cost=1.0))
     assert claimed(child, 3) == ["a0", "a1", "a2"]
-    put(broker, ["b0", "b1"], ask(key="b", cost=1.0))
-    put(broker, ["c0", "c1"], ask(key="c", cost=0.5))
+    put_asking(broker, ["b0", "b1"], asked(key="b", cost=1.0))
+    put_asking(broker, ["c0", "c1"], asked(key="c", cost=0.5))
 
     line = claimed(child, 20)
 

@@ -6,8 +6,7 @@ from typing import Any
 
 import pytest
 
-from django_taskq.broker.broker import HOUSEKEEPING, Broker, Limits
-from django_taskq.broker.connection import Server
+from django_taskq.broker.broker import HOUSEKEEPING, Broker
 from django_taskq.job import Grant
 from tests.broker.helpers import (
     DAY,
@@ -145,13 +144,12 @@ def test_who_lost_the_job_cannot_park_it(broker: Broker, child: Child, grant: Gr
 
 
 @pytest.mark.parametrize(("retention", "kept"), [(0, WINDOW), (DAY, DAY)])
-def test_what_is_cancelled_by_parking_is_kept_for_at_least_the_window(
-    server: Server, prefix: str, clock: Any, retention: int, kept: int
+def test_what_is_cancelled_by_parking_is_kept_as_long_as_its_task_says(
+    broker: Broker, clock: Any, retention: int, kept: int
 ) -> None:
-    broker = Broker(server, prefix, Limits(dead_retention=retention), clock)
     put(broker, "a")
     (grant,) = Child(broker).claim()
-    broker.cancel(QUEUE, [("a", TASK)], FAILURE, DAY)
+    broker.cancel(QUEUE, [("a", TASK)], FAILURE, retention)
 
     assert broker.park(QUEUE, [parked(grant)]) == "C"
 

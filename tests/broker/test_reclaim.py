@@ -371,6 +371,19 @@ def test_what_is_given_up_is_kept_for_at_least_the_window(
     assert scores(broker, "dead") == {"a": clock.now + kept}
 
 
+@pytest.mark.parametrize(("retention", "kept"), [(0, WINDOW), (3 * DAY, 3 * DAY)])
+def test_what_was_called_off_is_kept_as_long_as_its_task_says(
+    broker: Broker, clock: Any, retention: int, kept: int
+) -> None:
+    put(broker, "ab")
+    Child(broker, "dead").claim(2)
+    broker.cancel(QUEUE, [("a", "a.task")], b"{}", retention)
+
+    died(broker, "dead")
+
+    assert scores(broker, "cancelled") == {"a": clock.now + kept}
+
+
 # -- and the rest ----------------------------------------------------------------------------------
 
 

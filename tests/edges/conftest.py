@@ -2,6 +2,20 @@
 
 from __future__ import annotations
 
+from tests.edges.outbox import box, boxed, proxy
 from tests.engine.support import backend, enqueued, hand, jobs, private, private_url, ran
+from tests.postgres import postgres
 
-__all__ = ["backend", "enqueued", "hand", "jobs", "private", "private_url", "ran"]
+__all__ = [
+    "backend",
+    "box",
+    "boxed",
+    "enqueued",
+    "hand",
+    "jobs",
+    "postgres",
+    "private",
+    "private_url",
+    "proxy",
+    "ran",
+]

@@ -5,19 +5,24 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 from django.contrib.auth import get_user_model
+from django.contrib.sessions.backends.db import SessionStore
+from django.contrib.sessions.models import Session
 from django.core.mail import EmailMessage
 from django.test import Client
 from django.urls import reverse
+from django.utils import timezone
 
 from django_taskq import Cancel
+from django_taskq.periodic import declared
 from testproject import processes
 from testproject.signup.forms import SignupForm
-from testproject.signup.tasks import send_welcome
+from testproject.signup.tasks import clear_sessions, send_welcome
 
 FORM = {"first_name": "Ada", "email": "ada@example.com", "password": "an engine of brass"}
 JSON = {"headers": {"accept": "application/json"}}
@@ -120,6 +125,22 @@ def test_nobody_is_written_to_when_the_user_is_gone(mailoutbox: list[EmailMessag
         send_welcome(0)
 
     assert not mailoutbox
+
+
+# -- The night --------------------------------------------------------------------------------
+
+
+def test_sessions_that_are_over_are_deleted_each_night() -> None:
+    for days in (-1, 1):
+        session = SessionStore()
+        session.set_expiry(timezone.now() + timedelta(days=days))
+        session.save()
+
+    clear_sessions()
+
+    assert Session.objects.count() == 1
+    (nightly,) = [made for made in declared() if made.task is clear_sessions]
+    assert [run.hour for run in nightly.schedule.next_runs(0, 2)] == [3, 3]
 
 
 # -- The pages --------------------------------------------------------------------------------

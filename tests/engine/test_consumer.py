@@ -9,7 +9,9 @@ from typing import Any
 
 import pytest
 
+from django_taskq.asks import NOTHING, gate
 from django_taskq.backends import RedisBackend
+from django_taskq.broker.broker import Draft
 from django_taskq.broker.connection import Server
 from django_taskq.clock import monotonic
 from django_taskq.codec import decode_failures
@@ -19,6 +21,7 @@ from django_taskq.job import TRUNCATED, Kind, Outcome, State
 from django_taskq.services import consumer as consumer_module
 from django_taskq.services.consumer import LEAN_BYTES
 from tests.broker.helpers import (
+    ENVELOPE,
     QUEUE,
     live,
     members,
@@ -336,6 +339,20 @@ def test_nobody_listens_while_a_queue_may_have_more(rig: Rig) -> None:
     assert not rig.consumer.listen()
 
 
+def test_who_is_let_in_by_an_end_is_asked_for_without_a_token(rig: Rig) -> None:
+    narrow = NOTHING + gate("g", "g", 1, None)
+    rig.broker.enqueue(QUEUE, [Draft(id, ENVELOPE, ask=narrow) for id in "ab"])
+    (first,) = rig.take()
+    assert rig.consumer.is_empty
+
+    rig.consumer.done(succeeded(first))
+    rig.consumer.flush()
+
+    assert not rig.consumer.is_empty
+    take_token(rig.broker)
+    assert [grant.id for grant in rig.take()] == ["b"]
+
+
 def test_a_new_job_wakes_who_listens(rig: Rig) -> None:
     rig.take()
     thread, told = listening(rig)
@@ -467,24 +484,6 @@ def test_strictly_a_higher_queue_is_served_as_soon_as_it_has_work(make: Make) ->
 
     assert served[:11].count("critical") > 5
     assert served.count("critical") == 10
-
-
-# -- jobs that crashed before ----------------------------------------------------------------------
-
-
-def test_a_job_that_crashed_is_kept_apart_and_nothing_else_is_claimed(make: Make) -> None:
-    crashed, rig = make(), make(room=1)
-    put(rig.broker, ["a", "b"])
-    crashed.room = 1
-    crashed.take(1)
-    rig.broker.reclaim(QUEUE, crashed.holder, b"", died=True, started={"a": False})
-
-    assert rig.consumer.next() is None
-
-    assert [grant.id for grant in rig.consumer.suspects] == ["a"]
-    assert rig.consumer.has_work
-    assert rig.consumer.next() is None
-    assert ready(rig.broker) == ["b"]
 
 
 # -- outcomes --------------------------------------------------------------------------------------
@@ -662,7 +661,8 @@ def test_farewell_returns_jobs_that_crashed_before(make: Make) -> None:
     put(rig.broker, ["a"])
     crashed.take(1)
     rig.broker.reclaim(QUEUE, crashed.holder, b"", died=True, started={"a": False})
-    assert rig.consumer.next() is None
+    put(rig.broker, ["b"], priority=1)
+    assert [grant.id for grant in rig.take(1)] == ["b"]
 
     rig.consumer.close()
     rig.consumer.farewell(5.0)

@@ -186,6 +186,33 @@ def test_enqueue_on_commit_waits_whatever_the_task_says(enqueued: Any) -> None:
     assert enqueued() == [1, 2]
 
 
+# --- callbacks that fail --------------------------------------------------------------------------
+
+
+def test_a_robust_callback_that_fails_holds_up_no_job(enqueued: Any) -> None:
+    with transaction.atomic():
+        add.enqueue(1)
+        transaction.on_commit(fail, robust=True)
+        add.enqueue(2)
+    assert enqueued() == [1, 2]
+
+
+def test_one_that_is_not_robust_keeps_later_callbacks_from_running(enqueued: Any) -> None:
+    """So Django does it; with an outbox the second job is not lost."""
+    block = transaction.atomic()
+    block.__enter__()
+    add.enqueue(1)
+    transaction.on_commit(fail)
+    add.enqueue(2)
+    with pytest.raises(ValueError, match="a callback's"):
+        block.__exit__(None, None, None)
+    assert enqueued() == [1]
+
+
+def fail() -> None:
+    raise ValueError("a callback's")
+
+
 # --- async ----------------------------------------------------------------------------------------
 
 

@@ -94,3 +94,31 @@ def test_a_database_that_does_not_exist_is_refused(enqueued: Any) -> None:
     with pytest.raises(InvalidTask, match="on_commit='nowhere'"):
         add.using(on_commit="nowhere").enqueue(1)
     assert enqueued() == []
+
+
+@pytest.mark.usefixtures("_second")
+def test_each_database_decides_about_its_own_jobs(enqueued: Any) -> None:
+    with transaction.atomic("default"):
+        add.enqueue(1)
+        with transaction.atomic("second"):
+            bound_to_second.enqueue(2)
+            add.enqueue(3)
+            transaction.set_rollback(True, using="second")
+        assert enqueued() == []
+        with transaction.atomic("second"):
+            bound_to_second.enqueue(4)
+            add.enqueue(5)
+        assert enqueued() == [4]
+    assert enqueued() == [4, 1, 3, 5]
+
+
+@pytest.mark.usefixtures("_second")
+def test_a_rollback_of_the_outer_database_leaves_what_the_inner_one_committed(
+    enqueued: Any,
+) -> None:
+    with transaction.atomic("default"):
+        add.enqueue(1)
+        with transaction.atomic("second"):
+            bound_to_second.enqueue(2)
+        transaction.set_rollback(True, using="default")
+    assert enqueued() == [2]

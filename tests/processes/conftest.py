@@ -7,7 +7,7 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,18 +16,24 @@ from django.test import override_settings
 
 from django_taskq.compat import task_backends
 from tests.conftest import eventually
+from tests.postgres import postgres
+
+__all__ = ["postgres", "station"]
 
 ROOT = Path(__file__).resolve().parents[2]
+DJANGO = ("-m", "django")  # what python runs
 
 
 class Worker:
     """A ``runworker`` process, and what it said."""
 
-    def __init__(self, home: Path, env: dict[str, str], *args: str) -> None:
+    def __init__(
+        self, home: Path, env: dict[str, str], *args: str, program: Sequence[str] = DJANGO
+    ) -> None:
         self.log = home / f"worker-{len(list(home.glob('worker-*')))}.log"
         with self.log.open("wb") as out:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "django", "runworker", *args],
+                [sys.executable, *program, "runworker", *args],
                 env=env,
                 cwd=ROOT,
                 stdout=out,
@@ -102,7 +108,7 @@ class Station:
         return {
             **os.environ,
             "DJANGO_SETTINGS_MODULE": "tests.processes.settings",
-            "PYTHONPATH": str(ROOT),
+            "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]),
             "TASKQ_URL": self.url,
             "REDIS_URL": "",  # it would beat the station's own
             "TASKQ_PREFIX": self.prefix,
@@ -111,15 +117,15 @@ class Station:
             **extra,
         }
 
-    def start(self, *args: str, **env: str) -> Worker:
+    def start(self, *args: str, program: Sequence[str] = DJANGO, **env: str) -> Worker:
         """A worker, not waited for."""
-        worker = Worker(self.home, self.env(**env), *args)
+        worker = Worker(self.home, self.env(**env), *args, program=program)
         self.workers.append(worker)
         return worker
 
-    def worker(self, *args: str, **env: str) -> Worker:
+    def worker(self, *args: str, program: Sequence[str] = DJANGO, **env: str) -> Worker:
         """A worker that is ready."""
-        return self.start(*args, **env).ready()
+        return self.start(*args, program=program, **env).ready()
 
     def burst(self, *args: str, **env: str) -> Worker:
         """A worker that ran everything there was and left."""

@@ -10,6 +10,8 @@ from testproject.settings import *  # noqa: F403
 
 INSTALLED_APPS += ["tests.processes.app"]  # noqa: F405
 INSTALLED_APPS += filter(None, [os.environ.get("TEST_APP")])
+if not os.environ.get("TEST_ROWS"):  # the process that reads them is one more child of a worker
+    INSTALLED_APPS.remove("django_taskq.schedules")
 OPTIONS = TASKS["default"]["OPTIONS"]  # noqa: F405
 OPTIONS["WORKER"] = {
     "concurrency": 4,
@@ -17,6 +19,7 @@ OPTIONS["WORKER"] = {
     "start_method": os.environ.get("TEST_START_METHOD") or None,
 }
 OPTIONS.update(json.loads(os.environ.get("TEST_OPTIONS", "{}")))
+DATABASES["default"].update(json.loads(os.environ.get("TEST_DATABASE", "{}")))  # noqa: F405
 if os.environ.get("TEST_STILLBORN") and multiprocessing.parent_process():
     raise RuntimeError("no child of this worker can start")
 LOGGING = {

@@ -18,6 +18,7 @@ from django_taskq import BrokerFull, TaskFailed
 from django_taskq.broker import embedded
 from django_taskq.compat import task_backends
 from django_taskq.job import State
+from django_taskq.pool import MOST_SUSPECTS
 from tests.conftest import eventually
 from tests.processes.app import tasks
 from tests.processes.conftest import Station, make_station
@@ -95,24 +96,45 @@ def test_a_job_that_kills_its_process_three_times_alone_is_dead(station: Station
     neighbour = tasks.hold.enqueue("n", "gate")
     station.traced("start n")
     result = tasks.kill_process.enqueue()
-    eventually(lambda: any(line.startswith("start kill") for line in station.lines()))
-    station.open("gate")
-    with pytest.raises(TaskFailed, match="signal 9"):
+    cause = r"signal 9 \(SIGKILL.*peak memory (at least )?[1-9]\d* MB\)"
+    with pytest.raises(TaskFailed, match=cause):
         result.get(timeout=WAIT)
     assert result.state is State.DEAD
     assert result.attempts == 0
     starts = [line for line in station.lines() if line.startswith("start kill")]
-    assert len(starts) in (3, 4)  # the first may have been beside its neighbour
-    assert neighbour.get(timeout=WAIT) == "n"
+    assert len(starts) == 4, "once beside its neighbour"
     assert tasks.add.enqueue(1, 1).get(timeout=WAIT) == 2
+    assert station.lines().count("start n") == 2, "the others touched nobody"
+    station.open("gate")
+    assert neighbour.get(timeout=WAIT) == "n"
     assert worker.process.poll() is None
 
 
-def test_a_job_that_crashed_once_is_run_alone_and_succeeds(station: Station) -> None:
-    station.worker()
-    result = tasks.kill_once.enqueue("k")
-    assert result.get(timeout=WAIT) == "survived"
-    assert result.attempts == 1
+def test_jobs_that_crashed_once_wait_for_nobody_but_do_not_start_all_at_once(
+    station: Station,
+) -> None:
+    worker = station.worker("--concurrency", "12")
+    names = {f"j{number}" for number in range(10)}
+    results = [tasks.hold.enqueue(name, "gate") for name in names]
+    station.traced(*(f"start {name}" for name in names))
+    os.kill(worker.children()[0], signal.SIGKILL)
+
+    eventually(lambda: len(station.lines()) == 10 + MOST_SUSPECTS)
+    (child,) = worker.children()
+    assert tasks.pid.enqueue().get(timeout=WAIT) == child, "nor does anybody wait for them"
+    assert len(station.lines()) == 10 + MOST_SUSPECTS
+
+    station.open("gate")
+    assert {result.get(timeout=WAIT) for result in results} == names
+    assert {result.attempts for result in results} == {1}
+
+
+def test_arguments_that_kill_the_process_count_too_and_a_burst_goes_on(station: Station) -> None:
+    result = tasks.swallow.enqueue(tasks.Deadly("poison"))
+    station.burst()
+    result.refresh()
+    assert (result.state, result.attempts) == (State.DEAD, 0)
+    assert station.lines().count("start poison") == 4
 
 
 def test_another_worker_takes_over_when_the_lease_is_over(station: Station) -> None:

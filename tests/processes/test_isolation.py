@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -142,3 +143,56 @@ def test_a_death_is_noticed_though_something_else_holds_the_pipe(station: Statio
     with pytest.raises(TaskFailed, match="signal 9"):
         result.get(timeout=15)
     assert station.lines().count("start forking apart") == 3
+
+
+def test_how_one_died_is_known_whoever_else_asks(station: Station) -> None:
+    station.worker()
+    tasks.look_at_processes.enqueue("gate")
+    station.traced("start looking")
+
+    for _ in range(2):
+        with pytest.raises(TaskFailed, match="signal 11"):
+            tasks.apart_crashes.enqueue().get(timeout=WAIT)
+    station.open("gate")
+    assert station.lines().count("start crashing apart") == 6
+
+
+def test_the_death_of_the_process_they_are_forked_from_is_charged_to_nobody(
+    station: Station,
+) -> None:
+    worker = station.worker()
+    result = tasks.apart_holds_its_pid.enqueue("gate")
+    (line,) = eventually(station.lines)
+    pid = int(line.removeprefix("pid "))
+
+    os.kill(parent_of(pid), signal.SIGKILL)
+
+    eventually(lambda: len(station.lines()) == 2)
+    station.open("gate")
+    assert result.get(timeout=WAIT) != pid
+    backend = result.task.get_backend()
+    (stored,) = backend.broker.fetch("default", [result.id])
+    assert (stored.live.attempt, stored.live.lost) == (1, 0)
+    assert "exit code" not in worker.output
+
+
+def parent_of(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/stat").read_text().rsplit(") ", 1)[1].split()[1])
+
+
+def test_the_project_is_imported_once_wherever_it_lies(station: Station, tmp_path: Path) -> None:
+    """Only sys.path of the worker leads to it: not the environment, nor the working directory."""
+    far = tmp_path / "far"
+    far.mkdir()
+    (far / "far_settings.py").write_text("from tests.processes.settings import *")
+    (far / "manage.py").write_text(
+        "import sys\n"
+        "from django.core.management import execute_from_command_line\n"
+        "if __name__ == '__main__':\n"
+        "    execute_from_command_line(sys.argv)\n"
+    )
+    station.worker(program=[str(far / "manage.py")], DJANGO_SETTINGS_MODULE="far_settings")
+
+    imported_by, server = tasks.apart_tells_who_imported_it.enqueue().get(timeout=WAIT)
+
+    assert imported_by == server

@@ -19,8 +19,8 @@ from django_taskq.broker.connection import Server
 from django_taskq.compat import task_backends
 from django_taskq.conf import Options
 from django_taskq.exceptions import BrokerUnavailable, InvalidOption
+from django_taskq.plan import Plan
 from django_taskq.supervisor import Supervisor
-from django_taskq.worker import Plan
 from tests.engine.support import configured
 from tests.security.tasks import double
 

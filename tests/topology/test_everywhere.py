@@ -13,6 +13,7 @@ import pytest
 from django_taskq import TaskCancelled
 from django_taskq.compat import task_backends
 from django_taskq.job import State
+from tests.conftest import eventually
 from tests.processes.app import tasks
 from tests.topology.certificates import Authority
 from tests.topology.conftest import QUEUES, Place, Stationed, on_one_program
@@ -37,7 +38,7 @@ def node(binary: str, tmp_path: Path) -> Iterator[Node]:
 
 def a_day(station: Place) -> None:
     """Everything that talks to Redis, once."""
-    worker = station.worker()
+    worker = station.worker(TEST_APP="tests.processes.clockwork")
     for queue in QUEUES:
         assert tasks.add.using(queue_name=queue).enqueue(1, 2).get(timeout=WAIT) == 3
     many = tasks.add.enqueue_many([(n, 0) for n in range(1200)])
@@ -51,6 +52,7 @@ def a_day(station: Place) -> None:
     assert running.cancel()
     with pytest.raises(TaskCancelled):
         running.get(timeout=3.0)  # a renewal, which would tell it too, comes every 5/3 s
+    eventually(lambda: any(line.startswith("tick ") for line in station.lines()))  # @every 1s
     assert worker.stop() == 0
     assert "ERROR" not in worker.output
     assert SECRET not in worker.output

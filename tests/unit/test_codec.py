@@ -708,12 +708,12 @@ def test_what_is_no_json_does_not_decode(raw: bytes) -> None:
 
 
 def test_an_envelope_comes_back() -> None:
-    envelope = Envelope(t="a.b", e=1, a=[1, "é"], k={"x": None}, o={"timeout": 5}, r=2)
+    envelope = Envelope(t="a.b", e=1, a=[1, "é"], k={"x": None}, o={"timeout": 5}, r=2, c={"y": 1})
     assert codec.decode_envelope(codec.encode_envelope(envelope, 1_000)) == envelope
 
 
 def test_fields_of_another_release_are_skipped_and_missing_ones_have_defaults() -> None:
-    assert codec.decode_envelope(b'["a.b",1,[],{},{},0,"","new"]') == Envelope(t="a.b", e=1)
+    assert codec.decode_envelope(b'["a.b",1,[],{},{},0,"",{},"new"]') == Envelope(t="a.b", e=1)
 
 
 def test_a_large_envelope_is_refused_with_its_size() -> None:

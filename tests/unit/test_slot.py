@@ -61,7 +61,7 @@ class Hand(threading.Thread):
         assert self.inside.wait(LONG)
 
     def run(self) -> None:
-        self.slot.enter(self.attempt, 0, False)
+        self.slot.enter(self.attempt, 0)
         try:
             self.work()
             if self.swallow:
@@ -103,10 +103,10 @@ def hand(slot: Slot) -> Iterator[Hand]:
 
 def test_a_job_stands_in_the_table_from_enter_to_leave(slot: Slot, table: Table) -> None:
     attempt = attempt_of(fence=4, timeout=None)
-    began = slot.enter(attempt, 3, True)
+    began = slot.enter(attempt, 3)
 
     (row,) = table.rows()
-    assert row == (1, 4, attempt.grant.id, 3, True, began, 0.0, 0)
+    assert row == (1, 4, attempt.grant.id, 3, began, 0.0, 0)
     assert slot.attempt is attempt
 
     assert slot.leave() is None
@@ -115,7 +115,7 @@ def test_a_job_stands_in_the_table_from_enter_to_leave(slot: Slot, table: Table)
 
 
 def test_a_timeout_makes_a_deadline(slot: Slot, table: Table) -> None:
-    began = slot.enter(attempt_of(timeout=5), 0, False)
+    began = slot.enter(attempt_of(timeout=5), 0)
 
     assert table.rows()[0].deadline == slot.deadline == began + 5
     assert not slot.is_late(began + 5)
@@ -125,7 +125,7 @@ def test_a_timeout_makes_a_deadline(slot: Slot, table: Table) -> None:
 
 
 def test_a_job_without_a_timeout_is_never_late(slot: Slot) -> None:
-    began = slot.enter(attempt_of(timeout=None), 0, False)
+    began = slot.enter(attempt_of(timeout=None), 0)
 
     assert not slot.is_late(began + 1e9)
 
@@ -171,7 +171,7 @@ def test_another_job_of_the_same_fence_is_not_this_job(slot: Slot) -> None:
 
 def test_an_empty_slot_has_nobody_to_interrupt(slot: Slot) -> None:
     assert not slot.interrupt("job", 1, TaskTimeout)
-    slot.enter(attempt_of(), 0, False)
+    slot.enter(attempt_of(), 0)
     slot.leave()
 
     assert not slot.interrupt("job", 1, TaskTimeout)
@@ -275,7 +275,7 @@ def test_an_interruption_that_meets_a_leaving_job_ends_with_it(
 
     def job() -> None:
         try:
-            slot.enter(attempt_of(), 0, False)
+            slot.enter(attempt_of(), 0)
             inside.set()
             leave.wait(LONG)
             slot.leave()
@@ -312,7 +312,7 @@ def test_a_thread_is_left_alone_once_it_left(slot: Slot) -> None:
 
         def job(attempt: Attempt = attempt, asked: threading.Event = asked) -> None:
             try:
-                slot.enter(attempt, 0, False)
+                slot.enter(attempt, 0)
                 asked.set()
                 slot.leave()
             except Interruption:
@@ -341,7 +341,7 @@ def test_an_async_job_is_cancelled(slot: Slot) -> None:
     cancelled = []
 
     async def job() -> None:
-        slot.enter(attempt, 0, False, asyncio.current_task())
+        slot.enter(attempt, 0, asyncio.current_task())
         try:
             await asyncio.sleep(LONG)
         except asyncio.CancelledError as error:
@@ -366,7 +366,7 @@ def test_what_stops_an_interrupted_coroutine_is_the_reason_not_the_cancellation(
 
     async def both() -> Any:
         async def job() -> Any:
-            slot.enter(attempt, 0, False, asyncio.current_task())
+            slot.enter(attempt, 0, asyncio.current_task())
             try:
                 await asyncio.sleep(LONG)
             except asyncio.CancelledError as error:
@@ -388,7 +388,7 @@ def test_a_coroutine_that_left_is_not_cancelled(slot: Slot) -> None:
     attempt = attempt_of(tasks.aadd, 1, 2)
 
     async def job() -> str:
-        slot.enter(attempt, 0, False, asyncio.current_task())
+        slot.enter(attempt, 0, asyncio.current_task())
         slot.leave()
         slot.interrupt("job", 1, CancelRequested)
         await asyncio.sleep(0)

@@ -23,8 +23,8 @@ def test_a_new_table_is_empty(table: Table) -> None:
 
 
 def test_a_row_stands_there_while_its_job_runs(table: Table) -> None:
-    table.start(1, 7, "some-job", 2, True, 100.25, 160.5)
-    assert table.rows() == [Row(1, 7, "some-job", 2, True, 100.25, 160.5)]
+    table.start(1, 7, "some-job", 2, 100.25, 160.5)
+    assert table.rows() == [Row(1, 7, "some-job", 2, 100.25, 160.5)]
 
     table.stop(1)
     assert table.rows() == []
@@ -33,7 +33,7 @@ def test_a_row_stands_there_while_its_job_runs(table: Table) -> None:
 def test_every_slot_has_a_row_of_its_own(table: Table) -> None:
     ids = [new_id() for _ in range(SLOTS)]
     for slot, id in enumerate(ids):
-        table.start(slot, slot + 1, id, 0, False, 1.0, 0.0)
+        table.start(slot, slot + 1, id, 0, 1.0, 0.0)
 
     assert [(row.slot, row.fence, row.id) for row in table.rows()] == [
         (slot, slot + 1, id) for slot, id in enumerate(ids)
@@ -44,14 +44,14 @@ def test_every_slot_has_a_row_of_its_own(table: Table) -> None:
 
 
 def test_a_shorter_id_leaves_nothing_of_the_longer_one_before_it(table: Table) -> None:
-    table.start(0, 1, "x" * MAX_ID_LENGTH, 0, False, 1.0, 0.0)
-    table.start(0, 2, "y", 0, False, 1.0, 0.0)
+    table.start(0, 1, "x" * MAX_ID_LENGTH, 0, 1.0, 0.0)
+    table.start(0, 2, "y", 0, 1.0, 0.0)
 
     assert [row.id for row in table.rows()] == ["y"]
 
 
 def test_the_largest_values_fit(table: Table) -> None:
-    row = Row(2, 2**32 - 1, "z" * MAX_ID_LENGTH, 2**16 - 1, True, 1e12, 2e12, 2**32 - 1)
+    row = Row(2, 2**32 - 1, "z" * MAX_ID_LENGTH, 2**16 - 1, 1e12, 2e12, 2**32 - 1)
     table.start(*row[:-1])
     table.note_process(row.slot, row.process)
 
@@ -59,7 +59,7 @@ def test_the_largest_values_fit(table: Table) -> None:
 
 
 def test_the_fields_of_the_head_do_not_touch_each_other_or_the_rows(table: Table) -> None:
-    table.start(0, 1, "a", 0, False, 1.0, 2.0)
+    table.start(0, 1, "a", 0, 1.0, 2.0)
     before = table.rows()
 
     table.lease_until = 1234.5
@@ -78,7 +78,7 @@ def test_memory_beyond_its_maximum_is_shown_as_much_as_fits(table: Table) -> Non
 
 
 def test_a_cleared_table_is_as_new(table: Table) -> None:
-    table.start(0, 1, "a", 0, False, 1.0, 2.0)
+    table.start(0, 1, "a", 0, 1.0, 2.0)
     table.lease_until = 5.0
 
     table.clear()
@@ -91,8 +91,8 @@ def test_the_rows_of_a_child_that_died_are_what_was_running_in_it() -> None:
     """The supervisor looks at the same memory through a table of its own."""
     memory = mmap.mmap(-1, Table.size(SLOTS))
     child, supervisor = Table(memory, SLOTS), Table(memory, SLOTS)
-    child.start(0, 1, "ended", 0, False, 1.0, 0.0)
-    child.start(2, 9, "running", 1, False, 2.0, 0.0)
+    child.start(0, 1, "ended", 0, 1.0, 0.0)
+    child.start(2, 9, "running", 1, 2.0, 0.0)
     child.stop(0)
     child.lease_until = 77.0
 

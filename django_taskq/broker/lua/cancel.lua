@@ -1,5 +1,5 @@
 #!lua flags=allow-oom
--- cancel | keys: live errors ready running scheduled retrying waiting cancelled parked cancels wake timer ended calls answers asks locks lapses limits gated held rates opens | edges: waiting->ready waiting->cancelled scheduled->cancelled ready->cancelled retrying->cancelled
+-- cancel | keys: live errors ready running scheduled retrying waiting cancelled parked cancels wake timer ended calls answers asks locks lapses limits gated entered rates opens | edges: waiting->ready waiting->cancelled scheduled->cancelled ready->cancelled retrying->cancelled
 --
 -- Cancels what is not running, and asks for it where it is: a running job keeps its state until
 -- its code has stopped.
@@ -37,7 +37,7 @@ for i, id in ipairs(ids) do
   if runs[i] then
     if order == 'kill' or redis.call('HEXISTS', cancels, id) == 0 then -- a kill stays one
       orders[#orders + 1] = id
-      orders[#orders + 1] = order
+      orders[#orders + 1] = order .. ' ' .. ARGV[3]
     end
     words[i] = 'R/' .. l.fence .. '/' .. string.sub(l.tail, 1, 22)
   elseif from then

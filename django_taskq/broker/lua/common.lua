@@ -40,10 +40,15 @@ local function send(command, key, list)
   if #list > 0 then return redis.call(command, key, unpack(list)) end
 end
 
+-- ms that a job is kept which was called off while it ran: whoever asked for that knew.
+local function kept_for(asked, otherwise)
+  return tonumber(string.match(asked, ' (%d+)$')) or otherwise
+end
+
 -- The place of a ready job: higher priorities first, then first in first out.
 local function ready_score(priority, sequence) return -priority * PRIORITY + sequence end
 
--- The first of `count` places at the front of the queue; those at its tail are in asks.lua.
+-- The first of `count` places at the front of the queue; those at its tail are in turns.lua.
 local function front_of(meta, count) return redis.call('HINCRBY', meta, 'front', -count) end
 
 -- One token wakes one idle worker; it stands there exactly while there are ready jobs.

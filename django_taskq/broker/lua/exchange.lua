@@ -1,8 +1,8 @@
 #!lua flags=allow-oom
--- exchange | keys: jobs live errors results ready running scheduled retrying waiting succeeded dead cancelled cancels holders claims wake timer meta ended asks locks lapses limits gated held rates opens turns stats stats_at events | edges: ready->running ready->dead ready->waiting waiting->ready running->succeeded running->retrying running->dead running->cancelled running->scheduled running->ready succeeded->gone dead->gone cancelled->gone
+-- exchange | keys: jobs live errors results ready running scheduled retrying waiting succeeded dead cancelled cancels holders claims wake timer meta ended asks locks lapses limits gated entered rates opens turns stats stats_at events | edges: ready->running ready->dead ready->waiting waiting->ready running->succeeded running->retrying running->dead running->cancelled running->scheduled running->ready succeeded->gone dead->gone cancelled->gone
 --
 -- Settles N jobs and claims M in one step: the whole of a worker's work with Redis. A job whose
--- limits have no room is not claimed but waits at their gate (see asks.lua).
+-- limits have no room is not claimed but waits at their gate (see gating.lua).
 -- ARGV: now, holder, lease ms, first (1: register the holder), request, resent (1: it was sent
 --   before), want, lean (1: trim faster), keep of succeeded, dead, cancelled,
 --   dead retention ms, tallies (lines as tallies.py writes them), then per settled job: id, fence, kind, blob, delay, started
@@ -19,8 +19,8 @@ local now = clock(ARGV[1])
 local holder, lease = ARGV[2], tonumber(ARGV[3])
 local request, resent, want = tonumber(ARGV[5]), ARGV[6] == '1', tonumber(ARGV[7])
 local HEAD, PER = 13, 6
-local PAGES = 4 -- of `want` jobs to look at when limits keep some out
-local DAY = 86400000 -- ms a job is kept that was called off while it ran
+local PAGES, PAGE = 4, 100 -- of so many jobs, or `want`, to look at where limits keep some out
+local DAY = 86400000 -- ms a job is kept that was called off while it ran, if nobody said how long
 
 -- settle ---------------------------------------------------------------------------------------
 local count = (#ARGV - HEAD) / PER
@@ -95,7 +95,7 @@ if count > 0 then
         called_off[#called_off + 1] = id
         if kind ~= 'C' then
           letters[i] = 'C'
-          if not REST[kind].ends then delay = DAY end
+          if not REST[kind].ends then delay = kept_for(asked[i], DAY) end
           kind = 'C'
         end
       end
@@ -222,6 +222,8 @@ end
 
 -- claim ----------------------------------------------------------------------------------------
 
+local take_turns = false -- whether some jobs do
+
 -- The next jobs, what was asked for, and what they ask for. Where jobs have limits, those that
 -- find a gate shut are put behind it, and others are looked at in their place.
 local function take(want)
@@ -231,31 +233,44 @@ local function take(want)
     redis.call('ZREMRANGEBYRANK', ready, 0, want - 1)
     return ids, redis.call('HMGET', jobs, unpack(ids)), {}
   end
-  local ids, envelopes, asked = {}, {}, {}
+  local ids, envelopes, asked, scores = {}, {}, {}, {}
   local inside, outside, waits, turned_away = {}, {}, {}, {}
+  local size = want
   for _ = 1, PAGES do
-    local page = redis.call('ZRANGE', ready, 0, want - #ids - 1, 'WITHSCORES')
+    local page = redis.call('ZRANGE', ready, 0, size - 1, 'WITHSCORES')
     if #page == 0 then break end
-    redis.call('ZREMRANGEBYRANK', ready, 0, want - #ids - 1)
     local found = {}
     for i = 1, #page, 2 do found[#found + 1] = page[i] end
     local raws, asks_here = redis.call('HMGET', jobs, unpack(found)), asks_of(found)
-    for i, id in ipairs(found) do
-      local ask, score = raws[i] and asks_here[id], tonumber(page[i * 2])
-      local gate = ask and shut_gate(ask, score, now)
+    see_gates(asks_here, now)
+    local looked = 0
+    while looked < #found and #ids < want do
+      looked = looked + 1
+      local id, raw, score = found[looked], raws[looked], tonumber(page[looked * 2])
+      local ask = asks_here[id]
+      local gate = ask and raw and shut_gate(ask, score, now)
       if gate then
-        wait_at(gate, ask, id, score, outside, waits, turned_away)
+        wait_at(gate, id, score, outside, waits)
       else
-        if ask then enter(ask, id, now, inside) end
-        ids[#ids + 1], envelopes[#ids + 1], asked[id] = id, raws[i], ask or nil
+        local n = #ids + 1
+        ids[n], envelopes[n], scores[n] = id, raw, score
+      end
+      if ask and raw and not gate then
+        asked[id] = ask
+        enter(ask, id, inside)
+      elseif ask then
+        turn_away(ask, turned_away)
       end
     end
-    if #ids >= want then break end
+    redis.call('ZREMRANGEBYRANK', ready, 0, looked - 1)
+    if #ids == want then break end
+    size = math.max(want - #ids, PAGE)
   end
-  send('ZADD', held, inside)
+  send('ZADD', entered, inside)
   send('ZADD', gated, outside)
   send('ZADD', waiting, waits)
   open_others(turned_away, now)
+  take_turns = serve(scores, turns)
   return ids, envelopes, asked
 end
 
@@ -310,5 +325,5 @@ if want > 0 and state == 'O' then
 end
 keep_rates(now)
 reply[3] = set_wake(wake, ready)
-if reply[3] == 0 then redis.call('UNLINK', turns) end
+if take_turns and reply[3] == 0 and redis.call('EXISTS', gated) == 0 then redis.call('UNLINK', turns) end
 return reply

@@ -1,5 +1,5 @@
 #!lua flags=allow-oom
--- promote | keys: live ready scheduled retrying waiting wake timer meta asks limits gated held rates opens turns | edges: scheduled->ready retrying->ready waiting->ready
+-- promote | keys: live ready scheduled retrying waiting wake timer meta asks limits gated entered rates opens turns | edges: scheduled->ready retrying->ready waiting->ready
 --
 -- Moves what is due, lets in who waits for a rate, and says when the next is due. One timekeeper per queue: it is asked again
 -- before its time is over, or another takes its place 2 s later.
@@ -26,7 +26,7 @@ for _, set in ipairs({ scheduled, retrying }) do
   if #ids > 0 then
     local lives = redis.call('HMGET', live, unpack(ids))
     local asked = asks_of(ids)
-    local line = line_of(ready, meta, turns)
+    local line = line_of(ready, gated, meta, turns)
     local places = {}
     for i, id in ipairs(ids) do
       places[#places + 1] = line.place(read_live(lives[i]).priority, asked[id])

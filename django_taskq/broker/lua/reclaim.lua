@@ -1,5 +1,5 @@
 #!lua flags=allow-oom
--- reclaim | keys: live errors ready running waiting dead cancelled cancels holders claims wake timer meta ended asks locks lapses limits gated held rates opens | edges: waiting->ready running->ready running->dead running->cancelled
+-- reclaim | keys: live errors ready running waiting dead cancelled cancels holders claims wake timer meta ended asks locks lapses limits gated entered rates opens | edges: waiting->ready running->ready running->dead running->cancelled
 --
 -- Takes back the jobs of a holder that ended, in chunks. The holder is marked dead first, so it
 -- claims nothing more, and dropped with the last chunk. Holder "" stands for every holder that
@@ -46,7 +46,7 @@ end
 
 local lives = redis.call('HMGET', live, unpack(ids))
 local taken, records = {}, {}
-local back, hopeless, called_off = {}, {}, {}
+local back, hopeless, called_off, keep = {}, {}, {}, {}
 local next_cursor = -1
 for i, id in ipairs(ids) do
   local l = read_live(lives[i])
@@ -69,7 +69,9 @@ for i, id in ipairs(ids) do
     else
       l.lost = l.lost + 1
     end
-    if redis.call('HEXISTS', cancels, id) == 1 then
+    local asked = redis.call('HGET', cancels, id)
+    if asked then
+      keep[id] = kept_for(asked, retention)
       called_off[#called_off + 1] = id
       l.ended = now
     elseif l.crashes > crash_limit or l.lost > lost_limit then
@@ -111,7 +113,7 @@ local function finish(list, set)
   if #list == 0 then return end
   local pairs_ = {}
   for _, id in ipairs(list) do
-    pairs_[#pairs_ + 1] = now + math.max(retention, RESEND_WINDOW)
+    pairs_[#pairs_ + 1] = now + math.max(keep[id] or retention, RESEND_WINDOW)
     pairs_[#pairs_ + 1] = id
   end
   redis.call('ZADD', set, unpack(pairs_))

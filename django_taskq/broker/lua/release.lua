@@ -1,5 +1,5 @@
 #!lua flags=allow-oom
--- release | keys: live ready waiting parked wake meta calls answers asks turns | edges: waiting->ready
+-- release | keys: live ready waiting parked wake meta calls answers asks gated turns | edges: waiting->ready
 --
 -- Lets the parked jobs of one task back in line whose wait is over. Those that still wait stand
 -- among them, so more names are looked at than jobs are moved.
@@ -35,7 +35,7 @@ if #gone == 0 then return 0 end
 
 local lives = redis.call('HMGET', live, unpack(gone))
 local asked = asks_of(gone)
-local line = line_of(ready, meta, turns)
+local line = line_of(ready, gated, meta, turns)
 local places = {}
 for i, id in ipairs(gone) do
   places[#places + 1] = line.place(read_live(lives[i]).priority, asked[id])

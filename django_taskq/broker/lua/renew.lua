@@ -81,7 +81,8 @@ if #orders > 0 then
     local holder = string.sub(l.tail, 1, 22)
     if mine[holder] then
       local n = #reply
-      reply[n + 1], reply[n + 2], reply[n + 3], reply[n + 4] = holder, id, l.fence, orders[i * 2]
+      reply[n + 1], reply[n + 2], reply[n + 3] = holder, id, l.fence
+      reply[n + 4] = string.match(orders[i * 2], '^%a+') or 'cancel'
     end
   end
 end

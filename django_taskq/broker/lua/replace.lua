@@ -1,5 +1,5 @@
 #!lua
--- replace | keys: jobs live errors ready scheduled retrying waiting parked wake timer meta asks locks lapses limits gated held rates opens turns | edges: waiting->ready waiting->scheduled scheduled->ready ready->scheduled retrying->ready retrying->scheduled
+-- replace | keys: jobs live errors ready scheduled retrying waiting parked wake timer meta asks locks limits gated entered rates opens turns | edges: waiting->ready waiting->scheduled scheduled->ready ready->scheduled retrying->ready retrying->scheduled
 --
 -- Gives jobs that do not run and have a lock new arguments and another time: same id, attempts
 -- from the start. No flag: it makes work grow, so a full Redis refuses it.
@@ -77,7 +77,7 @@ set_limits(wanted)
 send('ZADD', scheduled, due_at)
 if first_due then set_timer(timer, scheduled, first_due) end
 if #places > 0 then
-  local line = line_of(ready, meta, turns)
+  local line = line_of(ready, gated, meta, turns)
   local scores = {}
   for _, job in ipairs(places) do
     scores[#scores + 1], scores[#scores + 2] = line.place(job[2], wanted[job[1]]), job[1]

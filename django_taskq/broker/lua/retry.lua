@@ -1,5 +1,5 @@
 #!lua
--- retry | keys: jobs live results ready retrying succeeded dead cancelled wake meta calls answers asks locks turns | edges: succeeded->ready dead->ready cancelled->ready retrying->ready
+-- retry | keys: jobs live results ready retrying succeeded dead cancelled wake meta calls answers asks locks gated turns | edges: succeeded->ready dead->ready cancelled->ready retrying->ready
 --
 -- Puts ended jobs, and those backing off, back in line: same id, attempts from the start, the
 -- fence goes on. No flag: it makes work grow, so a full Redis refuses it.
@@ -26,7 +26,7 @@ for i, name in ipairs(names) do
   local owner = locked_by(values[i], now)
   if owner and owner ~= owners[i] then locked[name] = owner end
 end
-local line = line_of(ready, meta, turns)
+local line = line_of(ready, gated, meta, turns)
 for i, id in ipairs(ids) do
   local from
   for _, rest in ipairs(resting) do

@@ -1,5 +1,5 @@
 #!lua flags=allow-oom
--- sweep | keys: jobs live errors results ready running scheduled retrying waiting succeeded dead cancelled parked cancels holders claims wake timer meta ended asks locks lapses limits gated held rates opens turns | edges: new->ready new->running ready->dead running->dead scheduled->dead retrying->dead waiting->dead waiting->ready succeeded->gone cancelled->gone
+-- sweep | keys: jobs live errors results ready running scheduled retrying waiting succeeded dead cancelled parked cancels holders claims wake timer meta ended asks locks lapses limits gated entered rates opens turns | edges: new->ready new->running ready->dead running->dead scheduled->dead retrying->dead waiting->dead waiting->ready succeeded->gone cancelled->gone
 --
 -- Looks through one chunk of a queue for what no script leaves behind, and mends it. Looking and
 -- mending are one step, so nothing that moves between two chunks is ever taken for lost: what is
@@ -67,6 +67,7 @@ end
 -- A job that cannot run: where a person sees it. Whoever runs it now is refused.
 local function quarantine(id, homes)
   local asked = asks_of({ id })
+  look_afresh()
   local place = { [id] = redis.call('ZSCORE', waiting, id) or nil }
   for name in pairs(homes) do
     local set = SETS[name]
@@ -87,7 +88,7 @@ end
 
 -- The place of a job at the end of the line.
 local function back_in_line(id, l)
-  local line = line_of(ready, meta, turns)
+  local line = line_of(ready, gated, meta, turns)
   local place = line.place(l.priority, asks_of({ id })[id])
   line.done()
   return place
@@ -162,11 +163,14 @@ function look.waiting(ids)
   local asked = asks_of(ids)
   for i, raw in ipairs(redis.call('HMGET', live, unpack(ids))) do
     local l, id = read_live(raw), ids[i]
+    local at_gate = still[i] and is_gated(id, asked[id], still[i]) -- it may have been parked before
     local task = string.match(l.tail, '^' .. string.rep(' ', 22) .. '(%S+%.%S+) ')
-    if still[i] and task and not redis.call('ZSCORE', parked, task .. ' ' .. id) then
-      found('nameless', id)
-      if mend then redis.call('ZADD', parked, 0, task .. ' ' .. id) end
-    elseif still[i] and not task and not is_gated(id, asked[id], still[i]) then
+    if still[i] and not at_gate and task then
+      if not redis.call('ZSCORE', parked, task .. ' ' .. id) then
+        found('nameless', id)
+        if mend then redis.call('ZADD', parked, 0, task .. ' ' .. id) end
+      end
+    elseif still[i] and not at_gate then
       found('stranded', id)
       if mend then
         redis.call('ZREM', waiting, id)
@@ -220,29 +224,21 @@ function look.locks(names)
   end
 end
 
--- The gate and the job in a member of `held` or `gated`; there the place is between them.
+-- The gate and the job in a member of `entered` or `gated`; there the place is between them.
 local function parts_of(member, skip)
   local stop = string.find(member, '\0', 1, true) or #member
   return string.sub(member, 1, stop - 1), string.sub(member, stop + 1 + skip)
 end
 
--- Opens a gate as its first waiting job asks for it.
-local function open_named(name)
-  local first = first_gated(name, 1)[1]
-  local id = first and string.sub(first, #name + 10)
-  for _, gate in ipairs(id and (asks_of({ id })[id] or {}).gates or {}) do
-    if gate.name == name then open_gate(gate_of(gate), 100, now) end
-  end
-end
-
-function look.held(members)
+function look.entered(members)
   for _, member in ipairs(members) do
     local name, id = parts_of(member, 0)
     if not redis.call('ZSCORE', running, id) then
-      found('held', id)
+      found('entered', id)
       if mend then
-        redis.call('ZREM', held, member)
-        open_named(name)
+        redis.call('ZREM', entered, member)
+        look_afresh()
+        open_named(name, 100, now)
       end
     end
   end
@@ -257,17 +253,17 @@ function look.gated(members)
       if mend then redis.call('ZREM', gated, member) end
     elseif not asked_for[name] then
       asked_for[name] = true
-      if mend then open_named(name) end -- its limit may have been raised
+      if mend then open_named(name, 100, now) end -- its limit may have been raised
     end
   end
 end
 
 -- Turns that are over: whoever comes next is not behind them any more.
 function look.turns(names)
+  local line = line_of(ready, gated, meta, turns)
   for i, turn in ipairs(redis.call('HMGET', turns, unpack(names))) do
-    local priority = tonumber(string.match(names[i], '^%-?%d+'))
-    local line = line_of(ready, meta, turns)
-    if mend and turn and (not priority or tonumber(turn) <= line.head(priority)) then
+    local priority, key = string.match(names[i], '^(%-?%d+):(.*)$')
+    if mend and turn and key ~= '' and (not key or tonumber(turn) <= line.head(tonumber(priority))) then
       redis.call('HDEL', turns, names[i])
     end
   end
@@ -338,7 +334,7 @@ local PLACES = {
   { 'jobs', walk_hash, jobs }, { 'live', walk_hash, live }, { 'errors', walk_hash, errors },
   { 'results', walk_hash, results }, { 'parked', walk_zset, parked },
   { 'cancels', walk_hash, cancels }, { 'claims', walk_hash, claims },
-  { 'asks', walk_hash, asks }, { 'locks', walk_hash, locks }, { 'held', walk_zset, held },
+  { 'asks', walk_hash, asks }, { 'locks', walk_hash, locks }, { 'entered', walk_zset, entered },
   { 'gated', walk_zset, gated }, { 'turns', walk_hash, turns }, { 'rates', walk_zset, rates },
   { 'wake' },
 }

@@ -8,7 +8,7 @@
 
 local now = clock(ARGV[1])
 forget_calls(calls, answers, now)
-drop_lapsed(now)
+drop_lapsed(now, 100)
 local budget = tonumber(ARGV[2])
 local deleted = 0
 for i, set in ipairs({ succeeded, dead, cancelled }) do

@@ -14,13 +14,17 @@ from django.core.management.base import CommandError
 from ...backends import RedisBackend, get_broker
 from ...broker import health
 from ...broker.broker import Broker
-from ...broker.connection import get_server
+from ...broker.connection import Server, get_server
 from ...compat import DEFAULT_TASK_BACKEND_ALIAS, InvalidTaskBackend, task_backends
-from ...conf import Options, nearest
+from ...conf import Options
 from ...exceptions import BrokerUnavailable
+from ...outbox.store import databases
+from ...outbox.sweep import Outbox
+from ...plan import Plan
+from ...service import Service
+from ...spelling import nearest
 from ...supervisor import Supervisor, usable_method
 from ...task import discover
-from ...worker import Plan
 
 logger = logging.getLogger("django_taskq.worker")
 
@@ -118,12 +122,31 @@ def run(options: dict[str, Any]) -> int:
     """Runs a worker until it is told to stop; its exit code."""
     backend = backend_of(options["backend"])
     conf = backend.conf
-    queues = queues_of(options["queues"], conf)
+    plan = plan_of(options, backend.alias, conf)
     discover()
+    broker = get_broker(server_of(conf), conf)
+    supervisor = Supervisor(
+        plan,
+        broker,
+        parts_of,
+        sender=type(backend),
+        processes=options["processes"] or conf.worker.processes,
+        start_method=usable_method(conf.worker.start_method),
+        reload=options["reload"],
+    )
+    check_server(broker, plan.names, backend.alias, allow_eviction=conf.allow_eviction)
+    if plan.burst:
+        finish_errands(plan)
+    return supervisor.run()
+
+
+def plan_of(options: dict[str, Any], alias: str, conf: Options) -> Plan:
+    """What the children are to do. Raises CommandError for what cannot be."""
+    queues = queues_of(options["queues"], conf)
     worker = conf.worker
     timeout = options["shutdown_timeout"]
-    plan = Plan(
-        alias=backend.alias,
+    return Plan(
+        alias=alias,
         queues=queues,
         names=list(queues),
         strict=options["strict"],
@@ -134,27 +157,35 @@ def run(options: dict[str, Any]) -> int:
         max_memory=options["max_memory"],
         max_payload=conf.max_payload,
         shutdown_timeout=worker.shutdown_timeout if timeout is None else timeout,
+        errands=(sweepers,) if conf.outbox else (),
     )
-    # The supervisor makes no blocking call longer than a tenth of the lease.
-    patience = worker.lease / 10
-    server = get_server(
+
+
+def server_of(conf: Options) -> Server:
+    """The supervisor's own: it makes no blocking call longer than a tenth of the lease."""
+    patience = conf.worker.lease / 10
+    return get_server(
         conf.url,
         min(conf.connect_timeout, patience),
         min(conf.socket_timeout, patience),
         patience,
     )
-    broker = get_broker(server, conf)
-    supervisor = Supervisor(
-        plan,
-        broker,
-        parts_of,
-        sender=type(backend),
-        processes=options["processes"] or worker.processes,
-        start_method=usable_method(worker.start_method),
-        reload=options["reload"],
-    )
-    check_server(broker, plan.names, backend.alias, allow_eviction=conf.allow_eviction)
-    return supervisor.run()
+
+
+def finish_errands(plan: Plan) -> None:
+    """Runs once what a worker that stays would run now and then."""
+    for make in plan.errands:
+        for service in make(plan.alias):
+            try:
+                service.finish()
+            except Exception:
+                logger.exception("%s failed", service.name)
+
+
+def sweepers(alias: str) -> list[Service]:
+    """What pushes the jobs that were left in the outbox: one for each database."""
+    backend = backend_of(alias)
+    return [Outbox(backend.broker, alias, using, backend.announce) for using in databases()]
 
 
 def check_server(

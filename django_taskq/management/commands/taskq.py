@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from django.core.management.base import BaseCommand
 
-from . import _doctor, _reads, _worker
+from . import _doctor, _reads, _schedules, _worker
 
 
 class Verb(NamedTuple):
@@ -37,11 +37,17 @@ VERBS = {
         _doctor.add_reading,
         partial(_reads.run, read=_reads.stats),
     ),
+    "limits": Verb(
+        "The limits in use, and how many jobs wait for room under each (100 per queue).",
+        _doctor.add_reading,
+        partial(_reads.run, read=_reads.limits),
+    ),
     "workers": Verb(
         "The processes that run jobs, and how long their leases last.",
         _doctor.add_reading,
         partial(_reads.run, read=_reads.workers),
     ),
+    "schedules": Verb(_schedules.HELP, _schedules.add_arguments, _schedules.run),
 }
 
 

@@ -4,14 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import ctypes
+import multiprocessing
 import os
 import signal
 import subprocess
 import time
+from dataclasses import dataclass
 
 from django.db import connection, transaction
+from django.utils import translation
 
-from django_taskq import Cancel, Fail, Retry, Snooze, task
+from django_taskq import Cancel, Fail, Rate, Retry, Snooze, task
+from django_taskq.compat import task_finished
+from django_taskq.result import TaskResult
+
+IMPORTED_BY = os.getpid()
 
 
 def trace(text: str) -> None:
@@ -107,19 +114,41 @@ def kill_process() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-@task
-def kill_once(name: str) -> str:
-    """Takes its process down the first time."""
-    trace(f"start {name}")
-    with open(os.environ["LEDGER"]) as ledger:
-        if ledger.read().count(f"start {name}\n") == 1:
+@dataclass
+class Deadly:
+    """Takes a worker's process down when it is made."""
+
+    name: str
+
+    def __post_init__(self) -> None:
+        if "LEDGER" in os.environ:
+            trace(f"start {self.name}")
             os.kill(os.getpid(), signal.SIGKILL)
-    return "survived"
+
+
+@task
+def swallow(deadly: Deadly) -> None:
+    """Never begins."""
 
 
 @task
 def pid() -> int:
     return os.getpid()
+
+
+@task
+def language() -> str | None:
+    return translation.get_language()
+
+
+@task
+async def alanguage() -> str | None:
+    return translation.get_language()
+
+
+@task(isolate=True)
+def isolated_language() -> str | None:
+    return translation.get_language()
 
 
 @task(max_attempts=3, backoff=0.01)
@@ -217,6 +246,12 @@ def apart(a: int, b: int) -> list[int]:
 
 
 @task(isolate=True)
+def apart_tells_who_imported_it() -> list[int]:
+    """The process that imported this module, and the one that this one was forked from."""
+    return [IMPORTED_BY, os.getppid()]
+
+
+@task(isolate=True)
 async def aapart(a: int) -> int:
     await asyncio.sleep(0.01)
     return a + 1
@@ -278,6 +313,14 @@ def apart_leaves_a_child_and_dies() -> None:
 
 
 @task
+def look_at_processes(gate: str) -> None:
+    """Asks for the exit code of every process that this one has started."""
+    trace("start looking")
+    while not os.path.exists(f"{os.environ['LEDGER']}.{gate}"):
+        multiprocessing.active_children()
+
+
+@task
 def starts_a_program() -> int:
     """The exit code of a program that was told to end."""
     program = subprocess.Popen(["sleep", "30"])
@@ -285,7 +328,13 @@ def starts_a_program() -> int:
     return program.wait()
 
 
-@task(timeout=0.3, max_attempts=2, backoff=0)
+def at_once(attempt: int, error: BaseException | None) -> float:
+    """A retry rule of one's own."""
+    trace(f"asked after attempt {attempt}: {type(error).__name__}")
+    return 0
+
+
+@task(timeout=0.3, max_attempts=2, backoff=at_once)
 def deaf_once() -> bool:
     """Blocks in C; when it runs again: whether the process of the first run is dead."""
     with open(os.environ["LEDGER"]) as ledger:
@@ -298,3 +347,41 @@ def deaf_once() -> bool:
     except ProcessLookupError:
         return True
     return False
+
+
+@task(concurrency_limit=3)
+def crowd(name: str, gate: str) -> str:
+    """Runs beside two of its kind until the gate opens."""
+    trace(f"in {name}")
+    wait_for(gate)
+    trace(f"out {name}")
+    return name
+
+
+@task(rate_limit=Rate(20, per=1, burst=1))
+def paced(n: int) -> None:
+    trace(f"at {time.monotonic()}")
+
+
+@task(fair_by="tenant")
+def fair(tenant: str, n: int) -> None:
+    trace(f"{tenant} {n}")
+
+
+@task(unique="until_finished")
+def alone(gate: str) -> int:
+    trace("in alone")
+    wait_for(gate)
+    trace("out alone")
+    return os.getpid()
+
+
+def hold_the_interpreter_when_told(task_result: TaskResult, **_: object) -> None:
+    """A receiver that takes its time and lets no other thread run."""
+    if task_result.task.name == "deaf":
+        trace("told")
+        ctypes.PyDLL(None).sleep(20)
+
+
+if os.environ.get("TEST_RECEIVER"):
+    task_finished.connect(hold_the_interpreter_when_told)

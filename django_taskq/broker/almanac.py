@@ -1,0 +1,146 @@
+"""The schedules of a queue as Redis knows them: how far each is, and what became of its ticks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from struct import Struct as Layout
+from typing import Any, NamedTuple
+
+from ..job import new_id
+from .broker import HOUSEKEEPING, Broker, Draft, chunks
+from .calls import Arg
+from .replies import letters, text
+
+TICKED = Layout(">QQQB")
+PRINT = 12
+PAUSED, SKIP = 1, 2
+FORGET_AFTER = 30 * 86_400_000  # ms after which a schedule that no worker knows is forgotten
+NOTHING = Draft("", b"")  # the job of a tick that is given up
+
+# What became of a tick, by its letter; see tick.lua.
+OUTCOMES = {
+    "N": "enqueued",
+    "H": "run by hand",
+    "O": "skipped: the job before has not ended",
+    "K": "skipped by hand",
+    "M": "missed",
+    "E": "its job was there before",
+    "U": "skipped: another job has its lock",
+}
+
+
+class Record(NamedTuple):
+    """How far a schedule is. Times are ms of Redis' clock."""
+
+    last: int  # ticks up to then are dealt with
+    tick: int = 0  # the last one that was; 0: none yet
+    seen: int = 0  # when it was last noted that a worker knows the schedule
+    paused: bool = False
+    skip: bool = False  # the next tick is skipped
+    print: str = ""
+    id: str = ""  # the job of the last tick that was fired
+
+    @classmethod
+    def decode(cls, raw: bytes) -> Record | None:
+        """The record from its bytes; None for what is none."""
+        if len(raw) < TICKED.size + PRINT:
+            return None
+        last, tick, seen, flags = TICKED.unpack_from(raw)
+        tail = raw[TICKED.size :].decode("utf-8", "replace")
+        paused, skip = bool(flags & PAUSED), bool(flags & SKIP)
+        return cls(last, tick, seen, paused, skip, tail[:PRINT], tail[PRINT:])
+
+
+class Tick(NamedTuple):
+    """A tick to be dealt with. ``overlap`` "" gives it up; ``due`` 0 is a run by hand."""
+
+    schedule: str
+    due: int
+    at: int
+    overlap: str
+    missed: int
+    draft: Draft = NOTHING
+
+
+class Ticked(NamedTuple):
+    """What a tick came to: its letter, see tick.lua, and the schedule's record after it."""
+
+    letter: str
+    record: Record
+
+
+class Entry(NamedTuple):
+    """A line of a schedule's history. ``detail``: the job's id, or how many were missed."""
+
+    due: int
+    at: int
+    letter: str
+    detail: str
+
+    @property
+    def outcome(self) -> str:
+        return OUTCOMES.get(self.letter, self.letter)
+
+
+class Almanac:
+    """The reads and moves of schedules on one broker."""
+
+    def __init__(self, broker: Broker) -> None:
+        self.broker = broker
+
+    def _ask(self, script: str, queue: str, args: Sequence[Arg]) -> Any:
+        return self.broker.server.call(self.broker.timed_call(script, queue, args))
+
+    def tick(self, queue: str, ticks: Sequence[Tick]) -> tuple[int, list[Ticked]]:
+        """Fires up to HOUSEKEEPING ticks, those of one schedule in order; Redis' time too."""
+        args: list[Arg] = []
+        for tick in ticks:
+            args += (*tick[:5], *tick.draft)
+        now, *flat = self._ask("tick", queue, args)
+        found = [
+            Ticked(text(flat[at]), Record.decode(flat[at + 1]) or Record(0))
+            for at in range(0, len(flat), 2)
+        ]
+        return int(now), found
+
+    def agenda(
+        self, queue: str, schedules: Sequence[tuple[str, str]]
+    ) -> tuple[int, list[Record | None]]:
+        """Redis' time, and the records of up to HOUSEKEEPING (name, fingerprint) pairs.
+
+        With a fingerprint one that is new or has changed begins now; without, it is only read.
+        """
+        args: list[Arg] = []
+        for pair in schedules:
+            args += pair
+        now, *found = self._ask("agenda", queue, args)
+        return int(now), [Record.decode(raw) for raw in found]
+
+    def steer(self, queue: str, order: str, names: Sequence[str]) -> str:
+        """Carries out ``pause``, ``resume`` or ``skip``; a letter each: O done, S was so before."""
+        answers = ""
+        for chunk in chunks(names, HOUSEKEEPING):
+            answers += letters(self._ask("steer", queue, (new_id(), order, *chunk)))
+        self.announce()
+        return answers
+
+    def announce(self) -> None:
+        """Has every worker look at the schedules again, now."""
+        self.broker.server.command("PUBLISH", self.broker.control, "schedules")
+
+    def retire(self, queue: str, cursor: str = "0") -> tuple[str, int]:
+        """Forgets what no worker has known for long: (where to go on, how many)."""
+        following, count = self._ask("retire", queue, (cursor, FORGET_AFTER))
+        return text(following), int(count)
+
+    def history(self, queue: str, name: str) -> list[Entry]:
+        """What became of the last ticks of a schedule, the newest first."""
+        key = self.broker.key(queue, "tick_log")
+        raw = self.broker.server.command("HGET", key, name) or b""
+        return [entry(line) for line in reversed(text(raw).splitlines())]
+
+
+def entry(line: str) -> Entry:
+    """A line of ``tick_log``."""
+    due, at, letter, detail = f"{line}   ".split(" ")[:4]
+    return Entry(int(due), int(at), letter, detail)

@@ -1,0 +1,64 @@
+-- Whose turn it is, see asks.lua: self-clocked fair queueing (Golestani 1994) in the scores of
+-- `ready`. A job's place is one turn behind the last of its key, or behind the one that was served
+-- last if its key is further back. Those without a key come after all who are there.
+-- `turns`: "priority:key" -> the key's last place; "priority:" -> the last place that was served.
+
+-- Gives places at the end of the line, one after the other; `done` writes down how far it came.
+local function line_of(ready, gated, meta, turns)
+  local line = { last = tonumber(redis.call('HGET', meta, 'seq') or 0), heads = {}, turns = {} }
+  -- Where the line is: at its first job, unless others wait at gates; it never goes back, whoever
+  -- is let in late.
+  function line.head(priority)
+    local head = line.heads[priority]
+    if head then return head end
+    head = tonumber(redis.call('HGET', turns, string.format('%.0f:', priority)) or nil)
+    if not head or redis.call('EXISTS', gated) == 0 then
+      local band = ready_score(priority, 0)
+      local first = redis.call('ZRANGE', ready, band, '(' .. string.format('%.0f', band + PRIORITY / 2),
+        'BYSCORE', 'LIMIT', 0, 1, 'WITHSCORES')[2]
+      head = math.max(head or 0, first and tonumber(first) - band or line.last)
+    end
+    line.heads[priority] = head
+    return head
+  end
+  function line.place(priority, ask)
+    if not ask or ask.key == '' then
+      line.last = line.last + 1
+      return ready_score(priority, line.last)
+    end
+    local name = string.format('%.0f:', priority) .. ask.key
+    local turn = line.turns[name] or tonumber(redis.call('HGET', turns, name) or 0)
+    -- Far from 0 doubles stand further apart; two jobs must not come to one place.
+    turn = math.max(turn, line.head(priority)) + math.max(ask.cost, math.abs(priority) / 128)
+    line.turns[name] = turn
+    line.last = math.max(line.last, math.ceil(turn))
+    return ready_score(priority, turn)
+  end
+  function line.done()
+    redis.call('HSET', meta, 'seq', string.format('%.0f', line.last))
+    local flat = {}
+    for name, turn in pairs(line.turns) do
+      flat[#flat + 1], flat[#flat + 2] = name, string.format('%.17g', turn)
+    end
+    send('HSET', turns, flat)
+  end
+  return line
+end
+
+-- Jobs were claimed, here as a list of their scores; says whether jobs take turns at all.
+local function serve(scores, turns)
+  if redis.call('EXISTS', turns) == 0 then return false end
+  local served, flat = {}, {}
+  for _, score in ipairs(scores) do
+    local priority = math.floor(0.5 - score / PRIORITY)
+    served[priority] = math.max(served[priority] or 0, score - ready_score(priority, 0))
+  end
+  for priority, place in pairs(served) do
+    local name = string.format('%.0f:', priority)
+    if place > tonumber(redis.call('HGET', turns, name) or 0) then
+      flat[#flat + 1], flat[#flat + 2] = name, string.format('%.17g', place)
+    end
+  end
+  send('HSET', turns, flat)
+  return true
+end

@@ -1,0 +1,154 @@
+"""How a child leaves: told to, worn out, with code that does not stop, or after its lease."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+from collections.abc import Callable
+
+from .clock import monotonic
+from .codec import printable
+from .exceptions import LeaseLost
+from .memory import memory_of
+from .plan import DONE, LEASE_OVER, RECYCLE, Plan
+from .pool import Pool
+from .services.consumer import Consumer
+from .table import Table
+
+logger = logging.getLogger("django_taskq.worker")
+
+FAREWELL = 4.0  # seconds to settle what is left when Redis is away; then it runs again elsewhere
+LAST_WORDS = 1.0  # the same, while code that does not stop is still running
+
+
+class Departure:
+    """Decides, each time the child looks, and goes through with it.
+
+    ``look`` has it look again at once; ``code`` is the process's exit code once ``loop`` stopped.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        pool: Pool,
+        consumer: Consumer,
+        table: Table,
+        loop: asyncio.AbstractEventLoop,
+        look: Callable[[], None],
+    ) -> None:
+        self.code = DONE
+        self.stop_at: float | None = None  # when it has to be gone, if it is to go
+        self._plan = plan
+        self._pool = pool
+        self._consumer = consumer
+        self._table = table
+        self._loop = loop
+        self._look = look
+        self._leaving = False
+        self._patience = FAREWELL
+
+    def stop(self, timeout: float) -> None:
+        """Finish within ``timeout`` seconds, then give back."""
+        by = monotonic() + timeout
+        self.stop_at = by if self.stop_at is None else min(self.stop_at, by)
+        self._pool.limit = 0
+        self._consumer.close()
+        self._pool.summon()
+        self._look()
+
+    def is_under_way(self, now: float) -> bool:
+        """Whether the child leaves, and nothing is to be watched over any more."""
+        if self._leaving:
+            return True
+        if self._consumer.lost or self._table.is_over(now):
+            self._lease_is_over()
+            return True
+        idle = self._pool.running == 0
+        if self.stop_at is not None and (idle or now >= self.stop_at):
+            self._finish()
+            return True
+        self._leave_behind(now)
+        if self.stop_at is None:
+            if self._plan.burst and idle and self._consumer.is_empty:
+                self.stop(0)
+            elif self._is_worn_out():
+                self.code = RECYCLE
+                self.stop(self._plan.shutdown_timeout)
+        return False
+
+    def _leave_behind(self, now: float) -> None:
+        """A job that cannot be stopped ends with its process, and so do those beside it.
+
+        It is settled by the supervisor, when its code can do nothing more.
+        """
+        for slot in self._pool.slots:
+            attempt = slot.attempt
+            if attempt is not None and slot.is_deaf(now):
+                logger.error(
+                    "job %s does not stop (%s): its process ends and is replaced. It is at\n%s",
+                    printable(attempt.grant.id),
+                    slot.interrupted,
+                    slot.stack(),
+                )
+                self.code = RECYCLE
+                self._patience = LAST_WORDS
+                self.stop(0)
+
+    def _is_worn_out(self) -> bool:
+        plan = self._plan
+        if self._pool.taken >= self._pool.limit:
+            return True
+        return plan.max_memory is not None and memory_of().now > plan.max_memory << 20
+
+    def _finish(self) -> None:
+        """Settles everything and gives back the rest, then leaves.
+
+        What still runs is told to stop. If it does not, it is not settled: until this process is
+        dead its code may go on, and then the supervisor takes the job back, uncounted.
+        """
+        for id in self._stop_jobs():
+            logger.warning("job %s did not finish in time and goes back", id)
+        self._depart(self._patience)
+
+    def _lease_is_over(self) -> None:
+        """What runs here may run elsewhere now: stop it, hand in what is done, and go.
+
+        What was done before is tried for as long as Redis is away: nobody takes jobs back during
+        an outage, so it counts. Code that does not stop must not wait for that.
+        """
+        holder = self._pool.runner.holder
+        logger.error("the lease of %s is over: its running jobs are stopped", holder)
+        self.code = LEASE_OVER
+        self._consumer.close()
+        self._consumer.buffer.clear()
+        self._stop_jobs()
+        self._loop.call_later(FAREWELL, self._leave_if_busy)
+        self._depart(float("inf"))
+
+    def _leave_if_busy(self) -> None:
+        if self._pool.running:
+            self._loop.stop()
+
+    def _stop_jobs(self) -> list[str]:
+        """Interrupts what runs; the ids."""
+        ids = []
+        for slot in self._pool.slots:
+            attempt = slot.attempt
+            if attempt is not None:
+                grant = attempt.grant
+                ids.append(grant.id)
+                slot.interrupt(grant.id, grant.live.fence, LeaseLost)
+        return ids
+
+    def _depart(self, patience: float) -> None:
+        self._leaving = True
+        threading.Thread(
+            target=self._farewell, args=(patience,), name="taskq-farewell", daemon=True
+        ).start()
+
+    def _farewell(self, patience: float) -> None:
+        try:
+            self._consumer.farewell(patience)
+        finally:
+            self._loop.call_soon_threadsafe(self._loop.stop)

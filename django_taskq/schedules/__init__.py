@@ -1,0 +1,1 @@
+"""Schedules that people edit in the database: ``INSTALLED_APPS += ["django_taskq.schedules"]``."""
