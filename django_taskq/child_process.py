@@ -18,14 +18,12 @@ from .memory import memory_of, peak_of_the_dead
 from .orders import Giver
 from .plan import Plan
 from .service import FOREVER
-from .slot import GRACE
+from .slot import LATEST
 from .table import Row, Table
 from .worker import run_child
 
 logger = logging.getLogger("django_taskq.worker")
 
-LATEST = GRACE + 2.0  # seconds after its deadline, or the order to kill it, that a job may keep its
-# process alive; the process ends itself before, unless the job does not let its other threads run
 KILL_AFTER = 5.0  # seconds beyond the shutdown timeout that a child may take to leave
 
 
@@ -44,8 +42,8 @@ class ChildProcess:
         context: Any = multiprocessing.get_context(method)
         self.holder = new_id()
         self.runs_errands = bool(plan.errands)
-        memory = context.RawArray("B", Table.size(plan.concurrency))
-        self.table = Table(memory, plan.concurrency)
+        memory = context.RawArray("B", Table.size(plan.concurrency, len(plan.names)))
+        self.table = Table(memory, plan.concurrency, len(plan.names))
         self.started = monotonic()
         self.stop_by = FOREVER
         self.blameless = False  # its end is not the fault of what ran in it
@@ -95,8 +93,8 @@ class ChildProcess:
         return held.now
 
     def has_lost(self, now: float) -> bool:
-        """Whether it still runs something although its lease is over."""
-        return self.table.is_over(now) and bool(self.table.rows())
+        """Whether it still runs something of a queue where its lease is over."""
+        return any(self.table.is_over(row.queue, now) for row in self.table.rows())
 
     def obstinate(self, now: float) -> Row | None:
         """A running job that should have stopped long ago."""

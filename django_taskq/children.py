@@ -6,12 +6,13 @@ import logging
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
-from .child_process import LATEST, ChildProcess, Remains
+from .child_process import ChildProcess, Remains
 from .clock import monotonic
 from .codec import printable
 from .isolation import BLOATED, Make
 from .plan import DONE, Plan
 from .service import FOREVER
+from .slot import LATEST
 
 logger = logging.getLogger("django_taskq.worker")
 

@@ -14,7 +14,8 @@ from .memory import memory_of
 from .plan import DONE, LEASE_OVER, RECYCLE, Plan
 from .pool import Pool
 from .services.consumer import Consumer
-from .table import Table
+from .slot import LATEST
+from .table import GIVEN_UP, HELD, LEFT, Table
 
 logger = logging.getLogger("django_taskq.worker")
 
@@ -47,6 +48,8 @@ class Departure:
         self._look = look
         self._leaving = False
         self._patience = FAREWELL
+        self._lost_at: dict[str, float] = {}  # queue -> when its lease was seen to be over
+        self._left = 0  # times that a queue was left
 
     def stop(self, timeout: float) -> None:
         """Finish within ``timeout`` seconds, then give back."""
@@ -61,7 +64,7 @@ class Departure:
         """Whether the child leaves, and nothing is to be watched over any more."""
         if self._leaving:
             return True
-        if self._consumer.lost or self._table.is_over(now):
+        if self._leases_are_over(now):
             self._lease_is_over()
             return True
         idle = self._pool.running == 0
@@ -76,6 +79,65 @@ class Departure:
                 self.code = RECYCLE
                 self.stop(self._plan.shutdown_timeout)
         return False
+
+    # -- leases ----------------------------------------------------------------------------------
+
+    @property
+    def gives_up(self) -> bool:
+        """Whether something of a queue where the lease is over has not stopped, or is not told."""
+        return any(self._table.given_up(self._pool.places[name]) < LEFT for name in self._lost_at)
+
+    def _leases_are_over(self, now: float) -> bool:
+        """Gives up the queues where the lease is over; whether that is everywhere."""
+        table, lost = self._table, self._consumer.lost
+        over = table.over(now)
+        if not (over or lost):
+            return False
+        names = self._plan.names
+        lost |= {names[place] for place in over}
+        held = {name for place, name in enumerate(names) if table.lease_until(place)}
+        if held <= lost:
+            return True
+        for name in list(lost):  # a hand may add one
+            self._give_up(name, now)
+        return False
+
+    def _give_up(self, queue: str, now: float) -> None:
+        """What runs of that queue may run elsewhere now; the other queues' jobs go on.
+
+        Nothing is claimed there before the supervisor has given back all that this child held,
+        which it does once nothing is held any more. So long that no child of this worker can still
+        run any of it, nobody here says so: their leases end together.
+        """
+        place = self._pool.places[queue]
+        since = self._lost_at.get(queue)
+        if since is None:
+            self._lost_at[queue] = now
+            self._table.give_up(place, GIVEN_UP)
+            self._consumer.give_up(queue)
+            logger.error(
+                "the lease of %s in queue %s is over: its jobs of that queue are stopped, "
+                "others go on",
+                self._pool.runner.holder,
+                queue,
+            )
+        if self._table.given_up(place) >= LEFT:
+            return
+        self._stop_jobs(queue)
+        holds = self._pool.holds(queue) or self._consumer.owes(queue)
+        if since and now > since + LATEST and not holds:
+            self._left += 1
+            self._table.give_up(place, LEFT + self._left % (256 - LEFT))
+
+    def rejoin(self, queue: str) -> None:
+        """What this child held there has gone back: its next claim begins a new lease."""
+        place = self._pool.places[queue]
+        self._lost_at.pop(queue, None)
+        self._table.set_lease(place, 0.0)
+        self._table.give_up(place, HELD)
+        self._consumer.rejoin(queue)
+
+    # -- reasons to leave ------------------------------------------------------------------------
 
     def _leave_behind(self, now: float) -> None:
         """A job that cannot be stopped ends with its process, and so do those beside it.
@@ -130,15 +192,15 @@ class Departure:
         if self._pool.running:
             self._loop.stop()
 
-    def _stop_jobs(self) -> list[str]:
-        """Interrupts what runs; the ids."""
+    def _stop_jobs(self, queue: str = "") -> list[str]:
+        """Interrupts what runs; the ids. ``queue``: of that one only, if need be the hard way."""
         ids = []
         for slot in self._pool.slots:
             attempt = slot.attempt
-            if attempt is not None:
+            if attempt is not None and queue in ("", attempt.grant.queue):
                 grant = attempt.grant
                 ids.append(grant.id)
-                slot.interrupt(grant.id, grant.live.fence, LeaseLost)
+                slot.interrupt(grant.id, grant.live.fence, LeaseLost, hard=bool(queue))
         return ids
 
     def _depart(self, patience: float) -> None:

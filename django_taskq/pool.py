@@ -101,16 +101,32 @@ class Pool:
             raise
         if grant is None:
             self.free.append(slot)
+            if consumer.lost:
+                self._busy()
             if consumer.listen():
                 return True
             return self._hand_in()
-        if self._table.is_over(monotonic()):  # what was claimed may be somebody else's by now
-            self.free.append(slot)
+        slot.queue = grant.queue
+        if self._is_over(grant.queue):
+            consumer.give_up(grant.queue)
+            self._set_free(slot)
             self._busy()
-            return False
+            return True
         self.taken += 1
         self._start(slot, grant)
         return not (self._hands.active > 1 and consumer.pace.one_thread_is_best)
+
+    def _is_over(self, queue: str) -> bool:
+        """Whether what was claimed there may be somebody else's by now."""
+        return queue in self.consumer.lost or self._table.is_over(self.places[queue], monotonic())
+
+    def holds(self, queue: str) -> bool:
+        """Whether a hand has a job of that queue."""
+        return any(slot.queue == queue for slot in self.slots)
+
+    def _set_free(self, slot: Slot) -> None:
+        slot.queue = ""
+        self.free.append(slot)
 
     def _hand_in(self) -> bool:
         if self.consumer.is_due:
@@ -180,7 +196,7 @@ class Pool:
             self._finish(slot, attempt.give_back())
             return
         # It took its time: the job may be somebody else's by now.
-        if self._hands.closed or self._table.is_over(monotonic()):
+        if self._hands.closed or self._is_over(attempt.grant.queue):
             cell.close()
             self._finish(slot, attempt.give_back())
             return
@@ -221,7 +237,7 @@ class Pool:
 
     def _finish(self, slot: Slot, outcome: Outcome) -> None:
         self.consumer.done(outcome)
-        self.free.append(slot)
+        self._set_free(slot)
 
     def find(self, id: str, fence: int) -> Slot | None:
         """The slot that runs this attempt."""

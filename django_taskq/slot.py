@@ -16,6 +16,8 @@ from .execution import Attempt
 from .table import Table
 
 GRACE = 3.0  # seconds for which a job may ignore that it is to stop, before its process ends
+LATEST = GRACE + 2.0  # seconds after its deadline, or the order to kill it, that a job may keep its
+# process alive; the process ends itself before, unless the job does not let its other threads run
 
 
 class Slot:
@@ -23,6 +25,7 @@ class Slot:
 
     def __init__(self, number: int, table: Table) -> None:
         self.number = number
+        self.queue = ""  # of the job that a hand has for it, until its outcome is handed in
         self.attempt: Attempt | None = None
         self.deadline = 0.0
         self.interrupted: Interruption | None = None

@@ -12,9 +12,12 @@ from typing import Any, NamedTuple
 
 from .job import MAX_ID_LENGTH
 
-HEAD = Struct("=ddB")  # lease until, last sign of life, memory in % of Redis' maximum
+HEAD = Struct("=dB")  # last sign of life, memory in % of Redis' maximum
+LEASE = Struct("=dB")  # of a queue: until when; what the child has given up there
+HELD, GIVEN_UP, LEFT = range(3)  # nothing; it stops what it holds; from LEFT on: it holds nothing
 ROW = Struct(f"=I{MAX_ID_LENGTH}sHddI")  # fence, id, queue, started, deadline, pid
 FENCE = PROCESS = Struct("=I")
+MOMENT, BYTE = Struct("=d"), Struct("=B")
 
 
 class Row(NamedTuple):
@@ -30,16 +33,18 @@ class Row(NamedTuple):
 
 
 class Table:
-    """The rows of one child over a buffer of ``size(slots)`` bytes."""
+    """The rows of one child over a buffer of ``size(slots, queues)`` bytes."""
 
-    def __init__(self, memory: Any, slots: int) -> None:
+    def __init__(self, memory: Any, slots: int, queues: int = 1) -> None:
         self._memory = memoryview(memory).cast("B")
         self.slots = slots
+        self.queues = queues
+        self._rows_at = HEAD.size + queues * LEASE.size
 
     @staticmethod
-    def size(slots: int) -> int:
-        """Bytes that ``slots`` rows need."""
-        return HEAD.size + slots * ROW.size
+    def size(slots: int, queues: int = 1) -> int:
+        """Bytes that ``slots`` rows and the leases in so many queues need."""
+        return HEAD.size + queues * LEASE.size + slots * ROW.size
 
     def clear(self) -> None:
         """Makes it a new child's."""
@@ -48,40 +53,51 @@ class Table:
     # -- head ------------------------------------------------------------------------------------
 
     @property
-    def lease_until(self) -> float:
-        """When the child must have stopped; 0 before its first claim."""
-        return float(HEAD.unpack_from(self._memory)[0])
-
-    @lease_until.setter
-    def lease_until(self, moment: float) -> None:
-        self._write_head(0, moment)
-
-    def is_over(self, now: float) -> bool:
-        """Whether the child's lease has ended."""
-        return 0 < self.lease_until < now
-
-    @property
     def alive_at(self) -> float:
         """The child's last sign of life."""
-        return float(HEAD.unpack_from(self._memory)[1])
+        return float(HEAD.unpack_from(self._memory)[0])
 
     @alive_at.setter
     def alive_at(self, moment: float) -> None:
-        self._write_head(1, moment)
+        MOMENT.pack_into(self._memory, 0, moment)
 
     @property
     def memory(self) -> int:
         """Redis' used memory in % of its maximum, as of the last renewal."""
-        return int(HEAD.unpack_from(self._memory)[2])
+        return int(HEAD.unpack_from(self._memory)[1])
 
     @memory.setter
     def memory(self, percent: int) -> None:
-        self._write_head(2, min(percent, 255))
+        BYTE.pack_into(self._memory, MOMENT.size, min(percent, 255))
 
-    def _write_head(self, at: int, value: float) -> None:
-        # One field, one writer: the supervisor and the child never write the same one.
-        offset = (0, 8, 16)[at]
-        Struct("=B" if at == 2 else "=d").pack_into(self._memory, offset, value)
+    # -- leases, by a queue's number -------------------------------------------------------------
+
+    def lease_until(self, queue: int) -> float:
+        """When the child must have stopped there; 0 before its first claim."""
+        return float(MOMENT.unpack_from(self._memory, HEAD.size + queue * LEASE.size)[0])
+
+    def set_lease(self, queue: int, moment: float) -> None:
+        """Written by the child with its first claim, then by the supervisor."""
+        MOMENT.pack_into(self._memory, HEAD.size + queue * LEASE.size, moment)
+
+    def is_over(self, queue: int, now: float) -> bool:
+        """Whether the child's lease in a queue has ended."""
+        return 0 < self.lease_until(queue) < now
+
+    def over(self, now: float) -> list[int]:
+        """The queues where the lease has ended."""
+        return [queue for queue in range(self.queues) if self.is_over(queue, now)]
+
+    def given_up(self, queue: int) -> int:
+        """What the child has given up in a queue: HELD, GIVEN_UP, or a number from LEFT on.
+
+        That is another one each time, so that what it asks for is done once.
+        """
+        return int(self._memory[HEAD.size + queue * LEASE.size + MOMENT.size])
+
+    def give_up(self, queue: int, what: int) -> None:
+        """Written by the child alone."""
+        self._memory[HEAD.size + queue * LEASE.size + MOMENT.size] = what
 
     # -- rows ------------------------------------------------------------------------------------
 
@@ -89,24 +105,24 @@ class Table:
         self, slot: int, fence: int, id: str, queue: int, now: float, deadline: float
     ) -> None:
         """Writes a row; its fence last, because it says that the row counts."""
-        at = HEAD.size + slot * ROW.size
+        at = self._rows_at + slot * ROW.size
         ROW.pack_into(self._memory, at, 0, id.encode(), queue, now, deadline, 0)
         FENCE.pack_into(self._memory, at, fence)
 
     def note_process(self, slot: int, pid: int) -> None:
         """Notes that the row's job runs in a process of its own."""
-        PROCESS.pack_into(self._memory, HEAD.size + (slot + 1) * ROW.size - PROCESS.size, pid)
+        PROCESS.pack_into(self._memory, self._rows_at + (slot + 1) * ROW.size - PROCESS.size, pid)
 
     def stop(self, slot: int) -> None:
         """Clears a row."""
-        FENCE.pack_into(self._memory, HEAD.size + slot * ROW.size, 0)
+        FENCE.pack_into(self._memory, self._rows_at + slot * ROW.size, 0)
 
     def rows(self) -> list[Row]:
         """The jobs that are running."""
         rows = []
         for slot in range(self.slots):
             fence, id, queue, started, deadline, process = ROW.unpack_from(
-                self._memory, HEAD.size + slot * ROW.size
+                self._memory, self._rows_at + slot * ROW.size
             )
             if fence:
                 name = id.rstrip(b"\0").decode("ascii", "replace")

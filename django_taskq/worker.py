@@ -102,9 +102,8 @@ class Child:
             return 0
         return len(self.pool.free) + 1
 
-    def _registered(self, since: float) -> None:
-        if not self.table.lease_until:
-            self.table.lease_until = since + self.plan.lease
+    def _registered(self, queue: str, since: float) -> None:
+        self.table.set_lease(self.pool.places[queue], since + self.plan.lease)
 
     # -- orders ----------------------------------------------------------------------------------
 
@@ -130,6 +129,11 @@ class Child:
     def _order_kill(self, id: str, fence: int) -> None:
         """Stop a job, and end the process if it does not."""
         self._interrupt(id, fence, hard=True)
+
+    def _order_rejoin(self, queue: str) -> None:
+        """What was left in a queue has gone back: go on there."""
+        self._departure.rejoin(queue)
+        self.pool.summon()
 
     def _order_dump(self) -> None:
         """Every thread's stack on stderr."""
@@ -175,7 +179,8 @@ class Child:
 
     def _look(self, now: float) -> float | None:
         try:
-            return self._watcher.look(now)
+            rest = self._watcher.look(now)
+            return LAZY_TICK if rest is None and self._departure.gives_up else rest
         except Exception:
             logger.exception("the watch failed; looking again")
             return LAZY_TICK
@@ -195,7 +200,9 @@ def run_child(
     sys.setswitchinterval(0.0005)
     code = 1
     try:
-        child = Child(plan, make, holder, Table(memory, plan.concurrency), Taker(orders))
+        child = Child(
+            plan, make, holder, Table(memory, plan.concurrency, len(plan.names)), Taker(orders)
+        )
         code = child.run()
     except BaseException:
         logger.exception("the worker's child failed")

@@ -18,7 +18,7 @@ LAYERS = [
     """context task result registry reader recipe producer client execution hygiene pace shares
      slot table pool wire service errands watcher worker child_process judge memory deaths isolation
      isolated preload paths orders children court outcomes hands departure plan sealing supervisor
-     services doctor periodic firing line timetable server_clock""",
+     services setbacks doctor periodic firing line timetable server_clock""",
     "backends apps checks management middleware outbox schedules testing",
 ]
 LAYER = {name: number for number, names in enumerate(LAYERS) for name in names.split()}

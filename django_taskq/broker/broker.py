@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from itertools import tee
 from typing import Any, NamedTuple
@@ -12,7 +12,7 @@ from ..codec import OPEN, Seals
 from ..exceptions import NotReplicated
 from ..job import Failure, Outcome, new_id
 from .calls import Arg, Call
-from .connection import Server
+from .connection import Server, good
 from .keys import QUEUE_KEYS, global_key, queue_key
 from .replies import (
     Cancelled,
@@ -77,10 +77,10 @@ class Inflight:
         self.requests = requests
         self._sent = sent
 
-    def finish(self) -> list[Exchanged]:
-        """The answers, waiting for them if need be. Raises BrokerUnavailable."""
+    def finish(self) -> list[Exchanged | Exception]:
+        """The answers, waiting for them if need be; what went wrong stands in an answer's place."""
         return [
-            exchanged(request.queue, reply)
+            reply if isinstance(reply, Exception) else exchanged(request.queue, reply)
             for request, reply in zip(self.requests, self._sent.replies(), strict=True)
         ]
 
@@ -156,6 +156,10 @@ class Broker:
     def notice(self, queue: str, failure: Failure) -> bytes:
         """The line of a failure that a script writes into the errors of several jobs."""
         return (self.seals or OPEN).seal_notice(queue, failure)
+
+    def whereabouts(self, queue: str) -> Hashable:
+        """What queues that share a server have in common, as far as is known here."""
+        return self.server.known_place(self.key(queue, "meta"))
 
     @property
     def control(self) -> str:
@@ -335,8 +339,8 @@ class Broker:
         return Inflight(requests, self.server.begin(calls))
 
     def exchange(self, requests: Sequence[Exchange]) -> list[Exchanged]:
-        """``begin`` and ``finish`` in one."""
-        return self.begin(requests).finish()
+        """``begin`` and ``finish`` in one; raises the first thing that went wrong."""
+        return good(self.begin(requests).finish())
 
     def _exchange_call(self, request: Exchange) -> Call:
         keep = self.limits
@@ -386,11 +390,25 @@ class Broker:
     def renew(
         self, queues: Iterable[str], holders: Sequence[str], lease: int, cursor: str = ""
     ) -> dict[str, Renewed]:
-        """Renews the holders' leases in every queue, one round trip in all."""
-        args: list[Arg] = [self._time(), lease, cursor, *holders]
-        calls = {queue: self._call("renew", queue, args) for queue in queues}
-        replies = self.server.call_many(list(calls.values()))
-        return {queue: renewed(holders, reply) for queue, reply in zip(calls, replies, strict=True)}
+        """Renews the holders' leases in every queue; raises the first thing that went wrong."""
+        answers = self.renew_each(dict.fromkeys(queues, holders), lease, cursor)
+        return dict(zip(answers, good(list(answers.values())), strict=True))
+
+    def renew_each(
+        self, holders: Mapping[str, Sequence[str]], lease: int, cursor: str = ""
+    ) -> dict[str, Renewed | Exception]:
+        """Renews each queue's holders, one round trip in all.
+
+        What went wrong stands in an answer's place. Raises BrokerUnavailable where that concerns
+        all of them.
+        """
+        head: list[Arg] = [self._time(), lease, cursor]
+        calls = [self._call("renew", queue, [*head, *held]) for queue, held in holders.items()]
+        replies = self.server.call_each(calls)
+        return {
+            queue: reply if isinstance(reply, Exception) else renewed(held, reply)
+            for (queue, held), reply in zip(holders.items(), replies, strict=True)
+        }
 
     def reclaim(
         self,

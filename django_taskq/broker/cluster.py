@@ -17,6 +17,7 @@ import redis
 from redis.crc import REDIS_CLUSTER_HASH_SLOTS, key_slot
 
 from ..address import Host
+from ..exceptions import BrokerError
 from . import calls as wire
 from .calls import Call
 from .connection import Server
@@ -193,6 +194,8 @@ class ClusterServer(Server):
             try:
                 connection = self._take(place or self._place_of(call))
                 (reply,) = delivery.run(connection, (call,), asking=asking)
+                if isinstance(reply, redis.ResponseError):
+                    raise reply
             except LOST_ERRORS as error:
                 if connection is not None:
                     self._forget(connection)
@@ -209,10 +212,11 @@ class ClusterServer(Server):
                 self.give_back(connection)
                 return reply
 
-    def call_many(self, calls: Sequence[Call]) -> list[Any]:
-        """As Server's, with one round trip to each node, all at the same time."""
-        if len(calls) == 1:
-            return [self.call(calls[0])]
+    def call_each(self, calls: Sequence[Call]) -> list[Any]:
+        """As Server's, with one round trip to each node, all at the same time.
+
+        A node that is away concerns the calls to it and no others.
+        """
         return Scattered(self, calls, again=True).replies()
 
     def begin(self, calls: Sequence[Call]) -> Sent:
@@ -255,15 +259,17 @@ class Scattered(Sent):
         self._calls = calls
         self._again = again
         self._begun = time.monotonic()
+        self._replies: list[Any] = [None] * len(calls)
         self._parts = [self._send(*part) for part in self._by_place(calls)]
 
     def _by_place(self, calls: Sequence[Call]) -> Iterator[tuple[Place, list[int]]]:
+        """What no node serves has an error in its reply's place already."""
         places: dict[Place, list[int]] = {}
-        try:
-            for at, call in enumerate(calls):
+        for at, call in enumerate(calls):
+            try:
                 places.setdefault(self._cluster._place_of(call), []).append(at)
-        except (redis.RedisError, OSError) as error:
-            raise self._cluster.unavailable(error, maybe_sent=False) from error
+            except (redis.RedisError, OSError) as error:
+                self._replies[at] = error
         return iter(places.items())
 
     def _send(self, place: Place, places: list[int]) -> Part:
@@ -279,28 +285,35 @@ class Scattered(Sent):
         return Part(connection, places, calls, None)
 
     def replies(self) -> list[Any]:
-        """The replies, in order, of every node before an error is raised."""
-        replies: list[Any] = [None] * len(self._calls)
-        failures: list[tuple[int, BaseException]] = []
+        """The replies, in order; what went wrong with a call stands in its reply's place.
+
+        Whatever the nodes are asked once more, they have the server's connect timeout together.
+        """
+        replies = self._replies
         for part in self._parts:
             for at, reply in zip(part.places, self._read(part), strict=True):
                 replies[at] = reply
-                if isinstance(reply, BaseException):
-                    failures.append((at, reply))
-        for at, error in failures:
-            fault = fault_of(error)
-            if fault is Fault.ELSEWHERE:
-                self._cluster.recover(error)
-            if fault is Fault.ELSEWHERE or (self._again and fault is not Fault.FINAL):
-                unsure_since = self._begun if fault is Fault.LOST else 0.0
-                delivery = Delivery(self._cluster, unsure_since)
-                replies[at] = self._cluster.deliver(self._calls[at], delivery)
-            elif fault is Fault.FINAL:
-                self._cluster.refuse(error)
-            else:
-                maybe_sent = fault is Fault.LOST
-                raise self._cluster.unavailable(error, maybe_sent=maybe_sent) from error
+        began = time.monotonic()
+        for at, reply in enumerate(replies):
+            if isinstance(reply, BaseException):
+                replies[at] = self._resolve(self._calls[at], reply, began)
         return replies
+
+    def _resolve(self, call: Call, error: BaseException, began: float) -> Any:
+        """The reply to a call that failed if it can be had, else what the error means."""
+        cluster, fault = self._cluster, fault_of(error)
+        if fault is Fault.ELSEWHERE:
+            began = 0.0  # a slot that moves has a time of its own
+            cluster.recover(error)
+        elif fault is Fault.FINAL:
+            return cluster.meant(error)
+        elif not self._again or time.monotonic() > began + cluster.connect_timeout:
+            return cluster.unavailable(error, maybe_sent=fault is Fault.LOST)
+        unsure_since = self._begun if fault is Fault.LOST else 0.0
+        try:
+            return cluster.deliver(call, Delivery(cluster, unsure_since, began))
+        except (BrokerError, redis.RedisError) as final:
+            return final
 
     def _read(self, part: Part) -> list[Any]:
         """A reply or an error per call of one node."""

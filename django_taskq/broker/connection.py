@@ -146,18 +146,26 @@ class Server:
 
     def call(self, call: Call) -> Any:
         """The script's reply. Raises BrokerUnavailable or BrokerFull."""
-        return self.call_many((call,))[0]
+        return good(self._deliver((call,), Delivery(self)))[0]
 
     def call_many(self, calls: Sequence[Call]) -> list[Any]:
         """The replies of several scripts in one round trip, each atomic by itself.
 
-        Raises BrokerUnavailable (``maybe_sent`` says whether they may have run) or BrokerFull.
+        Raises BrokerUnavailable (``maybe_sent`` says whether they may have run), or what the first
+        error reply means.
+        """
+        return good(self.call_each(calls))
+
+    def call_each(self, calls: Sequence[Call]) -> list[Any]:
+        """As ``call_many``; what went wrong with one script stands in its reply's place.
+
+        Raises BrokerUnavailable where that concerns all of them.
         """
         return self._deliver(calls, Delivery(self))
 
     def call_again(self, call: Call, unsure_since: float) -> Any:
         """As ``call()``, of one that was sent (monotonic; 0: it was not) and not answered."""
-        return self._deliver((call,), Delivery(self, unsure_since))[0]
+        return good(self._deliver((call,), Delivery(self, unsure_since)))[0]
 
     def _deliver(self, calls: Sequence[Call], delivery: Delivery) -> list[Any]:
         while True:
@@ -169,16 +177,18 @@ class Server:
                 if connection is not None:
                     connection.disconnect()
                 delivery.rest_after(error, calls)
-            except redis.ResponseError as error:
-                self._idle.append(connection)
-                delivery.rest_after(error, calls)
             except BaseException:
                 if connection is not None:
                     connection.disconnect()
                 raise
             else:
                 self._idle.append(connection)
-                return replies
+                refusal = refused(replies)
+                if refusal is None:
+                    return replies
+                if fault_of(refusal) is Fault.FINAL:
+                    return [self.meant(reply) for reply in replies]
+                delivery.rest_after(refusal, calls)
 
     def stream(self, calls: Iterable[Call]) -> Iterator[Any]:
         """The replies of many calls, in order; each is sent before the one before it is read.
@@ -219,20 +229,17 @@ class Server:
         return Sent(self, connection, calls)
 
     def finish(self, connection: Any, calls: Sequence[Call]) -> list[Any]:
-        """The replies to what ``begin`` sent."""
+        """The replies to what ``begin`` sent; what went wrong stands in a reply's place."""
         try:
-            replies = wire.receive(connection, calls)
+            replies = wire.receive_each(connection, calls)
         except LOST_ERRORS as error:
             connection.disconnect()
-            raise self.unavailable(error, maybe_sent=True) from error
-        except redis.ResponseError as error:
-            self._idle.append(connection)
-            self.refuse(error)
+            return [self.unavailable(error, maybe_sent=True)] * len(calls)
         except BaseException:
             connection.disconnect()
             raise
         self._idle.append(connection)
-        return replies
+        return replies if refused(replies) is None else [self.meant(reply) for reply in replies]
 
     def call_at(self, place: Place, call: Call) -> Any:
         """The reply of one node, whatever lives there; tried once. Raises redis-py's errors."""
@@ -288,23 +295,58 @@ class Server:
 
     def refuse(self, error: BaseException) -> NoReturn:
         """Raises what an error reply means to the caller."""
+        meaning = self.meaning(error)
+        if meaning is error:
+            raise error
+        raise meaning from error
+
+    def meant(self, reply: Any) -> Any:
+        """A reply as it is, an error reply as what it means to the caller."""
+        if not isinstance(reply, redis.ResponseError):
+            return reply
+        meaning = self.meaning(reply)
+        if meaning is not reply:
+            meaning.__cause__ = reply
+        return meaning
+
+    def meaning(self, error: BaseException) -> BaseException:
+        """What an error reply means to the caller."""
         scrub(error, self._secrets)
         if isinstance(error, redis.exceptions.OutOfMemoryError) or str(error).startswith("OOM"):
-            raise BrokerFull(
+            return BrokerFull(
                 f"{self.address} is full (maxmemory reached): nothing was enqueued; "
                 "workers go on and make room"
-            ) from error
+            )
         if isinstance(error, redis.exceptions.AskError) and not self.is_cluster:
             hint = "it is a node of a Cluster: set redis+cluster://host:port as the URL"
-            raise self.unavailable(redis.RedisError(hint), maybe_sent=False) from error
+            return self.unavailable(redis.RedisError(hint), maybe_sent=False)
         if isinstance(error, redis.exceptions.NoPermissionError):
-            raise BrokerError(
+            return BrokerError(
                 f"{self.address} does not let its user do this: {describe(error)}; "
                 "docs/servers.md says which rights are needed"
-            ) from error
+            )
         if fault_of(error) is not Fault.FINAL:
-            raise self.unavailable(error, maybe_sent=False) from error
-        raise error
+            return self.unavailable(error, maybe_sent=False)
+        return error
+
+
+def refused(replies: Sequence[Any]) -> redis.ResponseError | None:
+    """The error reply among the replies that says most about what to do next; None: there is none.
+
+    One that may pass comes before a final one: the calls are then sent again.
+    """
+    errors = [reply for reply in replies if isinstance(reply, redis.ResponseError)]
+    if not errors:
+        return None
+    return next((error for error in errors if fault_of(error) is not Fault.FINAL), errors[0])
+
+
+def good(replies: list[Any]) -> list[Any]:
+    """The replies; raises the first error that stands among them."""
+    for reply in replies:
+        if isinstance(reply, Exception):
+            raise reply
+    return replies
 
 
 _servers: dict[tuple[str, float, float, float], Server] = {}

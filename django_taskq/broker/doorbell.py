@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import selectors
 import socket
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import suppress
 from typing import Any
 
 import redis
 
+from ..exceptions import BrokerError
 from .calls import ASKING, Command
 from .connection import Server
-from .faults import Fault, fault_of
+from .faults import Fault, describe, fault_of
 from .links import Place
 from .replies import text
 
@@ -38,32 +39,35 @@ class Doorbell:
     @property
     def asked(self) -> bool:
         """Whether an answer is to be expected."""
-        return all(line.asked for line in self._lines)
+        return any(line.asked for line in self._lines)
 
-    def ask(self, patience: float) -> None:
+    def ask(self, patience: float, besides: Collection[str] = ()) -> None:
         """Asks for a token; the server answers at the latest after ``patience`` seconds.
 
-        Raises BrokerUnavailable.
+        ``besides``: keys that are left out; some must be left. Raises BrokerError.
         """
         self._patience = patience
         if self._gate is not None:
             self._gate.shut()
         try:
             for line in self._lines:
-                if not line.asked:
-                    line.ask(patience, nameable=self._gate is not None)
+                keys = [key for key in line.keys if key not in besides]
+                if not keys:
+                    line.close()
+                elif not line.asked:
+                    line.ask(keys, patience, nameable=self._gate is not None)
         except LOST as error:
             self._broken(error)
 
     def answer(self) -> list[str]:
-        """The keys whose tokens came, none when none did. Raises BrokerUnavailable.
+        """The keys whose tokens came, none when none did. Raises BrokerError.
 
         On a Cluster a key may be among them because its queue has moved: look there again.
         """
         try:
             if self._gate is None:
                 return self._lines[0].read()
-            ready = self._gate.wait(self._lines, self._patience + SLACK)
+            ready = self._gate.wait(self._asked, self._patience + SLACK)
             keys = [key for line in ready for key in line.read()]
             return keys + self._call_off()
         except LOST as error:
@@ -79,7 +83,7 @@ class Doorbell:
         """For a selector: readable when the answer is there."""
         if self._gate is None:
             return self._lines[0].fileno()
-        return self._gate.watch(self._lines)
+        return self._gate.watch(self._asked)
 
     def close(self) -> None:
         """Gives up; a thread that waits for the answer gets BrokerUnavailable."""
@@ -93,13 +97,22 @@ class Doorbell:
 
         They answer all the same, and if a token was faster it is among the keys.
         """
-        waiting = [line for line in self._lines if line.asked]
+        waiting = self._asked
         for line in waiting:
             line.call_off()
         return [key for line in waiting if line.asked for key in line.read()]
 
+    @property
+    def _asked(self) -> list[Line]:
+        return [line for line in self._lines if line.asked]
+
     def _broken(self, error: Exception) -> None:
         self.close()
+        if isinstance(error, redis.ResponseError) and fault_of(error) is Fault.FINAL:
+            meaning = self._server.meaning(error)
+            if isinstance(meaning, BrokerError):
+                raise meaning from error
+            raise BrokerError(f"{self._server.address}: {describe(error)}") from error
         raise self._server.unavailable(error, maybe_sent=True) from error
 
 
@@ -108,13 +121,13 @@ class Line:
 
     def __init__(self, server: Server, keys: list[str]) -> None:
         self._server = server
-        self._keys = keys
+        self.keys = keys
         self._connection: Any = None
         self._place: Place | None = None  # where ASK said to ask
         self._id = 0  # the connection's, so that its waiting can be called off
         self.asked = False
 
-    def ask(self, patience: float, *, nameable: bool) -> None:
+    def ask(self, keys: Sequence[str], patience: float, *, nameable: bool) -> None:
         if self._connection is None:
             self._open(patience, nameable=nameable)
         if self._place is not None:
@@ -122,7 +135,7 @@ class Line:
             # Not in one write: what is read ahead with this answer would make no file readable.
             self._connection.send_packed_command([ASKING])
             self._connection.read_response()
-        self._connection.send_command("BLPOP", *self._keys, patience)
+        self._connection.send_command("BLPOP", *keys, patience)
         self.asked = True
 
     def _open(self, patience: float, *, nameable: bool) -> None:
@@ -130,7 +143,7 @@ class Line:
         if self._place is not None:
             self._connection = self._server.links.make(self._place, timeout)
         else:
-            self._connection = self._server.connect(socket_timeout=timeout, key=self._keys[0])
+            self._connection = self._server.connect(socket_timeout=timeout, key=self.keys[0])
         if nameable:
             self._connection.send_command("CLIENT", "ID")
             self._id = int(self._connection.read_response())
@@ -147,7 +160,7 @@ class Line:
             if not self._server.is_cluster or fault_of(error) is not Fault.ELSEWHERE:
                 raise
             self._place = self._server.recover(error)
-            return list(self._keys)
+            return list(self.keys)
         self.asked = False
         return [reply[0].decode()] if reply else []
 

@@ -36,14 +36,15 @@ class Delivery:
 
     __slots__ = ("_departed", "_unsure_since", "begun", "failures", "server")
 
-    def __init__(self, server: Server, unsure_since: float = 0.0) -> None:
+    def __init__(self, server: Server, unsure_since: float = 0.0, begun: float = 0.0) -> None:
         self.server = server
-        self.begun = time.monotonic()
+        self.begun = begun or time.monotonic()
         self.failures = 0
         self._departed = 0.0  # when the last try was sent; 0: it was not
         self._unsure_since = unsure_since  # when one was sent first that got no answer
 
     def run(self, connection: Any, calls: Sequence[Call], *, asking: bool = False) -> list[Any]:
+        """The replies, with an error reply in its place; raises what breaks the connection."""
         if not connection.is_connected:
             connection.connect()
         self.departs()
@@ -123,7 +124,7 @@ class Sent:
         self._calls = calls
 
     def replies(self) -> list[Any]:
-        """The replies, in order. Raises BrokerUnavailable or BrokerFull."""
+        """The replies, in order; what went wrong with a call stands in its reply's place."""
         return self._server.finish(self._connection, self._calls)
 
     def abandon(self) -> None:

@@ -20,9 +20,10 @@ from ..broker.doorbell import Doorbell
 from ..broker.replies import Exchanged
 from ..clock import monotonic
 from ..codec import OPEN, Seals, printable
-from ..exceptions import BrokerUnavailable
+from ..exceptions import BrokerError, BrokerUnavailable
 from ..job import TRUNCATED, Grant, Kind, Outcome
 from ..pace import Pace
+from ..service import FOREVER
 from ..shares import Shares
 from ..wire import Wire
 
@@ -30,6 +31,7 @@ logger = logging.getLogger("django_taskq.worker")
 
 FLUSH_AFTER = 0.010  # seconds an outcome waits for company
 WAKE_PATIENCE = 5.0  # seconds a blocked read lasts
+FINAL_PATIENCE = 4.0  # seconds until a child leaves without having told a broken queue its outcomes
 LEAN_ABOVE = 90  # % of Redis' memory
 LEAN_BYTES = 1024  # of a result or traceback then
 
@@ -38,7 +40,7 @@ class Consumer:
     """The buffer and the outcomes of one child.
 
     ``room`` says how many slots are free; ``memory`` how full Redis is (%); ``registered`` is
-    told when the lease counts from (monotonic).
+    told from when the lease in a queue counts (monotonic).
     """
 
     def __init__(
@@ -49,13 +51,13 @@ class Consumer:
         lease: float,
         room: Callable[[], int],
         memory: Callable[[], int],
-        registered: Callable[[float], None],
+        registered: Callable[[str, float], None],
     ) -> None:
         self.pace = Pace()
         self.buffer: deque[Grant] = deque()
         self.outcomes: deque[Outcome] = deque()
         self.closing = False
-        self.lost = False  # Redis says the lease is over
+        self.lost: set[str] = set()  # queues where the lease is over: nothing is claimed there
         self.stuck = False  # nothing was taken for a while: claim no more than can start
         self.offset = 0.0  # Redis' clock minus the monotonic one, seconds
         self.buffered_at = self.oldest = 0.0  # when the buffer was filled, the first outcome came
@@ -66,14 +68,16 @@ class Consumer:
         self._room = room
         self._memory = memory
         self._registered = registered
-        self._wire = Wire(broker)
+        self._wire = Wire(broker, shares.queues)
         self._leading = threading.Lock()
         self._listening = threading.Lock()
         self._request = 0
         self._known: set[str] = set()  # queues that know the holder
         self._low = 0
         self._dry: set[str] = set()  # queues whose last answer left nothing
+        self._held: dict[str, list[Outcome]] = {}  # outcomes for queues that are held up
         self._woken: str | None = None
+        self._deaf = 0  # times in a row that nobody could listen
         self._channels = {broker.key(queue, "wake"): queue for queue in shares.queues}
         self._bell = Doorbell(broker.server, list(self._channels))
 
@@ -109,27 +113,49 @@ class Consumer:
 
     def listen(self) -> bool:
         """Waits for a token; whether to look again. One hand at a time, and only when idle."""
-        if not self._all_dry or self._wire.is_owed or self.closing:
+        if not self._is_idle or self.is_busy or self.closing:
             return False
         if not self._listening.acquire(blocking=False):
             return False
         try:
-            self._bell.ask(WAKE_PATIENCE)
-            if self.closing:  # close() came before there was a connection that it could close
-                self._bell.close()
-                return False
-            keys = self._bell.answer()
-        except BrokerUnavailable as error:
-            if not self.closing:
-                self._wire.trouble(error)
+            keys = self._wait()
+        except BrokerError as error:
             self._dry.clear()
+            if not self.closing:
+                self._deafened(error)
             return True
         finally:
             self._listening.release()
+        self._deaf = 0
         woken = [self._channels[key] for key in keys]
         self._dry.difference_update(woken)
         self._woken = woken[0] if len(woken) == 1 else None  # several only on a Cluster
-        return True
+        return not self.closing
+
+    def _wait(self) -> list[str]:
+        """The keys whose tokens came; none if there is something else to do, or a rest is over."""
+        now = monotonic()
+        due = self._wire.setbacks.next_due(now) if self._wire.is_down else FOREVER
+        patience = min(due - now, WAKE_PATIENCE)
+        out = self._out
+        if len(out) == len(self._shares.queues):
+            self._wire.pause(now + patience)
+            return []
+        self._bell.ask(patience, [self._broker.key(queue, "wake") for queue in out])
+        if self.closing:  # close() came before there was a connection that it could close
+            self._bell.close()
+            return []
+        return self._bell.answer()
+
+    def _deafened(self, error: BrokerError) -> None:
+        """Nobody can listen: the exchange that follows finds out which queues that concerns."""
+        if isinstance(error, BrokerUnavailable) and not self._broker.server.is_cluster:
+            self._wire.trouble(self._shares.queues[0], error)
+            return
+        self._deaf += 1
+        if self._deaf == 2:
+            logger.error("%s; new jobs are looked for every few seconds", error)
+        self._wire.pause(monotonic() + min(0.05 * 2 ** min(self._deaf, 7), WAKE_PATIENCE))
 
     # -- for whoever watches ---------------------------------------------------------------------
 
@@ -144,24 +170,75 @@ class Consumer:
     @property
     def has_work(self) -> bool:
         """Whether a hand would find something to do."""
-        return bool(self.buffer or self._wire.is_owed)
+        return bool(self.buffer or self.is_busy)
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether an answer is on its way, or something is to be sent that was held up."""
+        return self._wire.is_waiting or self._wire.has_due(self._held)
 
     @property
     def is_due(self) -> bool:
         """Whether outcomes, or an answer that no hand has read, have waited long enough."""
         if self.outcomes and monotonic() - self.oldest >= FLUSH_AFTER:
             return True
-        wire = self._wire  # what it brings would lie behind jobs that run long
+        wire = self._wire
+        if wire.is_down and wire.has_due(self._held):
+            return True
+        # What it brings would lie behind jobs that run long.
         return wire.is_waiting and not self.buffer and monotonic() - wire.sent >= FLUSH_AFTER
 
     @property
     def is_empty(self) -> bool:
         """Whether every queue was left empty, and nothing is held here."""
-        return self._all_dry and not (self.has_work or self.outcomes)
+        return self._all_dry and not (self.buffer or self.is_owing)
+
+    @property
+    def is_owing(self) -> bool:
+        """Whether Redis has still to be told something."""
+        return bool(self.outcomes or self._held or self._wire.is_owed)
+
+    def owes(self, queue: str) -> bool:
+        """Whether that queue has still to be told something."""
+        return (
+            queue in self._held
+            or queue in self._wire.owing
+            or any(outcome.grant.queue == queue for outcome in list(self.outcomes))
+        )
 
     @property
     def _all_dry(self) -> bool:
         return len(self._dry) == len(self._shares.queues)
+
+    @property
+    def _out(self) -> set[str]:
+        """Queues that cannot be asked now."""
+        if not (self.lost or self._wire.is_down):
+            return set()
+        held_up = self._wire.is_held_up
+        return {queue for queue in self._shares.queues if queue in self.lost or held_up(queue)}
+
+    @property
+    def _is_idle(self) -> bool:
+        """Whether no queue that can be asked has more, as far as is known."""
+        return self._all_dry or len(self._dry | self._out) == len(self._shares.queues)
+
+    # -- leases ----------------------------------------------------------------------------------
+
+    def give_up(self, queue: str) -> None:
+        """The lease in a queue is over: what was claimed there and has not started is not ours."""
+        self.lost.add(queue)
+        self._known.discard(queue)
+        with suppress(IndexError):
+            for _ in range(len(self.buffer)):
+                grant = self.buffer.popleft()
+                if grant.queue != queue:
+                    self.buffer.append(grant)
+
+    def rejoin(self, queue: str) -> None:
+        """All that was held there has gone back: the next claim begins a new lease."""
+        self.lost.discard(queue)
+        self._dry.discard(queue)
 
     # -- the end ---------------------------------------------------------------------------------
 
@@ -189,28 +266,48 @@ class Consumer:
             self._wire.hurry.clear()
             self._collect()
             self.give_back_buffer()
-            while (self.outcomes or self._wire.is_owed) and monotonic() < until:
-                self._send(0)
+            self._wire.setbacks.expedite()
+            self._hand_in(until, min(until, monotonic() + FINAL_PATIENCE))
+            if not self._wire.setbacks.is_outage():
+                known = [queue for queue in self._known if not self._wire.is_held_up(queue)]
+                self._wire.send([self._parcel(queue, 0, []) for queue in known])
                 self._collect()
-            if not self._wire.is_down:
-                self._wire.send([self._parcel(queue, 0, []) for queue in self._known])
-                self._collect()
+
+    def _hand_in(self, until: float, final: float) -> None:
+        """Tells Redis what it has to be told; ``final``: where nothing but a person can help."""
+        while self.is_owing and (now := monotonic()) < until:
+            owing = {*self._held, *self._wire.owing}
+            if now >= final and not self.outcomes and self._wire.setbacks.are_final(owing):
+                return
+            self._send(0)
+            if not (self._wire.is_waiting or self._wire.has_due(self._held)):
+                self._wire.pause(min(self._wire.setbacks.next_due(now), until))
+            self._collect()
 
     # -- the exchange, under the lead lock -------------------------------------------------------
 
     def _send(self, room: int) -> None:
-        self._wire.send([] if self._wire.is_owed else self._pack(room))
+        self._wire.send(self._pack(room))
 
     def _collect(self) -> None:
-        was_down = self._wire.is_down
         for request, answer in self._wire.collect():
             self._take(request, answer)
-        if was_down and not self._wire.is_down:
-            self._dry.clear()
+        if self._wire.back:
+            self._dry.difference_update(self._wire.back)
+            self._wire.back.clear()
+        if self._held:
+            self._let_go()
         self.pace.travelled(self._wire.trip)
         self._low = self.pace.ahead() // 2
 
+    def _let_go(self) -> None:
+        """Outcomes that were held up can be sent."""
+        for queue in [queue for queue in self._held if not self._wire.is_held_up(queue)]:
+            self.outcomes.extend(self._held.pop(queue))
+
     def _pack(self, room: int) -> list[Exchange]:
+        if self._held:
+            self._let_go()
         outcomes = self._outcomes_by_queue()
         asks = self._asks(room)
         return [
@@ -221,10 +318,15 @@ class Consumer:
     def _asks(self, room: int) -> dict[str, int]:
         """How many jobs to ask of each queue."""
         woken, self._woken = self._woken, None
-        if self.closing or self.lost or self._all_dry:
+        if self.closing or self._is_idle:
             return {}  # where all are dry, a token will tell
         ahead = 0 if self.stuck or not room else self.pace.ahead()
-        asks = self._shares.split(room + ahead - len(self.buffer), self._dry)
+        room += ahead - len(self.buffer)
+        if out := self._out:
+            split = self._shares.split(room, self._dry | out)
+            asks = {queue: ask for queue, ask in split.items() if queue not in out}
+        else:
+            asks = self._shares.split(room, self._dry)
         return {woken: asks[woken]} if woken in asks else asks
 
     def _parcel(self, queue: str, want: int, outcomes: list[Outcome]) -> Exchange:
@@ -242,6 +344,7 @@ class Consumer:
 
     def _outcomes_by_queue(self) -> dict[str, list[Outcome]]:
         lean = self._memory() >= LEAN_ABOVE
+        is_down = self._wire.is_down
         by_queue: dict[str, list[Outcome]] = {}
         parked: dict[str, list[Outcome]] = {}
         for _ in range(min(len(self.outcomes), CHUNK)):
@@ -249,6 +352,8 @@ class Consumer:
             if lean and len(outcome.blob) > LEAN_BYTES:
                 outcome = outcome._replace(blob=cut(outcome, self._broker.seals or OPEN))
             where = parked if outcome.kind is Kind.PARKED else by_queue
+            if is_down and self._wire.is_held_up(outcome.grant.queue):
+                where = self._held
             where.setdefault(outcome.grant.queue, []).append(outcome)
         self.oldest = monotonic()
         for queue, outcomes in parked.items():
@@ -259,19 +364,17 @@ class Consumer:
         """Sends away what this worker cannot run and another may."""
         try:
             self._broker.park(queue, outcomes)
-        except BrokerUnavailable as error:
-            self.outcomes.extend(outcomes)
-            self._wire.trouble(error)
-        except Exception:
-            self.outcomes.extend(outcomes)
-            logger.exception("jobs of unknown tasks could not be set aside; trying again")
+        except Exception as error:
+            self._held.setdefault(queue, []).extend(outcomes)
+            self._wire.trouble(queue, error)
 
     def _take(self, request: Exchange, answer: Exchanged) -> None:
         if request.first and answer.alive:
             self._known.add(request.queue)
-            self._registered(self._wire.since)
+            self._registered(request.queue, self._wire.since(request.queue))
         if request.want:
-            self.lost = self.lost or not answer.alive
+            if not answer.alive:
+                self.lost.add(request.queue)
             (self._dry.discard if answer.left else self._dry.add)(request.queue)
         self.offset = answer.now / 1000 - monotonic()
         if "S" in answer.verdicts:

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from ..broker.broker import Broker
-from ..clock import now_ms
+from ..clock import monotonic, now_ms
 from ..codec import printable
 from ..exceptions import WorkerCrashed
 from ..job import Failure
 from ..judge import Judge
-from ..service import FOREVER, Service
+from ..service import FOREVER
+from .queue_service import QueueService
 
 logger = logging.getLogger("django_taskq.worker")
 
@@ -31,18 +32,17 @@ class Death(NamedTuple):
     died: bool = False
     started: Mapping[str, bool] = NOTHING
     overdue: Mapping[str, int] = NOTHING
+    then: Callable[[], None] | None = None
 
 
-class Reaper(Service):
-    """Reclaims in the order things died; what cannot be done now is done when Redis is back.
+class Reaper(QueueService):
+    """Reclaims in the order things died; what cannot be done now is done when that queue works.
 
     ``judge`` settles what ran past its timeout in a child of ours.
     """
 
     def __init__(self, broker: Broker, queues: Sequence[str], judge: Judge | None = None) -> None:
-        super().__init__()
-        self._broker = broker
-        self._queues = list(queues)
+        super().__init__(broker, queues)
         self._judge = judge
         self._waiting: list[Death] = []
         self.due = FOREVER
@@ -64,28 +64,41 @@ class Reaper(Service):
         self._waiting.append(Death(queue, holder, "its whole worker vanished"))
         self.due = 0.0
 
+    def left(self, queue: str, holder: str, then: Callable[[], None]) -> None:
+        """A child of ours holds nothing in a queue any more; ``then``: what follows."""
+        cause = "the lease there was over"
+        self._waiting.append(Death(queue, holder, cause, died=True, then=then))
+        self.due = 0.0
+
     def tick(self) -> float:
-        while self._waiting:
-            queue, holder, cause, died, started, overdue = self._waiting[0]
-            if overdue and self._judge is not None:
-                self._judge.settle(queue, holder, overdue)
-            failure = Failure(
-                c=f"{WorkerCrashed.__module__}.{WorkerCrashed.__qualname__}",
-                m=cause,
-                w=holder,
-                f=now_ms(),
+        now = monotonic()
+        for death in list(self._waiting):
+            if self.setbacks.rests(death.queue, now):
+                continue
+            with self.sparing(death.queue) as told:
+                self._reclaim(death)
+                self._waiting.remove(death)
+            if told.outage:
+                break  # who waits on a server that is away is asked for no second time at once
+        return self.rest_of({death.queue for death in self._waiting}, FOREVER)
+
+    def _reclaim(self, death: Death) -> None:
+        queue, holder, cause, died, started, overdue, then = death
+        if overdue and self._judge is not None:
+            self._judge.settle(queue, holder, overdue)
+        failure = Failure(
+            c=f"{WorkerCrashed.__module__}.{WorkerCrashed.__qualname__}",
+            m=cause,
+            w=holder,
+            f=now_ms(),
+        )
+        line = self._broker.notice(queue, failure)
+        taken, hopeless = self._broker.reclaim(queue, holder, line, died=died, started=started)
+        if then is not None:
+            then()
+        if taken:
+            logger.warning(
+                "queue %s: %d jobs of %s go back (%s)", queue, len(taken), printable(holder), cause
             )
-            line = self._broker.notice(queue, failure)
-            taken, hopeless = self._broker.reclaim(queue, holder, line, died=died, started=started)
-            del self._waiting[0]
-            if taken:
-                logger.warning(
-                    "queue %s: %d jobs of %s go back (%s)",
-                    queue,
-                    len(taken),
-                    printable(holder),
-                    cause,
-                )
-            for id in map(printable, hopeless):
-                logger.error("job %s is dead: %s, again and again", id, cause, extra={"job_id": id})
-        return FOREVER
+        for id in map(printable, hopeless):
+            logger.error("job %s is dead: %s, again and again", id, cause, extra={"job_id": id})

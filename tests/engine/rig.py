@@ -55,7 +55,7 @@ class Rig:
             LEASE,
             room=lambda: self.room,
             memory=lambda: self.memory,
-            registered=self.registered.append,
+            registered=lambda queue, since: self.registered.append(since),
         )
 
     def take(self, most: int = 10_000) -> list[Grant]:

@@ -586,9 +586,9 @@ def test_a_hand_that_begins_to_listen_while_it_closes_does_not_wait(
     rig.take()
     ask = rig.consumer._bell.ask
 
-    def closing(patience: float) -> None:
+    def closing(*how: Any) -> None:
         rig.consumer.close()
-        ask(patience)
+        ask(*how)
 
     monkeypatch.setattr(rig.consumer._bell, "ask", closing)
     before = monotonic()

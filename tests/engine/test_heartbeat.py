@@ -14,7 +14,7 @@ from django_taskq.services.heartbeat import Heartbeat
 from django_taskq.services.janitor import Janitor
 from django_taskq.services.reaper import Reaper
 from django_taskq.services.timekeeper import Timekeeper
-from django_taskq.table import Table
+from django_taskq.table import GIVEN_UP, LEFT, Table
 from tests.broker.helpers import (
     DAY,
     FAILURE,
@@ -35,6 +35,7 @@ from tests.conftest import FakeTime
 from tests.engine.tasks import add
 
 LEASE_S = LEASE / 1000
+QUEUES = 3  # that a worker's table has room for
 NEVER_HERE = "elsewhere.unknown"
 
 
@@ -43,7 +44,7 @@ class Worker:
 
     def __init__(self, holder: str) -> None:
         self.holder = holder
-        self.table = Table(bytearray(Table.size(1)), 1)
+        self.table = Table(bytearray(Table.size(1, QUEUES)), 1, QUEUES)
         self.told: list[tuple[object, ...]] = []
 
     def order(self, *order: object) -> None:
@@ -111,7 +112,7 @@ def test_a_lease_that_was_renewed_counts_from_before_it_was_asked_for(
 
     rig.tick()
 
-    assert before + LEASE_S <= worker.table.lease_until <= monotonic() + LEASE_S
+    assert before + LEASE_S <= worker.table.lease_until(0) <= monotonic() + LEASE_S
     assert scores(broker, "holders") == {worker.holder: clock.now + LEASE}
 
 
@@ -120,38 +121,133 @@ def test_a_child_that_never_claimed_has_no_lease(rig: Rig) -> None:
 
     rig.tick()
 
-    assert worker.table.lease_until == 0.0
+    assert worker.table.lease_until(0) == 0.0
 
 
 def test_a_lost_lease_ends_at_once(rig: Rig, clock: FakeTime) -> None:
     worker, _ = rig.worker("a", QUEUE)
-    worker.table.lease_until = monotonic() + LEASE_S
+    worker.table.set_lease(0, monotonic() + LEASE_S)
     clock.forward(LEASE)
 
     rig.tick()
 
-    assert 0 < worker.table.lease_until <= monotonic()
+    assert 0 < worker.table.lease_until(0) <= monotonic()
 
 
 def test_a_lease_that_is_unknown_again_is_not_prolonged(rig: Rig, broker: Broker) -> None:
     """It was reaped as a whole: the child ends when the time it has left is over."""
     worker, _ = rig.worker("a", QUEUE)
-    worker.table.lease_until = until = monotonic() + 5.0
+    until = monotonic() + 5.0
+    worker.table.set_lease(0, until)
     broker.reclaim(QUEUE, worker.holder, b"", died=True)
 
     rig.tick()
 
-    assert worker.table.lease_until == until
+    assert worker.table.lease_until(0) == until
 
 
-def test_a_lease_that_is_lost_in_one_queue_is_lost(make: Any, broker: Broker) -> None:
+def test_a_lease_that_is_lost_in_one_queue_is_lost_there_alone(make: Any, broker: Broker) -> None:
     rig = make("one", "two")
     worker, _ = rig.worker("a", "one", "two")
     broker.server.command("ZADD", broker.key("two", "holders"), 0, worker.holder)
 
     rig.tick()
 
-    assert 0 < worker.table.lease_until <= monotonic()
+    assert worker.table.lease_until(0) > monotonic()
+    assert 0 < worker.table.lease_until(1) <= monotonic()
+
+
+# -- one queue is broken ---------------------------------------------------------------------------
+
+
+def deface(broker: Broker, queue: str, key: str) -> None:
+    """What a person did by mistake."""
+    broker.server.command("DEL", broker.key(queue, key))
+    broker.server.command("SET", broker.key(queue, key), "a note")
+
+
+def test_a_broken_queue_costs_no_lease_in_the_others(make: Any, broker: Broker) -> None:
+    rig = make("one", "two")
+    worker, _ = rig.worker("a", "one", "two")
+    deface(broker, "one", "ready")
+
+    rig.tick()
+
+    assert worker.table.lease_until(0) == 0.0
+    assert worker.table.lease_until(1) > monotonic()
+
+
+def test_a_broken_queue_is_said_once_with_what_to_do_and_so_is_its_mending(
+    make: Any, broker: Broker, caplog: pytest.LogCaptureFixture
+) -> None:
+    rig = make("one", "two")
+    deface(broker, "one", "ready")
+    for _ in range(3):
+        rig.tick()
+        rig.heartbeat.setbacks.expedite()
+    (said,) = [each.getMessage() for each in caplog.records]
+    assert "queue one " in said
+    assert "WRONGTYPE" in said
+    assert "taskq doctor" in said
+
+    broker.server.command("DEL", broker.key("one", "ready"))
+    rig.tick()
+
+    assert [each.getMessage() for each in caplog.records][1:] == [
+        "heartbeat: queue one works again"
+    ]
+
+
+def test_a_broken_queue_is_tried_more_often_and_the_others_are_not(
+    make: Any, broker: Broker
+) -> None:
+    rig = make("one", "two")
+    deface(broker, "one", "ready")
+
+    rest = rig.tick()
+    assert 0 < rest <= rig.heartbeat.error_delay
+    renewed = broker.server.command("HGET", broker.key("two", "meta"), "renewed")
+    rig.heartbeat.setbacks.expedite()
+    broker._now = lambda: 2**40
+    rig.tick()
+
+    assert broker.server.command("HGET", broker.key("two", "meta"), "renewed") == renewed
+
+
+def test_what_a_child_has_given_up_is_not_prolonged_and_goes_back_once_it_holds_nothing(
+    make: Any, broker: Broker
+) -> None:
+    rig = make("one", "two")
+    put(broker, ["a"], "one")
+    worker, _ = rig.worker("a", "one", "two")
+    assert Child(broker, "a", "one").claim(1)
+    before = scores(broker, "holders", "one")
+    worker.table.give_up(0, GIVEN_UP)
+
+    rig.tick()
+    rig.reaper.run(FOREVER)
+    assert scores(broker, "holders", "one") == before
+    assert members(broker, "running", "one") == ["a"]
+    assert worker.told == []
+
+    worker.table.give_up(0, LEFT)
+    for _ in range(2):
+        rig.tick()
+        rig.reaper.run(FOREVER)
+
+    assert ready(broker, "one") == ["a"]
+    assert worker.told == [("rejoin", "one")], "once, or what it claims next would go back too"
+
+
+def test_it_goes_back_each_time_that_a_child_has_left(make: Any) -> None:
+    rig = make("one", "two")
+    worker, _ = rig.worker("a", "one")
+    for number in (LEFT, LEFT + 1):
+        worker.table.give_up(0, number)
+        rig.tick()
+        rig.reaper.run(FOREVER)
+
+    assert worker.told == [("rejoin", "one")] * 2
 
 
 def test_a_queue_that_was_not_asked_yet_does_not_hold_up_the_others(make: Any) -> None:
@@ -160,7 +256,7 @@ def test_a_queue_that_was_not_asked_yet_does_not_hold_up_the_others(make: Any) -
 
     rig.tick()
 
-    assert worker.table.lease_until > monotonic()
+    assert worker.table.lease_until(0) > monotonic()
 
 
 def test_every_child_has_its_own_lease(rig: Rig, clock: FakeTime) -> None:
@@ -171,8 +267,8 @@ def test_every_child_has_its_own_lease(rig: Rig, clock: FakeTime) -> None:
 
     rig.tick()
 
-    assert old.table.lease_until <= monotonic()
-    assert young.table.lease_until > monotonic()
+    assert old.table.lease_until(0) <= monotonic()
+    assert young.table.lease_until(0) > monotonic()
 
 
 def test_it_comes_three_times_a_lease(rig: Rig) -> None:
@@ -242,10 +338,10 @@ def test_children_see_how_full_redis_is(
 ) -> None:
     """Of the answer; a server of its own would be needed to fill one."""
     worker, _ = rig.worker("a", QUEUE)
-    renew = broker.renew
+    renew = broker.renew_each
     monkeypatch.setattr(
         broker,
-        "renew",
+        "renew_each",
         lambda *args: {
             queue: answer._replace(memory=percent) for queue, answer in renew(*args).items()
         },

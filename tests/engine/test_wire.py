@@ -11,6 +11,7 @@ import pytest
 from django_taskq.broker.broker import Broker, Exchange
 from django_taskq.broker.connection import Server
 from django_taskq.clock import monotonic
+from django_taskq.exceptions import BrokerUnavailable
 from django_taskq.job import Grant, Live, new_id
 from django_taskq.wire import LONGEST_PAUSE, Wire
 from tests.broker.helpers import QUEUE, live, members, parked, put, ready, states
@@ -44,7 +45,7 @@ def near(server: Server, prefix: str) -> Broker:
 
 @pytest.fixture
 def wire(far: Recording) -> Wire:
-    return Wire(far)
+    return Wire(far, [QUEUE])
 
 
 @pytest.fixture
@@ -117,7 +118,7 @@ def test_a_lost_reply_is_asked_for_again_under_the_same_names(
     assert members(near, "running") == ["a", "b"], "the script did run"
 
     proxy.losing = False
-    wire.send([parcel(new_id(), want=9, request=3)])  # what is owed goes first
+    wire.send([])  # what is owed goes again
     ((request, answer),) = wire.collect()
 
     assert request == sent._replace(resent=True)
@@ -130,12 +131,13 @@ def test_what_is_sent_again_says_so_and_counts_from_the_first_time(
 ) -> None:
     proxy.away = True
     before = monotonic()
-    for _ in range(3):
-        wire.send([parcel(new_id())])
+    wire.send([parcel(new_id())])
+    for _ in range(2):
+        wire.send([])
         wire.collect()
 
     assert [trip[0].resent for trip in far.sent] == [False, True, True]
-    assert before <= wire.since < before + 0.1
+    assert before <= wire.since(QUEUE) < before + 0.1
 
 
 def test_the_rests_between_tries_grow(
@@ -144,19 +146,21 @@ def test_the_rests_between_tries_grow(
     rests: list[float] = []
     monkeypatch.setattr(wire.hurry, "wait", rests.append)
     proxy.away = True
-    for _ in range(12):
-        wire.send([parcel(new_id())])
+    wire.send([parcel(new_id())])
+    for _ in range(11):
+        wire.send([])
         wire.collect()
 
     for number, rest in enumerate(rests, 1):
         longest = min(0.05 * 2**number, LONGEST_PAUSE)
-        assert longest / 2 <= rest <= longest
+        assert longest / 2 - 0.05 <= rest <= longest  # what is left of it by then
     assert len(rests) == 12
 
 
 def test_a_rest_can_be_cut_short(wire: Wire, proxy: Proxy) -> None:
     proxy.away = True
-    wire._failures = 20
+    for _ in range(20):
+        wire.setbacks.failed(QUEUE, BrokerUnavailable("away"))
     thread = threading.Thread(target=wire.send, args=([parcel(new_id())],), daemon=True)
     before = monotonic()
     thread.start()
@@ -181,8 +185,9 @@ def test_an_outage_is_said_once_and_so_is_its_end(
 ) -> None:
     caplog.set_level(logging.INFO, LOGGER)
     proxy.away = True
-    for _ in range(3):
-        wire.send([parcel(new_id())])
+    wire.send([parcel(new_id())])
+    for _ in range(2):
+        wire.send([])
         wire.collect()
     ((level, text),) = lines(caplog)
     assert level == logging.ERROR
@@ -192,12 +197,11 @@ def test_an_outage_is_said_once_and_so_is_its_end(
     proxy.away = False
     caplog.clear()
     for number in range(3):
-        wire.send([parcel(new_id(), request=number)])
+        wire.send([parcel(new_id(), request=number)] if number else [])
         wire.collect()
 
     ((level, text),) = lines(caplog)
-    assert level == logging.WARNING
-    assert text.endswith("is back")
+    assert (level, text) == (logging.WARNING, f"queue {QUEUE} works again")
 
 
 # -- a consumer on such a line ---------------------------------------------------------------------
@@ -420,3 +424,142 @@ def test_an_error_that_is_no_outage_is_tried_again_after_a_rest_too(
 
     assert answer.alive
     assert not wire.is_owed
+
+
+# -- one queue of several is broken ----------------------------------------------------------------
+
+
+def deface(broker: Broker, queue: str, key: str) -> None:
+    """What a person did by mistake."""
+    broker.server.command("DEL", broker.key(queue, key))
+    broker.server.command("SET", broker.key(queue, key), "a note")
+
+
+@pytest.fixture
+def two(make: Make, near: Broker) -> Rig:
+    """A child of two queues that Redis knows in both, with a job of each in hand."""
+    rig = make({"one": 1, "two": 1})
+    for queue in ("one", "two"):
+        put(near, [f"{queue}1"], queue=queue)
+    assert len(rig.take()) == 2
+    return rig
+
+
+def test_the_queue_beside_a_broken_one_is_served(two: Rig, near: Broker) -> None:
+    deface(near, "one", "ready")
+    put(near, ["two2", "two3"], queue="two")
+    two.consumer._dry.clear()
+
+    assert [grant.id for grant in two.work()] == ["two2", "two3"]
+    two.consumer.flush()
+
+    assert members(near, "succeeded", "two") == ["two2", "two3"]
+
+
+def test_outcomes_of_a_broken_queue_wait_and_those_of_the_others_do_not(
+    make: Make, near: Broker
+) -> None:
+    rig = make({"one": 1, "two": 1})
+    for queue in ("one", "two"):
+        put(near, [f"{queue}1", f"{queue}2"], queue=queue)
+    grants = {grant.id: grant for grant in rig.take()}
+    deface(near, "one", "cancels")
+    for number in (1, 2):
+        rig.consumer.done(succeeded(grants[f"one{number}"]))
+        rig.consumer.done(succeeded(grants[f"two{number}"]))
+        rig.consumer.flush()
+    assert members(near, "succeeded", "two") == ["two1", "two2"]
+    assert members(near, "running", "one") == ["one1", "one2"]
+    assert not rig.consumer.is_empty
+
+    near.server.command("DEL", near.key("one", "cancels"))
+    for _ in range(2):  # what was owed, then what was held back behind it
+        rig.consumer._wire.setbacks.expedite()
+        rig.consumer.flush()
+
+    assert members(near, "succeeded", "one") == ["one1", "one2"]
+    assert not rig.consumer.is_owing
+
+
+def test_a_broken_queue_is_said_once_and_mended_once(
+    two: Rig, near: Broker, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, LOGGER)
+    deface(near, "one", "ready")
+    two.consumer._dry.clear()
+    for _ in range(3):
+        two.consumer._wire.setbacks.expedite()
+        assert two.consumer.next() is None
+    ((level, text),) = lines(caplog)
+    assert level == logging.ERROR
+    assert text.startswith("queue one cannot be worked on: WRONGTYPE")
+    assert "taskq doctor" in text
+
+    near.server.command("DEL", near.key("one", "ready"))
+    put(near, ["one2"], queue="one")
+    two.consumer._wire.setbacks.expedite()
+    grants = two.take() + two.take()
+
+    assert [grant.id for grant in grants] == ["one2"]
+    assert lines(caplog)[1:] == [(logging.WARNING, "queue one works again")]
+
+
+def test_who_listens_hears_the_other_queues_beside_a_broken_one(two: Rig, near: Broker) -> None:
+    deface(near, "one", "wake")
+    two.consumer._dry.clear()
+    deface(near, "one", "ready")
+    assert two.consumer.next() is None
+    two.consumer._wire.setbacks._all["one"].due = monotonic() + 60
+    put(near, ["two2"], queue="two")
+
+    assert two.consumer.listen()
+    assert [grant.id for grant in two.take()] == ["two2"]
+
+
+def test_a_job_of_a_broken_queue_is_parked_when_it_is_mended(two: Rig, near: Broker) -> None:
+    put(near, ["one2"], queue="one")
+    two.consumer._dry.clear()
+    (grant,) = two.take()
+    deface(near, "one", "parked")
+    two.consumer.done(parked(grant, "app.unknown"))
+    two.consumer.flush()
+    assert two.consumer.is_owing
+
+    near.server.command("DEL", near.key("one", "parked"))
+    two.consumer._wire.setbacks.expedite()
+    two.consumer.flush()
+
+    assert members(near, "waiting", "one") == ["one2"]
+    assert not two.consumer.is_owing
+
+
+def test_farewell_does_not_wait_for_a_person(
+    two: Rig, near: Broker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("django_taskq.services.consumer.FINAL_PATIENCE", 0.0)
+    put(near, ["one2", "two2"], queue="one")
+    two.consumer._dry.clear()
+    grants = two.take()
+    deface(near, "one", "succeeded")
+    two.consumer.done(succeeded(grants[0]))
+
+    two.consumer.farewell(float("inf"))
+
+    assert two.consumer.is_owing
+
+
+def test_what_was_given_up_is_neither_run_nor_asked_for(make: Make, near: Broker) -> None:
+    rig = make({"one": 1, "two": 1}, room=8)
+    for queue in ("one", "two"):
+        put(near, [f"{queue}{number}" for number in range(4)], queue=queue)
+    assert rig.consumer.next() is not None
+
+    rig.consumer.give_up("one")
+    put(near, ["one-new"], queue="one")
+    rig.consumer._dry.clear()
+    assert {grant.queue for grant in rig.take()} == {"two"}
+
+    near.reclaim("one", rig.holder, b"", died=True)
+    rig.consumer.rejoin("one")
+    assert "one-new" in [grant.id for grant in rig.take()]
+    assert rig.consumer.lost == set()
