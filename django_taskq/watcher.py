@@ -75,6 +75,6 @@ class Watcher:
             return TICK if self._pool.running else SLOW_TICK
         if consumer.outcomes or consumer.buffer:
             return SLOW_TICK
-        if self._pool.running:
+        if self._pool.running or consumer.is_owing:
             return LAZY_TICK
         return SLOW_TICK if self.restless else None
