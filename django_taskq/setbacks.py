@@ -85,7 +85,7 @@ class Setbacks:
         """A try went well; the queues whose setbacks end with it."""
         if queue not in self._all:
             return []
-        was_outage = self._all[queue].is_outage
+        error, was_outage = self._all[queue].error, self._all[queue].is_outage
         ended = [
             name
             for name in (self._beside(queue) if was_outage else [queue])
@@ -93,7 +93,10 @@ class Setbacks:
         ]
         for name in ended:
             self._all.pop(name, None)
-        logger.warning("%s%s again", self._prefix, subject(ended, "works", "work"))
+        if isinstance(error, BrokerUnavailable) and len(ended) == len(self._queues):
+            logger.warning("%s%s is back", self._prefix, error.address)
+        else:
+            logger.warning("%s%s again", self._prefix, subject(ended, "works", "work"))
         return ended
 
     def rests(self, queue: str, now: float) -> bool:

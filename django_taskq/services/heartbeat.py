@@ -60,15 +60,17 @@ class Heartbeat(QueueService):
     def tick(self) -> float:
         children = list(self._children())
         before = monotonic()  # a lease counts from before it was asked for
-        asked = self._asked(children, before)
+        is_time = not self.setbacks or before >= self._beat_at
+        rest = self._lease / 3 if is_time else max(self._beat_at - before, 0.0)
+        self._beat_at = before + rest
+        asked = self._asked(children, before, is_time=is_time)
         if not asked:
-            return self.rest_of(self._queues, max(self._beat_at - before, 0.0))
+            return self.rest_of(self._queues, rest)
         answers = self._broker.renew_each(
             asked,
             round(self._lease * 1000),
             self._cursor and self._cursor + "!",  # the first string behind all of "name id"
         )
-        rest = self._lease / 3
         good = self._good(answers, (monotonic() - before) / 2)
         for queue, answer in good.items():
             self._extend(queue, answer, children, before)
@@ -81,15 +83,16 @@ class Heartbeat(QueueService):
                 self._obey(queue, answer, children)
             if answer.next_end >= 0:
                 rest = min(rest, (answer.next_end + 20) / 1000)
-        self._beat_at = monotonic() + rest
+        self._beat_at = before + rest
         return self.rest_of(self._queues, rest)
 
-    def _asked(self, children: Sequence[Leased], now: float) -> dict[str, list[str]]:
+    def _asked(
+        self, children: Sequence[Leased], now: float, *, is_time: bool
+    ) -> dict[str, list[str]]:
         """The queues that are to be renewed now -> the holders of children that are at work there.
 
         What a child has given up is not prolonged: its jobs have to go back.
         """
-        is_time = not self.setbacks or now >= self._beat_at
         asked = {}
         for place, queue in enumerate(self._queues):
             if queue in self.setbacks:
