@@ -67,7 +67,7 @@ class Wire:
 
     def has_due(self, others: Collection[str] = ()) -> bool:
         """Whether something is to be sent whose rest is over, again or to one of ``others``."""
-        if not self.setbacks or self.is_waiting:
+        if self.is_waiting or not (self._owed or others):
             return False
         now = monotonic()
         return not all(self.setbacks.rests(queue, now) for queue in (*self._owed, *others))

@@ -29,8 +29,8 @@ QUEUE_KEYS: dict[str, str] = {
     "answers": "HASH",  # token -> what that call answered
     "ticks": "HASH",  # schedule -> its last tick, flags, fingerprint, job: packed, see calendar.lua
     "tick_log": "HASH",  # schedule -> what became of its last ticks, a line each
-    "meta": "HASH",  # seq, front, keeper, keeper_until, renewed, reap_after, sweep, and what was
-    # trimmed, quarantined, swept_CHECK (see sweep.py)
+    "meta": "HASH",  # seq, front, keeper, keeper_until, renewed, reap_after, reap_lease, sweep, and
+    # what was trimmed, quarantined, swept_CHECK (see sweep.py)
     "ended": "CHANNEL",  # ids that ended, joined by spaces (sharded publish)
 }
 

@@ -183,7 +183,7 @@ class Consumer:
         if self.outcomes and monotonic() - self.oldest >= FLUSH_AFTER:
             return True
         wire = self._wire
-        if wire.is_down and wire.has_due(self._held):
+        if wire.has_due(self._held):
             return True
         # What it brings would lie behind jobs that run long.
         return wire.is_waiting and not self.buffer and monotonic() - wire.sent >= FLUSH_AFTER
@@ -213,7 +213,7 @@ class Consumer:
     @property
     def _out(self) -> set[str]:
         """Queues that cannot be asked now."""
-        if not (self.lost or self._wire.is_down):
+        if not (self.lost or self._wire.is_down or self._wire.is_owed):
             return set()
         held_up = self._wire.is_held_up
         return {queue for queue in self._shares.queues if queue in self.lost or held_up(queue)}
@@ -281,7 +281,8 @@ class Consumer:
                 return
             self._send(0)
             if not (self._wire.is_waiting or self._wire.has_due(self._held)):
-                self._wire.pause(min(self._wire.setbacks.next_due(now), until))
+                due = self._wire.setbacks.next_due(now)
+                self._wire.pause(min(due, until, now + WAKE_PATIENCE))
             self._collect()
 
     # -- the exchange, under the lead lock -------------------------------------------------------
@@ -344,7 +345,7 @@ class Consumer:
 
     def _outcomes_by_queue(self) -> dict[str, list[Outcome]]:
         lean = self._memory() >= LEAN_ABOVE
-        is_down = self._wire.is_down
+        may_be_held_up = self._wire.is_down or self._wire.is_owed
         by_queue: dict[str, list[Outcome]] = {}
         parked: dict[str, list[Outcome]] = {}
         for _ in range(min(len(self.outcomes), CHUNK)):
@@ -352,7 +353,7 @@ class Consumer:
             if lean and len(outcome.blob) > LEAN_BYTES:
                 outcome = outcome._replace(blob=cut(outcome, self._broker.seals or OPEN))
             where = parked if outcome.kind is Kind.PARKED else by_queue
-            if is_down and self._wire.is_held_up(outcome.grant.queue):
+            if may_be_held_up and self._wire.is_held_up(outcome.grant.queue):
                 where = self._held
             where.setdefault(outcome.grant.queue, []).append(outcome)
         self.oldest = monotonic()

@@ -192,6 +192,38 @@ def test_an_outage_before_the_clock_was_set_back_delays_by_no_more_than_a_lease(
     assert answer.lapsed == [holder_id("gone")]
 
 
+def test_a_worker_with_a_short_lease_does_not_cut_what_one_with_a_long_lease_was_given(
+    broker: Broker, clock: Any
+) -> None:
+    short = LEASE // 6
+    register(broker, "a")
+    renew(broker, "mine")
+    clock.forward(LEASE)
+    renew(broker, "mine")  # after an outage: nobody is lapsed for a whole lease
+
+    for _ in range(6):
+        assert renew(broker, "other", lease=short).lapsed == []
+        clock.forward(short // 2)
+    clock.forward(short)  # which is an outage as short leases go
+    assert renew(broker, "other", lease=short).lapsed == []
+    clock.forward(LEASE)
+
+    assert renew(broker, "mine", lease=2 * LEASE).lapsed == [holder_id("a")]
+
+
+def test_who_notices_an_outage_first_gives_everybody_its_own_lease(
+    broker: Broker, clock: Any
+) -> None:
+    register(broker, "a")
+    short = LEASE // 6
+    renew(broker, "mine")
+    clock.forward(LEASE)
+
+    assert renew(broker, "other", lease=short).lapsed == []
+    clock.forward(short)
+    assert renew(broker, "mine", lease=short).lapsed == [holder_id("a")]
+
+
 def test_the_first_renewal_ever_is_not_after_an_outage(broker: Broker, clock: Any) -> None:
     register(broker, "gone")
     clock.forward(10 * LEASE)

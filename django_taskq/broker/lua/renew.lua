@@ -15,12 +15,14 @@ local mine, letters = {}, {}
 for i = 4, #ARGV do mine[ARGV[i]] = true end
 
 -- After an outage nobody could renew: give everybody a whole lease before anyone is reaped.
-local facts = redis.call('HMGET', meta, 'renewed', 'reap_after')
-local reap_after = tonumber(facts[2] or 0) or 0
-local set_back = reap_after > now + lease -- the clock was
-if set_back or facts[1] and now - (tonumber(facts[1]) or 0) > lease / 2 then
+-- Of workers with leases of different lengths the longest counts, so its length is kept with it.
+local facts = redis.call('HMGET', meta, 'renewed', 'reap_after', 'reap_lease')
+local reap_after, reap_lease = tonumber(facts[2] or 0) or 0, tonumber(facts[3] or 0) or 0
+local set_back = reap_after > now + math.max(lease, reap_lease) -- the clock was
+local outage = facts[1] and now - (tonumber(facts[1]) or 0) > lease / 2
+if set_back or outage and reap_after < now + lease then
   reap_after = now + lease
-  redis.call('HSET', meta, 'reap_after', reap_after)
+  redis.call('HSET', meta, 'reap_after', reap_after, 'reap_lease', lease)
 end
 redis.call('HSET', meta, 'renewed', now)
 
