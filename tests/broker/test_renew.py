@@ -211,19 +211,6 @@ def test_a_worker_with_a_short_lease_does_not_cut_what_one_with_a_long_lease_was
     assert renew(broker, "mine", lease=2 * LEASE).lapsed == [holder_id("a")]
 
 
-def test_who_notices_an_outage_first_gives_everybody_its_own_lease(
-    broker: Broker, clock: Any
-) -> None:
-    register(broker, "a")
-    short = LEASE // 6
-    renew(broker, "mine")
-    clock.forward(LEASE)
-
-    assert renew(broker, "other", lease=short).lapsed == []
-    clock.forward(short)
-    assert renew(broker, "mine", lease=short).lapsed == [holder_id("a")]
-
-
 def test_the_first_renewal_ever_is_not_after_an_outage(broker: Broker, clock: Any) -> None:
     register(broker, "gone")
     clock.forward(10 * LEASE)
