@@ -15,7 +15,7 @@ PYTHON ?= $(shell for name in python3 python3.14 python3.13 python3.12 python3.1
 PYTEST_ARGS ?= -n 2
 
 .DEFAULT_GOAL := help
-.PHONY: help venv install test test-redis lint format demo smoke bench chaos soak chaos-peers docs clean
+.PHONY: help venv install test test-redis lint format demo smoke bench chaos chaos-mutants soak chaos-peers docs clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -65,14 +65,17 @@ smoke: install ## Run the same without a person: sign up, wait for the mail, rea
 bench: install ## Measure throughput and latency
 	$(BIN)/python -m benchmarks
 
-chaos: install ## Break workers and servers (FAULTS=a,b ROUNDS=50 JOBS=100000, or LONG=1)
-	$(BIN)/python -m tests.chaos $(if $(FAULTS),--faults $(FAULTS)) $(if $(ROUNDS),--rounds $(ROUNDS)) \
-		$(if $(JOBS),--jobs $(JOBS)) $(if $(LONG),--long)
+chaos: install ## Break workers and servers (FAULTS=a,b ROUNDS=50 JOBS=100000, or LONG=1: all there is)
+	$(if $(LONG),VENV="$(VENV)" tests/chaos/long.sh,$(BIN)/python -m tests.chaos) \
+		$(if $(FAULTS),--faults $(FAULTS)) $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(JOBS),--jobs $(JOBS))
+
+chaos-mutants: install ## Break the scripts, one line each: the chaos runs must fail
+	$(BIN)/python -m tests.chaos.mutants
 
 soak: install ## Work for an hour (MINUTES=60) and see whether anything grows
 	$(BIN)/python -m tests.chaos.soak $(if $(MINUTES),--minutes $(MINUTES))
 
-chaos-peers: install ## Kill the workers of Dramatiq and Celery beside ours
+chaos-peers: install ## Do the same to Dramatiq and Celery beside ours
 	$(BIN)/python -m tests.chaos.peers
 
 docs: install ## Build the documentation into docs/_build/html

@@ -6,6 +6,7 @@ from .exceptions import (
     BrokerFull,
     BrokerUnavailable,
     Cancel,
+    DuplicateJob,
     Fail,
     NotReplicated,
     Retry,
@@ -13,8 +14,10 @@ from .exceptions import (
     TaskCancelled,
     TaskFailed,
 )
+from .limits import Rate
 from .periodic import periodic
 from .task import Task, task
+from .unique import Unique
 
 __version__ = "0.1.0"
 
@@ -22,13 +25,16 @@ __all__ = [
     "BrokerFull",
     "BrokerUnavailable",
     "Cancel",
+    "DuplicateJob",
     "Fail",
     "NotReplicated",
+    "Rate",
     "Retry",
     "Snooze",
     "Task",
     "TaskCancelled",
     "TaskFailed",
+    "Unique",
     "__version__",
     "periodic",
     "task",

@@ -12,9 +12,11 @@ from typing import Any
 from django.core.checks import CheckMessage, Error
 
 from . import compat, registry
+from .asks import queue_gates
 from .broker.broker import Broker, Limits
 from .broker.connection import Server, get_server
 from .broker.endings import Endings
+from .broker.replies import NEW, Answer
 from .broker.waits import wait_for
 from .client import Client, value_of
 from .clock import now_ms, to_datetime
@@ -203,25 +205,24 @@ class RedisBackend(TaskqBackend):
         return Timetable(self.broker, self.alias, type(self), self.conf.max_payload)
 
 
-Durability = tuple[str, int, float]  # settings: which, replicas, seconds
-
 # Django makes a backend per thread and context; what they use is one per process.
-_brokers: dict[tuple[Server, str, Limits, Durability, Sealing], Broker] = {}
+_brokers: dict[tuple[Any, ...], Broker] = {}
 _endings: dict[Server, Endings] = {}
 
 
 def get_broker(server: Server, conf: Options) -> Broker:
-    """This process's one Broker for a server, prefix, limits, durability and seals."""
+    """This process's one Broker for a server, prefix, limits, durability, seals and gates."""
     keep = conf.keep
     limits = Limits(keep.succeeded, keep.dead, keep.cancelled, round(conf.dead_retention * 1000))
     durability = (conf.durability, conf.replicas, conf.durability_timeout)
     sealing = Sealing.of(conf)
-    key = (server, conf.prefix, limits, durability, sealing)
+    gates = queue_gates(conf.limits)
+    key = (server, conf.prefix, limits, durability, sealing, *sorted(gates.items()))
     found = _brokers.get(key)
     if found is None:
         wait = wait_for(*durability, server.socket_timeout)
         seals = sealing.seals(conf.prefix)
-        broker = Broker(server, conf.prefix, limits, durability=wait, seals=seals)
+        broker = Broker(server, conf.prefix, limits, durability=wait, seals=seals, gates=gates)
         found = _brokers.setdefault(key, broker)
     return found
 
@@ -257,7 +258,7 @@ class LocalBackend(TaskqBackend):
         mine = self._mine(task)
         job = self._producer.prepare_one(mine, args, kwargs)
         if mine.job_id is not None and any(known.id == job.result.id for known in self.results):
-            self._producer.settle([job], "E")
+            self._producer.conclude([job], [(job, Answer("E"))])
             return job.result
         return self._take(job)
 
@@ -327,7 +328,7 @@ class DummyBackend(LocalBackend):
     """Runs nothing and keeps the results, for tests that look at what was enqueued."""
 
     def _take(self, job: Prepared) -> TaskResult:
-        self._producer.settle([job], "N")
+        self._producer.conclude([job], [(job, NEW)])
         self.results.append(job.result)
         return deepcopy(job.result)
 
@@ -343,7 +344,7 @@ class ImmediateBackend(LocalBackend):
         self.worker_id = new_id()
 
     def _take(self, job: Prepared) -> TaskResult:
-        self._producer.settle([job], "N")
+        self._producer.conclude([job], [(job, NEW)])
         self.results.append(job.result)
         del self.results[:-1000]
         if job.result.state is State.SCHEDULED:

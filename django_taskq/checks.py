@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, distribution
 from typing import Any
 
 from django.core.checks import CheckMessage, Error, Warning, register
 from django.core.management import get_commands
 
-from .task import discover
+from . import registry
+from .asks import limit_name, limit_of
+from .task import Task, discover
 
 OURS = "django_taskq"
 
@@ -65,3 +68,78 @@ def is_installed(name: str) -> bool:
     except PackageNotFoundError:
         return False
     return True
+
+
+# -- locks and limits, which hold within one queue -------------------------------------------------
+
+
+@register
+def check_limits(**kwargs: Any) -> list[CheckMessage]:
+    """Whether tasks that share a lock or a limit meet in one queue, and say the same numbers."""
+    try:
+        discover()
+    except Exception:
+        return []  # check_task_modules() says so
+    tasks = [task for task in registry.declared() if task.asks is not None]
+    return [*scattered(tasks), *strayed(tasks), *contradictions(tasks)]
+
+
+def scattered(tasks: list[Task]) -> Iterator[CheckMessage]:
+    """Tasks of different queues with one key."""
+    first: dict[Any, Task] = {}
+    for task in tasks:
+        for option, key in shared_keys(task):
+            other = first.setdefault((option, key), task)
+            if place_of(other) != place_of(task):
+                yield Warning(
+                    f"{other.module_path} and {task.module_path} share {option}={key!r} and go to "
+                    f"the queues {other.queue_name!r} and {task.queue_name!r}: each queue counts "
+                    "by itself.",
+                    hint="Give the tasks one queue_name, or each a key of its own.",
+                    id="taskq.W010",
+                )
+
+
+def strayed(tasks: list[Task]) -> Iterator[CheckMessage]:
+    """Tasks of which using() made a variation for another queue, as far as that was seen."""
+    for task in tasks:
+        queue = registry.noted_queue(task.module_path)
+        if queue is not None and (task.options.unique or limit_of(task.options)):
+            yield Warning(
+                f"{task.module_path} has a lock or a limit, goes to the queue "
+                f"{task.queue_name!r}, and with using() to {queue!r} too: each queue counts by "
+                "itself.",
+                hint="Use one queue; a higher priority brings a job forward within it.",
+                id="taskq.W010",
+            )
+
+
+def contradictions(tasks: list[Task]) -> Iterator[CheckMessage]:
+    """Tasks with one limit_key that name different numbers for it."""
+    first: dict[Any, Task] = {}
+    for task in tasks:
+        if task.options.limit_key is None or not limit_of(task.options):
+            continue
+        name = limit_name(task.options.limit_key, task.module_path)
+        other = first.setdefault((place_of(task), name), task)
+        if limit_of(other.options) != limit_of(task.options):
+            yield Warning(
+                f"{other.module_path} and {task.module_path} share "
+                f"limit_key={task.options.limit_key!r} and name different limits for it.",
+                hint="The job that was enqueued last decides for all: name the same limits.",
+                id="taskq.W011",
+            )
+
+
+def shared_keys(task: Task) -> Iterator[tuple[str, Any]]:
+    """The keys of a task that another may have too."""
+    options = task.options
+    if options.limit_key is not None and limit_of(options):
+        yield "limit_key", options.limit_key
+    if options.unique is not None and options.unique.key is not None:
+        yield "Unique(key)", options.unique.key
+
+
+def place_of(task: Task) -> tuple[str, str]:
+    """Within what its locks and limits hold."""
+    return task.backend, task.queue_name

@@ -21,7 +21,15 @@ from .broker.endings import Endings
 from .broker.replies import Stored, cancelled_jobs, letters, stored_jobs
 from .codec import OPEN
 from .compat import TaskResultDoesNotExist
-from .exceptions import BrokerError, JobCancelled, ResultTruncated, TaskCancelled, TaskFailed
+from .exceptions import (
+    BrokerError,
+    DuplicateJob,
+    JobCancelled,
+    NotReplicated,
+    ResultTruncated,
+    TaskCancelled,
+    TaskFailed,
+)
 from .job import Failure, State
 from .producer import Producer, commit_alias
 from .reader import failure_of, read_result
@@ -82,15 +90,20 @@ class Client:
             self.producer.raise_if_away([job])
             if is_new:  # with an outbox, ids are made without asking for the number
                 await asyncio.to_thread(self.broker.number, job.queue)
-            letters = await self._async.enqueue(self.broker, job.queue, [job.draft])
+            (answer,) = await self._async.enqueue(self.broker, job.queue, [job.draft])
+            if answer.letter == "U":
+                await asyncio.to_thread(self.producer.conclude, [job], [(job, answer)])
+            else:
+                self.producer.conclude([job], [(job, answer)])
+        except NotReplicated as error:
+            error.results = [job.result]
+            raise
         except BrokerError as error:
             own = copy.copy(error)  # several callers share one failed round trip
             own.results = [job.result]
             if not self.producer.rescues:
                 raise own from error
             await sync_to_async(self.producer.rescue)([job], own)
-            return job.result
-        self.producer.confirm([job], self.producer.settle([job], letters))
         return job.result
 
     async def aenqueue_on_commit(
@@ -210,12 +223,12 @@ class Client:
 
     def retry(self, result: TaskResult) -> bool:
         """See TaskResult.retry."""
-        return self.broker.retry(result.task.queue_name, [result.id]) == "O"
+        return is_retried(result, self.broker.retry(result.task.queue_name, [result.id]))
 
     async def aretry(self, result: TaskResult) -> bool:
         """As ``retry()``."""
         call = self.broker.retry_call(result.task.queue_name, [result.id])
-        return letters(await self._async.call(call)) == "O"
+        return is_retried(result, letters(await self._async.call(call)))
 
     @property
     def _async(self) -> AsyncServer:
@@ -231,6 +244,13 @@ def warn_inside_a_job() -> None:
             RuntimeWarning,
             stacklevel=5,
         )
+
+
+def is_retried(result: TaskResult, letter: str) -> bool:
+    """What retry() returns. Raises DuplicateJob."""
+    if letter == "L":
+        raise DuplicateJob(f"job {result.id} cannot run again: another job has its lock")
+    return letter == "O"
 
 
 def number_in(id: str) -> int | None:

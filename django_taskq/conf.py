@@ -5,7 +5,6 @@ Layer 1: pure, no I/O. Times are seconds.
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
@@ -14,8 +13,12 @@ from typing import Any, ClassVar, NamedTuple
 from . import retry
 from .address import check_url
 from .exceptions import InvalidOption
+from .job_keys import KeyOption, check_key
 from .keyring import check_keys, check_sign
+from .limits import Limit, Rate, Weights, check_concurrency, check_rate, check_weights
 from .retry import Errors, as_seconds, bad_option, check_errors, check_max_attempts
+from .spelling import nearest
+from .unique import Unique, check_unique
 
 DAY = 86_400.0
 MAX_TAG_LENGTH = 64
@@ -27,15 +30,6 @@ QUEUE_NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 
 # (value, name of the option) -> the value as it is kept; raises InvalidOption.
 Check = Callable[[Any, str], Any]
-
-
-def nearest(name: Any, valid: Iterable[str]) -> str:
-    """What to say about an unknown name: ``did you mean 'x'?``, or the names there are."""
-    names = {option.casefold(): option for option in valid}
-    close = difflib.get_close_matches(str(name).casefold(), names, n=1)
-    if close:
-        return f"did you mean {names[close[0]]!r}?"
-    return f"valid names are {', '.join(sorted(names.values()))}"
 
 
 # --- the options of a task ------------------------------------------------------------------------
@@ -63,6 +57,12 @@ class TaskOptions:
     sensitive: tuple[str, ...] = ()
     on_commit: bool | str = True
     isolate: bool = False  # runs in a process of its own
+    unique: Unique | None = None
+    rate_limit: Rate | None = None
+    concurrency_limit: int | None = None
+    limit_key: KeyOption | None = None  # who shares the limits; None: the task's jobs
+    fair_by: KeyOption | None = None  # whose jobs take turns
+    fair_weights: Weights | None = None
 
 
 TaskOptions.NAMES = tuple(option.name for option in fields(TaskOptions))
@@ -127,6 +127,12 @@ _TASK_CHECKS: dict[str, Check] = {
     "sensitive": lambda value, name: _texts(value, name, _parameter),
     "on_commit": _on_commit,
     "isolate": lambda value, name: _flag(value, name),
+    "unique": check_unique,
+    "rate_limit": check_rate,
+    "concurrency_limit": check_concurrency,
+    "limit_key": lambda value, name: None if value is None else check_key(value, name),
+    "fair_by": lambda value, name: None if value is None else check_key(value, name),
+    "fair_weights": check_weights,
 }
 
 
@@ -152,7 +158,7 @@ def _names(value: Errors) -> list[str]:
     return [retry.dotted_name(item) for item in value]
 
 
-# aliases, sensitive and on_commit say nothing about a job that is on its way.
+# The others say nothing about a job that is on its way, or have said it to Redis (asks.py).
 _TO_JSON: dict[str, Callable[[Any], Any]] = {
     "max_attempts": lambda value: value,
     "backoff": retry.to_json,
@@ -227,6 +233,7 @@ class Options:
     task_defaults: TaskOptions = field(default_factory=TaskOptions)
     worker: WorkerOptions = field(default_factory=WorkerOptions)
     keep: KeepOptions = field(default_factory=KeepOptions)
+    limits: Mapping[str, Limit] = field(default_factory=dict)  # of all jobs of a queue together
     dead_retention: float = 90 * DAY
     max_payload: int = 1_048_576  # bytes
     connect_timeout: float = 2.0
@@ -262,6 +269,9 @@ class Options:
             )
         if params.get("QUEUES") is not None:
             values["queues"] = _queues(params["QUEUES"], f"TASKS[{alias!r}]['QUEUES']", problems)
+        queues = values.get("queues", {"default": 1})
+        if queues:
+            _unknown(values["limits"], f"{where}['LIMITS']", queues, problems)
         _unknown(params, f"TASKS[{alias!r}]", ("BACKEND", "QUEUES", "OPTIONS"), problems)
         return cls(alias=alias, problems=tuple(problems), **values)
 
@@ -317,6 +327,19 @@ def _worker(raw: Mapping[Any, Any], where: str, problems: list[Problem]) -> Work
 
 def _keep(raw: Mapping[Any, Any], where: str, problems: list[Problem]) -> KeepOptions:
     return KeepOptions(**_checked(raw, where, _KEEP_CHECKS, problems))
+
+
+def _limits(raw: Mapping[Any, Any], where: str, problems: list[Problem]) -> dict[str, Limit]:
+    """The limits of queues. Whether there are such queues is seen later."""
+    limits = {}
+    for queue, numbers in raw.items():
+        inner = f"{where}[{queue!r}]"
+        found = _checked(_mapping(numbers, inner, problems), inner, _LIMIT_CHECKS, problems)
+        limits[queue] = Limit(found.get("concurrency_limit"), found.get("rate_limit"))
+        if not limits[queue] and not numbers:
+            hint = f"Give it {' or '.join(_LIMIT_CHECKS)}."
+            problems.append(Problem(f"{inner} limits nothing", hint))
+    return limits
 
 
 def _queues(raw: Any, where: str, problems: list[Problem]) -> dict[str, int]:
@@ -416,6 +439,11 @@ _SECTIONS: dict[str, Callable[[Mapping[Any, Any], str, list[Problem]], Any]] = {
     "TASK_DEFAULTS": _task_defaults,
     "WORKER": _worker,
     "KEEP": _keep,
+    "LIMITS": _limits,
+}
+_LIMIT_CHECKS: dict[str, Check] = {
+    "rate_limit": check_rate,
+    "concurrency_limit": check_concurrency,
 }
 _WORKER_CHECKS: dict[str, Check] = {
     "concurrency": _whole(1, 1_000),

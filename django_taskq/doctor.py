@@ -174,6 +174,21 @@ def not_served(doctor: Doctor, state: QueueState) -> Iterator[Finding]:
         )
 
 
+def at_limits(doctor: Doctor, state: QueueState) -> Iterator[Finding]:
+    """Jobs that wait for room under their limits, as they should."""
+    if state.at_limits:
+        gates = [gate for gate in doctor.inspector.gates(state.name) if gate.waiting]
+        busiest = sorted(gates, key=lambda gate: -gate.waiting)[:EXAMPLES]
+        yield Finding(
+            "ok",
+            state.name,
+            "at-limits",
+            f"{state.at_limits} jobs wait for room under their limits",
+            count=state.at_limits,
+            examples=tuple(f"{gate.name} ({gate.waiting:,})" for gate in busiest),
+        )
+
+
 def unknown_tasks(doctor: Doctor, state: QueueState) -> Iterator[Finding]:
     """Jobs that no code here can run."""
     for name, count in state.parked.items():
@@ -273,6 +288,7 @@ def still_there(doctor: Doctor, queue: str, check: Check) -> bool:
 PARTS: list[Callable[[Doctor, QueueState], Iterator[Finding]]] = [
     not_in_settings,
     not_served,
+    at_limits,
     unknown_tasks,
     lapsed_leases,
     heavy_keys,

@@ -46,6 +46,23 @@ class KeyMissing(TaskqError):
     """
 
 
+class DuplicateJob(TaskqError):
+    """Another job has the lock that ``unique`` asks for, and it says to raise.
+
+    ``results``: of every job of the call, for those that were kept out that of the job that has
+    the lock.
+    """
+
+    def __init__(self, message: str, results: Sequence[Any] = ()) -> None:
+        super().__init__(message)
+        self.results = results
+
+    @property
+    def result(self) -> Any:
+        """The first job that was there before, or None."""
+        return next((result for result in self.results if result.duplicate), None)
+
+
 class BrokerError(TaskqError):
     """The broker could not do what was asked.
 

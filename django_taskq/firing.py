@@ -36,7 +36,7 @@ class Plan:
 def job_of(made: Periodic, name: str, broker: Broker, alias: str, max_payload: int) -> Prepared:
     """A job of a schedule, under the id that ``name`` makes. Raises BrokerUnavailable."""
     id = f"{name}.{broker.number(made.queue)}"
-    recipe = Recipe(made.task, alias, max_payload, broker.seals)
+    recipe = Recipe(made.task, alias, max_payload, broker.seals, broker.gates)
     return recipe.make(id, tuple(made.args), dict(made.kwargs))
 
 
@@ -116,9 +116,9 @@ class Firing:
                 plan.leads = False
             case "R":
                 self._cancel(plan.made, answer.record.id)
-            case "O" | "K" | "M":
+            case "O" | "K" | "M" | "U":
                 plan.leads = True
-        if tick.missed and answer.letter in "NOKM":
+        if tick.missed and answer.letter in "NOKMU":
             name = printable(plan.made.name)
             logger.warning("schedule %s: %d ticks were missed and given up", name, tick.missed)
 

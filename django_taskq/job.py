@@ -21,7 +21,7 @@ MAX_ID_LENGTH = OWN_ID_LENGTH + 9  # with a dot and the number of its queue
 class State(StrEnum):
     """Where a job is. Every job is in exactly one state."""
 
-    WAITING = "waiting"  # for something else: parked until a worker knows its task
+    WAITING = "waiting"  # for room under its limits, or parked until a worker knows its task
     SCHEDULED = "scheduled"  # not due yet
     READY = "ready"
     RUNNING = "running"
@@ -42,6 +42,8 @@ TRANSITIONS: dict[str, frozenset[tuple[str, str]]] = {
         {
             ("ready", "running"),
             ("ready", "dead"),
+            ("ready", "waiting"),
+            ("waiting", "ready"),
             ("running", "succeeded"),
             ("running", "retrying"),
             ("running", "dead"),
@@ -53,10 +55,18 @@ TRANSITIONS: dict[str, frozenset[tuple[str, str]]] = {
             ("cancelled", "gone"),
         }
     ),
-    "promote": frozenset({("scheduled", "ready"), ("retrying", "ready")}),
-    "reclaim": frozenset({("running", "ready"), ("running", "dead"), ("running", "cancelled")}),
+    "promote": frozenset({("scheduled", "ready"), ("retrying", "ready"), ("waiting", "ready")}),
+    "reclaim": frozenset(
+        {
+            ("running", "ready"),
+            ("running", "dead"),
+            ("running", "cancelled"),
+            ("waiting", "ready"),
+        }
+    ),
     "cancel": frozenset(
         {
+            ("waiting", "ready"),  # another, whose limit has room now
             ("waiting", "cancelled"),
             ("scheduled", "cancelled"),
             ("ready", "cancelled"),
@@ -72,7 +82,17 @@ TRANSITIONS: dict[str, frozenset[tuple[str, str]]] = {
         }
     ),
     "trim": frozenset({("succeeded", "gone"), ("dead", "gone"), ("cancelled", "gone")}),
-    "park": frozenset({("running", "waiting"), ("running", "cancelled")}),
+    "park": frozenset({("running", "waiting"), ("running", "cancelled"), ("waiting", "ready")}),
+    "replace": frozenset(
+        {
+            ("waiting", "ready"),
+            ("waiting", "scheduled"),
+            ("scheduled", "ready"),
+            ("ready", "scheduled"),
+            ("retrying", "ready"),
+            ("retrying", "scheduled"),
+        }
+    ),
     "release": frozenset({("waiting", "ready")}),
     "tick": frozenset({("new", "ready")}),
     "sweep": frozenset(  # mends what no script leaves behind
@@ -84,6 +104,7 @@ TRANSITIONS: dict[str, frozenset[tuple[str, str]]] = {
             ("scheduled", "dead"),
             ("retrying", "dead"),
             ("waiting", "dead"),
+            ("waiting", "ready"),
             ("succeeded", "gone"),
             ("cancelled", "gone"),
         }

@@ -11,10 +11,10 @@ import msgspec
 from django.utils import timezone
 
 from . import compat, registry
-from .conf import nearest
 from .exceptions import InvalidOption
 from .retry import bad_option
 from .schedule import Schedule, check_name
+from .spelling import nearest
 from .task import DJANGO_OPTIONS, OPTIONS, Task, adopt, look_up, task
 
 OWN = ("tz", "overlap", "catch_up", "jitter", "start", "end", "enabled", "name", "args", "kwargs")

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from copy import copy
 from typing import Any
 
 from django.db import connections, transaction
 
 from .broker.broker import CHUNK, Broker, chunks
+from .broker.replies import Answer, answers
 from .compat import InvalidTask
 from .context.carrier import Carrier
+from .duplicates import Conflict, Duplicates, refuse
 from .exceptions import BrokerError, BrokerUnavailable, InvalidArgument
 from .job import new_id, new_ids
 from .recipe import Prepared, Recipe
-from .result import TaskResult, mark_enqueued
+from .result import TaskResult, mark_duplicate, mark_enqueued
 from .task import Task
 
 
@@ -37,6 +39,7 @@ class Producer:
         self.alias = alias
         self.max_payload = max_payload
         self.pushed = pushed
+        self.duplicates = Duplicates(broker, alias)
 
     # -- making ----------------------------------------------------------------------------------
 
@@ -79,58 +82,76 @@ class Producer:
     def recipe(self, task: Task) -> Recipe:
         """What all jobs of one call have in common."""
         along = self.carrier.capture()
-        return Recipe(task, self.alias, self.max_payload, self.broker.seals, along)
+        broker = self.broker
+        return Recipe(task, self.alias, self.max_payload, broker.seals, broker.gates, along)
 
     # -- pushing ---------------------------------------------------------------------------------
 
     def push(self, jobs: Sequence[Prepared]) -> None:
         """Sends the jobs, in order, one round trip per queue and 500.
 
-        Raises BrokerUnavailable or BrokerFull with the results in ``error.results``, and
-        NotReplicated when all of them are in.
+        Raises BrokerUnavailable or BrokerFull with the results in ``error.results``,
+        NotReplicated when all of them are in, and DuplicateJob when all are in but those whose
+        lock another job has.
         """
-        unconfirmed = 0
         try:
             if len(jobs) == 1:
                 (job,) = jobs
-                self.confirm(jobs, self.settle(jobs, self.broker.enqueue_one(job.queue, job.draft)))
-                return
-            by_queue: dict[str, list[Prepared]] = {}
-            for job in jobs:
-                by_queue.setdefault(job.queue, []).append(job)
-            for queue, run in by_queue.items():
-                batches = list(chunks(run, CHUNK))
-                drafts = ([job.draft for job in batch] for batch in batches)
-                for batch, letters in zip(
-                    batches, self.broker.enqueue_batches(queue, drafts), strict=True
-                ):
-                    unconfirmed += self.settle(batch, letters)
-            self.confirm(jobs, unconfirmed)
+                found = answers(self.broker.enqueue_one(job.queue, job.draft))
+                self.conclude(jobs, zip(jobs, found, strict=True))
+            else:
+                self.conclude(jobs, self._send(jobs))
         except BrokerError as error:
             error.results = [job.result for job in jobs]
             raise
 
-    def confirm(self, jobs: Sequence[Prepared], unconfirmed: int) -> None:
-        """Raises NotReplicated if some of the jobs, which are all in, are not safe yet."""
-        if unconfirmed:
-            error = self.broker.unconfirmed(unconfirmed)
-            error.results = [job.result for job in jobs]
-            raise error
+    def _send(self, jobs: Sequence[Prepared]) -> Iterator[tuple[Prepared, Answer]]:
+        by_queue: dict[str, list[Prepared]] = {}
+        for job in jobs:
+            by_queue.setdefault(job.queue, []).append(job)
+        for queue, run in by_queue.items():
+            batches = list(chunks(run, CHUNK))
+            drafts = ([job.draft for job in batch] for batch in batches)
+            replies = self.broker.enqueue_batches(queue, drafts)
+            for batch, found in zip(batches, replies, strict=True):
+                yield from zip(batch, answers(found), strict=True)
 
-    def settle(self, jobs: Sequence[Prepared], letters: str) -> int:
-        """Tells the results what became of their jobs; how many are in and not confirmed."""
-        unconfirmed = 0 if letters.isupper() else sum(map(str.islower, letters))
+    def conclude(
+        self, jobs: Sequence[Prepared], told: Iterable[tuple[Prepared, Answer]], tries: int = 3
+    ) -> None:
+        """Tells the results what became of their jobs, and settles what others kept out."""
+        unconfirmed = 0
+        pushed: list[TaskResult] = []
+        conflicts: list[Conflict] = []
+        try:
+            for job, answer in told:
+                unconfirmed += not answer.confirmed
+                if answer.letter == "U":
+                    conflicts.append(Conflict(job, answer.other))
+                    continue
+                result = job.result
+                mark_enqueued(result, job.moment)
+                if answer.letter == "E" and result.task.job_id is not None:
+                    mark_duplicate(result, result.id)
+                else:  # a random id that exists is this very job: the reply to its push was lost
+                    pushed.append(result)
+        finally:  # those that are in are in, also when the server went away before the rest
+            self.pushed(pushed)
+        if conflicts:
+            unconfirmed += self._settle(conflicts, tries)
         if unconfirmed:
-            letters = letters.upper()
-        pushed = []
-        for job, letter in zip(jobs, letters, strict=True):
-            result = job.result
-            mark_enqueued(result, job.moment)
-            if letter == "E" and result.task.job_id is not None:
-                object.__setattr__(result, "duplicate", True)
-            else:  # a random id that exists is this very job: the reply to its push was lost
-                pushed.append(result)
-        self.pushed(pushed)
+            raise self.broker.unconfirmed(unconfirmed)
+        if conflicts:
+            refuse(jobs)
+
+    def _settle(self, conflicts: Sequence[Conflict], tries: int) -> int:
+        """How many jobs were replaced and are not as safe yet as ``durability`` asks."""
+        again, unconfirmed = self.duplicates.settle(conflicts)
+        if again and tries:
+            self.conclude(again, self._send(again), tries - 1)
+        elif again:  # whoever has the lock is gone each time it is looked for
+            freed = {id(job) for job in again}
+            self.duplicates.read([c for c in conflicts if id(c.job) in freed])
         return unconfirmed
 
     def hold(self, jobs: Sequence[Any], using: str) -> None:

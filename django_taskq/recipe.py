@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, NamedTuple
 
+from .asks import NOTHING as PLAIN
 from .broker.broker import Draft
 from .clock import now_ms, to_datetime, to_ms
 from .codec import Seals, encode_envelope
@@ -28,7 +30,10 @@ class Prepared(NamedTuple):
 
 
 class Recipe:
-    """Makes the jobs of one ``enqueue()`` or ``enqueue_many()``."""
+    """Makes the jobs of one ``enqueue()`` or ``enqueue_many()``.
+
+    ``gates``: of the queues that have limits, see asks.py.
+    """
 
     def __init__(
         self,
@@ -36,6 +41,7 @@ class Recipe:
         alias: str,
         max_payload: int,
         seals: Seals | None = None,
+        gates: Mapping[str, bytes] | None = None,
         along: dict[str, Any] = NOTHING,
     ) -> None:
         now = now_ms()
@@ -46,6 +52,7 @@ class Recipe:
         self._now = now
         self._max_payload = max_payload
         self._seals = seals
+        self._gate = gates.get(task.queue_name, b"") if gates else b""
         self._due = self._run_at = 0
         if task.run_after is not None:
             self._due = self._run_at = max(to_ms(task.run_after), 1)
@@ -75,6 +82,11 @@ class Recipe:
             raw = encode_envelope(envelope, self._max_payload)
         else:
             raw = self._seals.seal_envelope(id, envelope, self._max_payload)
-        draft = Draft(id, raw, task.priority, self._due, self._expires_in)
+        ask = b""
+        if task.asks is not None:
+            ask = task.asks.of(args, kwargs, plain_args, plain_kwargs)
+        if self._gate:
+            ask = (ask or PLAIN) + self._gate
+        draft = Draft(id, raw, task.priority, self._due, self._expires_in, ask)
         result = fresh_result(task, id, plain_args, plain_kwargs, self._alias, self._state)
         return Prepared(task.queue_name, draft, result, self._moment)

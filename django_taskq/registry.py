@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from .task import Task
 
 _tasks: dict[str, Task] = {}
+_elsewhere: dict[str, str] = {}  # name -> a queue that using() sent it to, for the checks
 
 
 def add(task: Task) -> None:
@@ -40,6 +41,25 @@ def add(task: Task) -> None:
 def find(name: str) -> Task | None:
     """The task of that name or alias, or None."""
     return _tasks.get(name)
+
+
+def declared() -> list[Task]:
+    """Every task, once."""
+    return sorted({id(task): task for task in _tasks.values()}.values(), key=_path)
+
+
+def _path(task: Task) -> str:
+    return str(task.module_path)
+
+
+def note_queue(name: str, queue: str) -> None:
+    """A variation of a task goes to another queue than the task itself."""
+    _elsewhere.setdefault(name, queue)
+
+
+def noted_queue(name: str) -> str | None:
+    """Such a queue, if there was one so far."""
+    return _elsewhere.get(name)
 
 
 def names() -> list[str]:

@@ -37,8 +37,8 @@ REFRESHED = (*TASK_REFRESH_ATTRS, "state")
 class TaskResult(compat.TaskResult):  # type: ignore[misc]
     """A job as it was when this was made; ``refresh()`` looks again.
 
-    ``state`` is the job's own state, finer than Django's ``status``. ``duplicate`` says that the
-    id existed already and nothing was enqueued.
+    ``state`` is the job's own state, finer than Django's ``status``. ``duplicate`` says that
+    the job was there before: its id existed, or it has the lock that ``unique`` asks for.
     """
 
     state: State = State.READY
@@ -173,3 +173,15 @@ def fresh_result(
 def mark_enqueued(result: TaskResult, moment: datetime | None) -> None:
     """Notes in a result of ``fresh_result`` that its job is in Redis."""
     _set_enqueued_at(result, moment)
+
+
+def mark_duplicate(result: TaskResult, id: str) -> None:
+    """Notes in a result that its job is one that was there before."""
+    _set_id(result, id)
+    _set_duplicate(result, True)
+
+
+def become(result: TaskResult, other: TaskResult) -> None:
+    """Makes a result one of another job."""
+    for name, set_slot in _slot.items():
+        set_slot(result, getattr(other, name))

@@ -12,10 +12,10 @@ from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
 
-from .conf import nearest
 from .cron import Next, parse
 from .job import word_of
 from .retry import as_seconds, bad_option
+from .spelling import nearest
 
 OVERLAPS = ("skip", "queue", "replace")
 CATCH_UPS = ("skip", "one", "all")
@@ -126,16 +126,19 @@ class Schedule:
         A long time with many ticks is not walked through as a whole: then there are more.
         """
         ticks, seen, whole = self._walk(after, until, most)
-        passed, floor, span = 0, after, until - after
+        passed, floor, span, start = 0, after, until - after, after
+        before: deque[int] = deque()  # the last ones up to the floor
         while not whole or (len(ticks) < most and max(floor, until - span) > floor):
             if whole:
                 span *= 2  # too small a part of it
             else:
                 passed += seen
                 span = min(span // 2, ticks[-1] - floor)
-                floor = ticks[-1]
-            ticks, seen, whole = self._walk(max(floor, until - span), until, most)
-        return list(ticks), passed + seen - len(ticks)
+                floor, before = ticks[-1], ticks
+            start = max(floor, until - span)
+            ticks, seen, whole = self._walk(start, until, most)
+        found = [*(before if start == floor else ()), *ticks][-most:]
+        return found, passed + seen - len(found)
 
     def _walk(self, after: int, until: int, most: int) -> tuple[deque[int], int, bool]:
         """The last ``most`` of the ticks behind ``after``, how many there were, if all."""

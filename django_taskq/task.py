@@ -11,9 +11,11 @@ from functools import lru_cache
 from inspect import iscoroutinefunction
 from typing import Any, Final, overload
 
+from django.conf import settings
 from django.utils.module_loading import autodiscover_modules
 
 from . import compat, registry
+from .asks import ASKING, Asks, asks_for
 from .codec import EVERYTHING, Signature
 from .compat import (
     DEFAULT_TASK_BACKEND_ALIAS,
@@ -21,11 +23,12 @@ from .compat import (
     DEFAULT_TASK_QUEUE_NAME,
     InvalidTask,
 )
-from .conf import TaskOptions, clean, nearest, portable, restore
+from .conf import TaskOptions, clean, portable, restore
 from .exceptions import InvalidOption
 from .job import OWN_ID_LENGTH
 from .result import TaskResult
 from .retry import RetryPolicy, as_seconds
+from .spelling import nearest
 
 
 class _Inherit:
@@ -76,6 +79,12 @@ class Task(compat.Task):  # type: ignore[misc]
     sensitive: tuple[str, ...] = INHERIT
     on_commit: bool | str = INHERIT
     isolate: bool = INHERIT
+    unique: Any = INHERIT
+    rate_limit: Any = INHERIT
+    concurrency_limit: int | None = INHERIT
+    limit_key: Any = INHERIT
+    fair_by: Any = INHERIT
+    fair_weights: Any = INHERIT
 
     # Set by using() alone.
     job_id: str | None = None
@@ -85,6 +94,7 @@ class Task(compat.Task):  # type: ignore[misc]
     options: TaskOptions = field(init=False, repr=False, compare=False)
     policy: RetryPolicy = field(init=False, repr=False, compare=False)
     signature: Signature = field(init=False, repr=False, compare=False)
+    asks: Asks | None = field(init=False, repr=False, compare=False)
     overrides: dict[str, Any] = field(init=False, repr=False, compare=False)
     is_async: bool = field(init=False, repr=False, compare=False)
 
@@ -106,6 +116,8 @@ class Task(compat.Task):  # type: ignore[misc]
             own = own_options(self)
             changed = {n: v for n, v in own.items() if getattr(declared, n) != v}
             object.__setattr__(self, "overrides", portable(changed))
+            if self.asks is not None and self.queue_name != declared.queue_name:
+                registry.note_queue(self.module_path, self.queue_name)
 
     def _work_out(self, options: TaskOptions) -> None:
         object.__setattr__(self, "options", options)
@@ -113,19 +125,33 @@ class Task(compat.Task):  # type: ignore[misc]
         object.__setattr__(
             self, "signature", signature_of(self.func, self.takes_context, options.sensitive)
         )
+        object.__setattr__(self, "asks", self._asks(options))
         object.__setattr__(self, "overrides", {})
         object.__setattr__(self, "is_async", iscoroutinefunction(self.func))
+
+    def _asks(self, options: TaskOptions) -> Asks | None:
+        """Those of the declared task where nothing they are made of was changed."""
+        declared = registry.find(self.module_path)
+        if declared is not None and declared.signature is self.signature:
+            before = declared.options
+            if all(getattr(options, name) == getattr(before, name) for name in ASKING):
+                return declared.asks
+        own = own_options(self)
+        return asks_for(self.module_path, options, self.signature, own, secret)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """A plain call of the function, here and now."""
         return self.func(*args, **kwargs)
 
     def __reduce__(self) -> Any:
-        changed = {
-            f.name: getattr(self, f.name)
-            for f in fields(self)
-            if f.init and f.name != "func" and getattr(self, f.name) is not INHERIT
-        }
+        declared = registry.find(self.module_path)
+        changed = {}
+        for f in fields(self):
+            value = getattr(self, f.name)
+            # An option that is the declared task's comes back with it: it may be a lambda.
+            known = f.name in OPTIONS and getattr(declared, f.name, INHERIT) is value
+            if f.init and f.name != "func" and value is not INHERIT and not known:
+                changed[f.name] = value
         return (_reconstruct, (self.module_path, changed))
 
     def __deepcopy__(self, memo: Any) -> Task:
@@ -201,6 +227,11 @@ def inherited_options(task: Task) -> TaskOptions:
     """The task's options upon the TASK_DEFAULTS of the backend it goes to."""
     defaults = getattr(task.get_backend(), "task_defaults", TaskOptions())
     return replace(defaults, **own_options(task))
+
+
+def secret() -> str:
+    """What keeps the digests of arguments from being guessed."""
+    return str(getattr(settings, "SECRET_KEY", "") or "")
 
 
 def policy_of(options: TaskOptions) -> RetryPolicy:

@@ -8,11 +8,12 @@ from typing import NamedTuple
 
 from .broker.almanac import Almanac, Entry, Record, Tick
 from .broker.broker import HOUSEKEEPING, Broker, chunks
-from .conf import nearest
+from .exceptions import DuplicateJob
 from .firing import announce, job_of
 from .job import new_id
 from .periodic import Declaration, Periodic, gather, sources
 from .result import TaskResult
+from .spelling import nearest
 
 
 class Status(NamedTuple):
@@ -77,10 +78,17 @@ class Timetable:
         return [made for made in found if made.task.backend == self._alias], problems
 
     def run(self, name: str) -> TaskResult:
-        """Runs it once, now, whatever its times are and whether it is paused."""
+        """Runs it once, now, whatever its times are and whether it is paused.
+
+        Raises DuplicateJob where another job has its lock.
+        """
         made = self.find(name)
         job = job_of(made, new_id(), self._broker, self._alias, self._max_payload)
-        self._almanac.tick(made.queue, [Tick(name, 0, 0, made.schedule.overlap, 0, job.draft)])
+        tick = Tick(name, 0, 0, made.schedule.overlap, 0, job.draft)
+        _, (answer,) = self._almanac.tick(made.queue, [tick])
+        if answer.letter == "U":
+            task = made.task.module_path
+            raise DuplicateJob(f"schedule {name}: another job has the lock of {task}")
         announce(job, self._sender)
         return job.result
 

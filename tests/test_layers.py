@@ -13,12 +13,12 @@ import django_taskq
 ROOT = Path(django_taskq.__file__).parent
 LAYERS = [
     "exceptions clock compat job signals",
-    "address conf codec cron keyring retry schedule",
+    """address asks conf codec cron job_keys keyring limits retry schedule spelling unique""",
     "broker",
-    """context task result registry reader recipe producer client execution hygiene pace shares
-     slot table pool wire service errands watcher worker child_process judge memory deaths isolation
-     isolated preload paths orders children court outcomes hands departure plan sealing supervisor
-     services setbacks doctor periodic firing line timetable server_clock""",
+    """context task result registry reader recipe duplicates producer client execution hygiene pace
+     shares slot table pool wire service errands watcher worker child_process judge memory deaths
+     isolation isolated preload paths orders children court outcomes hands departure plan sealing
+     held supervisor services setbacks doctor periodic firing line timetable server_clock""",
     "backends apps checks management middleware outbox schedules testing",
 ]
 LAYER = {name: number for number, names in enumerate(LAYERS) for name in names.split()}

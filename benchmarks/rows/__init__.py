@@ -12,6 +12,7 @@ from benchmarks.rows.drain import drain
 from benchmarks.rows.enqueue import aenqueue, enqueue, enqueue_many
 from benchmarks.rows.idle import idle
 from benchmarks.rows.lateness import lateness
+from benchmarks.rows.limits import limits
 from benchmarks.rows.memory import memory
 from benchmarks.rows.pickup import pickup
 from benchmarks.rows.schedules import schedules
@@ -19,6 +20,7 @@ from benchmarks.rows.schedules import schedules
 ROWS: dict[str, Callable[[Bench], Iterator[Row]]] = {
     "drain": drain,
     "delayed": delayed,
+    "limits": limits,
     "backlog": backlog,
     "enqueue": enqueue,
     "aenqueue": aenqueue,

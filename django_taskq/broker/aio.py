@@ -15,10 +15,10 @@ from .calls import ASKING, NO_SCRIPT, Arg, Call, Command
 from .connection import Server
 from .faults import LOST_ERRORS
 from .links import Place
-from .replies import letters
+from .replies import Answer, answers, letters, unconfirmed
 from .trips import Delivery
 
-Pending = tuple[Draft, "asyncio.Future[str]"]
+Pending = tuple[Draft, "asyncio.Future[Answer]"]
 
 
 class AsyncServer:
@@ -145,18 +145,18 @@ class AsyncServer:
 
     # -- enqueue: calls of the same moment share a round trip --------------------------------------
 
-    async def enqueue(self, broker: Broker, queue: str, drafts: Sequence[Draft]) -> str:
-        """Takes jobs in; a letter each, as Broker.enqueue."""
+    async def enqueue(self, broker: Broker, queue: str, drafts: Sequence[Draft]) -> list[Answer]:
+        """Takes jobs in; an answer each."""
         loop = asyncio.get_running_loop()
         waiting = self._pending.get((broker, queue))
         if waiting is None:
             waiting = self._pending[broker, queue] = []
             loop.call_soon(self._flush, broker, queue)
-        futures: list[asyncio.Future[str]] = []
+        futures: list[asyncio.Future[Answer]] = []
         for draft in drafts:
             futures.append(loop.create_future())
             waiting.append((draft, futures[-1]))
-        return "".join(await asyncio.gather(*futures))
+        return await asyncio.gather(*futures)
 
     def _flush(self, broker: Broker, queue: str) -> None:
         waiting = self._pending.pop((broker, queue))
@@ -171,7 +171,7 @@ class AsyncServer:
         if needs_confirmation(call, found):
             call = broker.confirm_call(queue)
             await self.call(call)
-        return found.lower() if call.unconfirmed else found
+        return unconfirmed(found) if call.unconfirmed else found
 
     async def _send(self, broker: Broker, queue: str, batch: list[Pending]) -> None:
         try:
@@ -183,9 +183,9 @@ class AsyncServer:
             if not isinstance(error, Exception):
                 raise
         else:
-            for (_, future), letter in zip(batch, found, strict=True):
+            for (_, future), answer in zip(batch, answers(found), strict=True):
                 if not future.done():
-                    future.set_result(letter)
+                    future.set_result(answer)
 
 
 _servers: dict[asyncio.AbstractEventLoop, dict[Server, AsyncServer]] = {}

@@ -25,6 +25,7 @@ OUTCOMES = {
     "K": "skipped by hand",
     "M": "missed",
     "E": "its job was there before",
+    "U": "skipped: another job has its lock",
 }
 
 

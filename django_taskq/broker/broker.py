@@ -10,7 +10,7 @@ from zlib import crc32
 
 from ..codec import OPEN, Seals
 from ..exceptions import NotReplicated
-from ..job import Failure, Outcome, new_id
+from ..job import Failure, Live, Outcome, new_id
 from .calls import Arg, Call
 from .connection import Server, good
 from .keys import QUEUE_KEYS, global_key, queue_key
@@ -22,10 +22,13 @@ from .replies import (
     Stored,
     cancelled_jobs,
     exchanged,
+    held_jobs,
+    joined,
     letters,
     renewed,
     stored_jobs,
     text,
+    unconfirmed,
 )
 from .scripts import Script, load
 from .sweep import CHUNK as SWEEP
@@ -43,13 +46,17 @@ KEEPER_GRACE = 2000  # ms after which a timekeeper that is late is replaced
 
 
 class Draft(NamedTuple):
-    """A job to be enqueued. ``due``: 0 now, > 0 a time in ms, < 0 so many ms from now."""
+    """A job to be enqueued. ``due``: 0 now, > 0 a time in ms, < 0 so many ms from now.
+
+    ``ask``: its lock, turn and limits, as asks.py writes them.
+    """
 
     id: str
     envelope: bytes
     priority: int = 0
     due: int = 0
     expires_in: int = 0
+    ask: bytes = b""
 
     def __repr__(self) -> str:
         """Without what the job carries."""
@@ -102,10 +109,12 @@ class Broker:
 
     ``now``: tests hand in a clock (ms); otherwise every script asks Redis. ``durability``: what
     has to confirm a new job, see waits.py. ``seals``: how what is kept under this prefix is signed
-    and encrypted, for who makes and reads it; None: not at all.
+    and encrypted, for who makes and reads it; None: not at all. ``gates``: of the queues whose
+    jobs have limits together, for who makes jobs, see asks.py.
     """
 
     seals: Seals | None = None
+    gates: Mapping[str, bytes] | None = None
 
     def __init__(
         self,
@@ -115,8 +124,10 @@ class Broker:
         now: Callable[[], int] | None = None,
         durability: Wait | None = None,
         seals: Seals | None = None,
+        gates: Mapping[str, bytes] | None = None,
     ) -> None:
         self.server = server
+        self.gates = gates
         self.seals = seals
         self.prefix = prefix
         self.limits = limits
@@ -221,11 +232,12 @@ class Broker:
         return self._call("confirm", queue, (), self.durability)
 
     def enqueue(self, queue: str, drafts: Sequence[Draft]) -> str:
-        """Takes jobs in; a letter per job: N new, E its id existed and nothing was done.
+        """Takes jobs in; a letter per job: N new, E its id existed, U another job has its lock.
 
-        Small letters: they are in, and what ``durability`` asks for did not confirm it.
+        With E and U nothing was done; the ids of the others stand behind a space. Small letters:
+        they are in, and what ``durability`` asks for did not confirm it.
         """
-        return "".join(self.enqueue_batches(queue, chunks(drafts, CHUNK)))
+        return joined(self.enqueue_batches(queue, chunks(drafts, CHUNK)))
 
     def enqueue_one(self, queue: str, draft: Draft) -> str:
         """Takes one job in; its letter."""
@@ -253,7 +265,26 @@ class Broker:
         if needs_confirmation(call, found):
             call = self.confirm_call(queue)
             self.server.call(call)
-        return found.lower() if call.unconfirmed else found
+        return unconfirmed(found) if call.unconfirmed else found
+
+    def replace_call(self, queue: str, drafts: Sequence[Draft]) -> Call:
+        """The call that gives up to HOUSEKEEPING jobs, known by id and lock, other arguments."""
+        args: list[Arg] = [self._time()]
+        for draft in drafts:
+            args += draft
+        return self._call("replace", queue, args, self.durability)
+
+    def replace(self, queue: str, drafts: Sequence[Draft]) -> str:
+        """Gives jobs new arguments and another time; a letter each: O, R it runs, G gone.
+
+        A small o: what ``durability`` asks for did not confirm it.
+        """
+        found = ""
+        for chunk in chunks(drafts, HOUSEKEEPING):
+            call = self.replace_call(queue, chunk)
+            answer = letters(self.server.call(call))
+            found += answer.replace("O", "o") if call.unconfirmed else answer
+        return found
 
     def unconfirmed(self, jobs: int) -> NotReplicated:
         """The error of jobs that are in, without what ``durability`` asks for."""
@@ -322,7 +353,10 @@ class Broker:
         return self._call("retry", queue, [self._time(), new_id(), *ids])
 
     def retry(self, queue: str, ids: Sequence[str]) -> str:
-        """Puts ended or backing-off jobs back in line; a letter each: O, E not ended, U unknown."""
+        """Puts ended or backing-off jobs back in line; a letter each: O, E not ended, U unknown.
+
+        L: another job has its lock.
+        """
         return "".join(
             letters(self.server.call(self.retry_call(queue, chunk)))
             for chunk in chunks(ids, HOUSEKEEPING)
@@ -358,6 +392,15 @@ class Broker:
         for grant, kind, blob, delay, started, _ in request.outcomes:
             args += (grant.id, grant.live.fence, kind, blob, delay, started)
         return self._call("exchange", request.queue, args)
+
+    def held(self, queue: str, holder: str) -> dict[str, Live]:
+        """The jobs that a holder has, as Redis sees it, with their records."""
+        found: dict[str, Live] = {}
+        cursor = 0
+        while cursor >= 0:
+            cursor, *flat = self.server.call(self._call("held", queue, (holder, cursor)))
+            found.update(held_jobs(flat))
+        return found
 
     def park(self, queue: str, outcomes: Sequence[Outcome]) -> str:
         """Sets jobs aside under their task's name; a letter each: O, C cancelled, D, S stale."""
@@ -486,6 +529,10 @@ class Broker:
     def survey_call(self, queue: str, skip: int, holders: int) -> Call:
         """The call that reads a queue at one moment; see inspector.py."""
         return self._call("survey", queue, (self._time(), skip, holders, HOUSEKEEPING))
+
+    def gates_call(self, queue: str, most: int) -> Call:
+        """The call that reads at which of a queue's limits jobs wait."""
+        return self._call("gates", queue, (self._time(), most))
 
     def types_call(self, queue: str) -> Call:
         """The call that reads what a queue's keys are."""

@@ -27,13 +27,25 @@ class Holder(NamedTuple):
     left: int
 
 
+class Gate(NamedTuple):
+    """A limit: ``task:NAME`` of a task's jobs, ``key:TEXT`` of a limit_key, ``queue`` of all.
+
+    ``opens``: ms until its rate lets the next in; -1: it waits for a job to end, or for nothing.
+    """
+
+    name: str
+    waiting: int
+    inside: int
+    opens: int
+
+
 class QueueState(NamedTuple):
     """A queue at one moment. Times in ms."""
 
     name: str
     now: int
     states: dict[State, int]
-    sizes: dict[str, int]  # members of jobs, live, errors, results, parked, claims
+    sizes: dict[str, int]  # members of jobs, live, errors, results, parked, gated, claims
     next_job: str  # the ready job that goes next; "" for none
     waits: int  # how long that one has been due
     late: int  # how long the first scheduled or retrying job has been due; 0: none is
@@ -45,6 +57,11 @@ class QueueState(NamedTuple):
     lapsed: int  # holders whose lease is over
     page: list[Holder]  # the first of them, those whose leases end first
     parked: dict[str, int]  # task name -> jobs that wait for a worker which knows it
+
+    @property
+    def at_limits(self) -> int:
+        """How many jobs wait for room under their limits."""
+        return self.sizes["gated"]
 
     @property
     def unfinished(self) -> int:
@@ -74,6 +91,11 @@ class Inspector:
         while page := self.queue(name, skip).page:
             yield from page
             skip += len(page)
+
+    def gates(self, name: str) -> list[Gate]:
+        """Up to HOUSEKEEPING limits of a queue, those at which jobs wait at the front."""
+        reply = self._broker.server.call(self._broker.gates_call(name, HOUSEKEEPING))
+        return [Gate(text(reply[at]), *reply[at + 1 : at + 4]) for at in range(0, len(reply), 4)]
 
     def wrong_types(self, name: str) -> dict[str, str]:
         """Keys of a queue that are not what they should be -> what they are.

@@ -15,7 +15,7 @@ QUEUE_KEYS: dict[str, str] = {
     "running": "ZSET",  # id by claim time, ms * 1000, plus its place in the claim
     "scheduled": "ZSET",  # id by due time, ms
     "retrying": "ZSET",  # id by due time, ms
-    "waiting": "ZSET",  # id by the time it may be released, ms
+    "waiting": "ZSET",  # id by the time it may be released, ms; at a gate by its place in `ready`
     "succeeded": "ZSET",  # id by the time it may be trimmed, ms
     "dead": "ZSET",  # id by the time it may be trimmed, ms
     "cancelled": "ZSET",  # id by the time it may be trimmed, ms
@@ -27,6 +27,15 @@ QUEUE_KEYS: dict[str, str] = {
     "timer": "LIST",  # at most one token: something is due earlier than before
     "calls": "ZSET",  # token of an operator's call by its time, ms; for RESEND_WINDOW
     "answers": "HASH",  # token -> what that call answered
+    "asks": "HASH",  # id -> its lock, turn and limits: packed, see asks.py; none: no entry
+    "locks": "HASH",  # lock -> id of the job that has it, and ms until which it stays after that
+    "lapses": "ZSET",  # lock by the time until which it stays although its job has ended, ms
+    "limits": "HASH",  # limit -> how many at once, ms between two, ms of slack: packed
+    "entered": "ZSET",  # "gate zero id" of the jobs inside, all at score 0
+    "gated": "ZSET",  # "gate zero place id" of the jobs that wait there, all at score 0
+    "rates": "ZSET",  # gate by the time its next job would come if all came evenly, ms
+    "opens": "ZSET",  # gate by the time its rate has room for who waits there, ms
+    "turns": "HASH",  # "priority:key" -> the last turn of a key that takes turns
     "ticks": "HASH",  # schedule -> its last tick, flags, fingerprint, job: packed, see calendar.lua
     "tick_log": "HASH",  # schedule -> what became of its last ticks, a line each
     "meta": "HASH",  # seq, front, keeper, keeper_until, renewed, reap_after, reap_lease, sweep, and

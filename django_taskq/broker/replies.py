@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from itertools import repeat
 from typing import Any, NamedTuple
 
 from ..job import FRESH, Grant, Live, State
@@ -79,6 +80,51 @@ def text(raw: bytes) -> str:
 def letters(raw: bytes) -> str:
     """A reply that is a letter per job, as text."""
     return raw.decode()
+
+
+def held_jobs(flat: list[Any]) -> dict[str, Live]:
+    """The jobs in a reply of ``held``."""
+    return {text(flat[at]): Live.decode(flat[at + 1]) for at in range(0, len(flat), 2)}
+
+
+class Answer(NamedTuple):
+    """What became of a job at its ``enqueue``.
+
+    ``letter``: N new, E its id existed, U another has its lock. ``confirmed``: by what durability
+    asks for. ``other``: the id of the job that has the lock.
+    """
+
+    letter: str
+    confirmed: bool = True
+    other: str = ""
+
+
+NEW = Answer("N")
+
+
+def answers(found: str) -> Iterable[Answer]:
+    """An answer per job in the reply of ``enqueue``; small letters: not confirmed."""
+    letters, _, others = found.partition(" ")
+    if letters.count("N") == len(letters):
+        return repeat(NEW, len(letters))
+    ids = iter(others.split())
+    return [
+        Answer(letter.upper(), letter.isupper(), next(ids) if letter in "Uu" else "")
+        for letter in letters
+    ]
+
+
+def joined(replies: Iterable[str]) -> str:
+    """The replies of several calls as one."""
+    parts = [reply.partition(" ") for reply in replies]
+    others = " ".join(part[2] for part in parts if part[2])
+    return "".join(part[0] for part in parts) + (others and " " + others)
+
+
+def unconfirmed(found: str) -> str:
+    """The reply with small letters."""
+    letters, space, others = found.partition(" ")
+    return letters.lower() + space + others
 
 
 def stored_jobs(reply: list[Any]) -> list[Stored]:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from copy import copy
 from functools import cached_property
 from inspect import Parameter
 from itertools import count, repeat
 from typing import Any
 
-from ..conf import nearest
 from ..exceptions import ArgumentsDoNotBind, InvalidArgument, InvalidOption
+from ..spelling import nearest
 from .envelope import decode, encode
 from .hints import hints_of
 from .parameters import Parameters
@@ -48,6 +49,53 @@ class Signature:
                 hint = nearest(name, known) if known else "it takes none"
                 said = f"{self.name}() has no parameter {name!r}"
                 raise InvalidOption(f"sensitive={tuple(sensitive)!r}: {said}; {hint}")
+
+    @property
+    def names(self) -> list[str]:
+        """The parameters that take a job's arguments."""
+        return [parameter.name for parameter in self._parameters.all]
+
+    @property
+    def others(self) -> str:
+        """The parameter that takes all other keyword arguments; "" for none."""
+        return "" if self._parameters.others is None else self._parameters.others.name
+
+    def named(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
+        """The arguments of a call that fits, as JSON, by the names of their parameters.
+
+        Those left out have their defaults. What ``*args`` and ``**kwargs`` take stands under
+        their names: of two calls that mean the same this makes the same.
+        """
+        positional = self._positional
+        found = dict(self._defaults)
+        found.update(zip(positional, args, strict=False))
+        if len(args) > len(positional) and self._parameters.rest is not None:
+            found[self._parameters.rest.name] = list(args[len(positional) :])
+        if self._parameters.others is None:
+            found.update(kwargs)
+        elif kwargs:
+            others = found[self.others] = {}
+            for name, value in kwargs.items():
+                (found if self._parameters.takes(name) else others)[name] = value
+        return found
+
+    @cached_property
+    def _positional(self) -> list[str]:
+        return [parameter.name for parameter in self._parameters.positional]
+
+    @cached_property
+    def _defaults(self) -> dict[str, Any]:
+        """The defaults as JSON; one that cannot travel cannot be given by a caller either."""
+        found: dict[str, Any] = {}
+        for parameter in self._parameters.all:
+            if parameter.kind is Parameter.VAR_POSITIONAL:
+                found[parameter.name] = []
+            elif parameter.kind is Parameter.VAR_KEYWORD:
+                found[parameter.name] = {}
+            elif parameter.default is not Parameter.empty:
+                with suppress(Unfit):
+                    found[parameter.name] = self._places[parameter.name].dump(parameter.default)
+        return found
 
     # -- what may be shown -----------------------------------------------------------------------
 

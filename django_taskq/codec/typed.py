@@ -46,6 +46,8 @@ class Target:
             raise too_deep() from None
         except (TypeError, ValueError) as error:
             raise self._unfit(str(error)) from error
+        if isinstance(value, set | frozenset):  # whose order is another in each process
+            built = sorted(built, key=repr)
         raw = plain(built)
         compare(value, self.load(raw))
         return raw

@@ -17,6 +17,7 @@ from django.db import DatabaseError, connections, transaction
 from django.db.models import Max
 
 from ..broker.broker import CHUNK, Broker
+from ..duplicates import push_drafts
 from ..exceptions import BrokerUnavailable
 from ..service import Service
 from . import store
@@ -128,13 +129,15 @@ class Outbox(Service):
                 transaction.set_rollback(True, self._using)  # somebody else took some of them
                 return 0
             self._broker.number(queue)
-            letters = self._broker.enqueue(queue, [store.draft_of(row) for row in rows])
+            letters = push_drafts(self._broker, queue, [store.draft_of(row) for row in rows])
         self._tell(queue, [row.job for row in rows], letters)
         return len(rows)
 
     def _tell(self, queue: str, ids: Sequence[str], letters: str) -> None:
         logger.info("%d jobs of queue %s were left in the outbox and are pushed", len(ids), queue)
-        if unconfirmed := sum(map(str.islower, letters.partition(" ")[0])):
+        letters = letters.partition(" ")[0]
+        if unconfirmed := sum(map(str.islower, letters)):
             logger.warning("%s", self._broker.unconfirmed(unconfirmed))
-        if self._pushed is not None:
-            self._pushed(queue, ids)
+        made = [id for id, letter in zip(ids, letters, strict=True) if letter not in "Uu"]
+        if self._pushed is not None and made:
+            self._pushed(queue, made)

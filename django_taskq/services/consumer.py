@@ -21,6 +21,7 @@ from ..broker.replies import Exchanged
 from ..clock import monotonic
 from ..codec import OPEN, Seals, printable
 from ..exceptions import BrokerError, BrokerUnavailable
+from ..held import AGAIN, Held
 from ..job import TRUNCATED, Grant, Kind, Outcome
 from ..pace import Pace
 from ..service import FOREVER
@@ -69,13 +70,14 @@ class Consumer:
         self._memory = memory
         self._registered = registered
         self._wire = Wire(broker, shares.queues)
+        self._held = Held(broker, holder)
         self._leading = threading.Lock()
         self._listening = threading.Lock()
         self._request = 0
         self._known: set[str] = set()  # queues that know the holder
         self._low = 0
         self._dry: set[str] = set()  # queues whose last answer left nothing
-        self._held: dict[str, list[Outcome]] = {}  # outcomes for queues that are held up
+        self._stalled: dict[str, list[Outcome]] = {}  # outcomes for queues that are held up
         self._woken: str | None = None
         self._deaf = 0  # times in a row that nobody could listen
         self._channels = {broker.key(queue, "wake"): queue for queue in shares.queues}
@@ -175,33 +177,35 @@ class Consumer:
     @property
     def is_busy(self) -> bool:
         """Whether an answer is on its way, or something is to be sent that was held up."""
-        return self._wire.is_waiting or self._wire.has_due(self._held)
+        return self._wire.is_waiting or self._wire.has_due(self._stalled)
 
     @property
     def is_due(self) -> bool:
         """Whether outcomes, or an answer that no hand has read, have waited long enough."""
+        if self._held.is_doubtful:
+            return True
         if self.outcomes and monotonic() - self.oldest >= FLUSH_AFTER:
             return True
         wire = self._wire
-        if wire.has_due(self._held):
+        if wire.has_due(self._stalled):
             return True
         # What it brings would lie behind jobs that run long.
         return wire.is_waiting and not self.buffer and monotonic() - wire.sent >= FLUSH_AFTER
 
     @property
     def is_empty(self) -> bool:
-        """Whether every queue was left empty, and nothing is held here."""
-        return self._all_dry and not (self.buffer or self.is_owing)
+        """Whether every queue was left empty, and nothing is held here or changes hands."""
+        return self._all_dry and not (self.leading or self.buffer or self.is_owing)
 
     @property
     def is_owing(self) -> bool:
         """Whether Redis has still to be told something."""
-        return bool(self.outcomes or self._held or self._wire.is_owed)
+        return bool(self.outcomes or self._stalled or self._wire.is_owed)
 
     def owes(self, queue: str) -> bool:
         """Whether that queue has still to be told something."""
         return (
-            queue in self._held
+            queue in self._stalled
             or queue in self._wire.owing
             or any(outcome.grant.queue == queue for outcome in list(self.outcomes))
         )
@@ -276,11 +280,11 @@ class Consumer:
     def _hand_in(self, until: float, final: float) -> None:
         """Tells Redis what it has to be told; ``final``: where nothing but a person can help."""
         while self.is_owing and (now := monotonic()) < until:
-            owing = {*self._held, *self._wire.owing}
+            owing = {*self._stalled, *self._wire.owing}
             if now >= final and not self.outcomes and self._wire.setbacks.are_final(owing):
                 return
             self._send(0)
-            if not (self._wire.is_waiting or self._wire.has_due(self._held)):
+            if not (self._wire.is_waiting or self._wire.has_due(self._stalled)):
                 due = self._wire.setbacks.next_due(now)
                 self._wire.pause(min(due, until, now + WAKE_PATIENCE))
             self._collect()
@@ -296,18 +300,23 @@ class Consumer:
         if self._wire.back:
             self._dry.difference_update(self._wire.back)
             self._wire.back.clear()
-        if self._held:
+            self._held.doubt()
+        if self._stalled:
             self._let_go()
+        if self._held.is_doubtful:
+            known = [queue for queue in self._known if not self._wire.is_held_up(queue)]
+            for grant in self._held.strays(known):
+                self.done(Outcome(grant, Kind.RETURNED))
         self.pace.travelled(self._wire.trip)
         self._low = self.pace.ahead() // 2
 
     def _let_go(self) -> None:
         """Outcomes that were held up can be sent."""
-        for queue in [queue for queue in self._held if not self._wire.is_held_up(queue)]:
-            self.outcomes.extend(self._held.pop(queue))
+        for queue in [queue for queue in self._stalled if not self._wire.is_held_up(queue)]:
+            self.outcomes.extend(self._stalled.pop(queue))
 
     def _pack(self, room: int) -> list[Exchange]:
-        if self._held:
+        if self._stalled:
             self._let_go()
         outcomes = self._outcomes_by_queue()
         asks = self._asks(room)
@@ -354,7 +363,7 @@ class Consumer:
                 outcome = outcome._replace(blob=cut(outcome, self._broker.seals or OPEN))
             where = parked if outcome.kind is Kind.PARKED else by_queue
             if may_be_held_up and self._wire.is_held_up(outcome.grant.queue):
-                where = self._held
+                where = self._stalled
             where.setdefault(outcome.grant.queue, []).append(outcome)
         self.oldest = monotonic()
         for queue, outcomes in parked.items():
@@ -365,23 +374,30 @@ class Consumer:
         """Sends away what this worker cannot run and another may."""
         try:
             self._broker.park(queue, outcomes)
+            self._held.settled(queue, outcomes)
         except Exception as error:
-            self._held.setdefault(queue, []).extend(outcomes)
+            self._stalled.setdefault(queue, []).extend(outcomes)
             self._wire.trouble(queue, error)
 
     def _take(self, request: Exchange, answer: Exchanged) -> None:
         if request.first and answer.alive:
             self._known.add(request.queue)
+            self._held.forget(request.queue)
             self._registered(request.queue, self._wire.since(request.queue))
         if request.want:
             if not answer.alive:
                 self.lost.add(request.queue)
             (self._dry.discard if answer.left else self._dry.add)(request.queue)
+        elif answer.left and all(each.kind is not Kind.RETURNED for each in request.outcomes):
+            self._dry.discard(request.queue)  # an end lets in who waited at a limit
         self.offset = answer.now / 1000 - monotonic()
+        self._held.settled(request.queue, request.outcomes)
         if "S" in answer.verdicts:
+            self._held.doubt(AGAIN)  # it may take an earlier attempt of that job for running here
             self._report_stale(request, answer.verdicts)
         if answer.grants:
             self.buffered_at = monotonic()
+            self._held.claimed(request.queue, answer.grants)
         self.buffer.extend(answer.grants)
 
     def _report_stale(self, request: Exchange, verdicts: str) -> None:

@@ -69,13 +69,20 @@ class Rows(Service):
     def _start(self) -> None:
         self._before()
         context: Any = multiprocessing.get_context(self._method)
-        self._channel, theirs = socket.socketpair()
-        self._channel.setblocking(False)
-        self._process = context.Process(
+        ours, theirs = socket.socketpair()
+        process = context.Process(
             target=run_reader, args=(self._alias, self._make, theirs), name="taskq-schedules"
         )
-        self._process.start()
-        theirs.close()
+        try:
+            process.start()
+        except OSError as error:
+            logger.error("schedules cannot be read: no process can be started: %s", error)
+            ours.close()
+            return
+        finally:
+            theirs.close()
+        ours.setblocking(False)
+        self._channel, self._process = ours, process
 
     def fileno(self) -> int:
         """For a selector."""

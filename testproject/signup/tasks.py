@@ -11,7 +11,8 @@ from django.utils.translation import gettext
 from django_taskq import Cancel, periodic, task
 
 
-@task(timeout=60, max_attempts=5, tags=["mail"])
+# Pressed twice, the button sends one mail; and the mail server takes five connections.
+@task(timeout=60, max_attempts=5, tags=["mail"], unique="until_finished", concurrency_limit=5)
 def send_welcome(user_id: int) -> str:
     """Sends the welcome mail of the user with that primary key; returns the address it went to.
 

@@ -8,11 +8,13 @@ from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
+from django_taskq.asks import ASK, UNTIL_STARTED, gate, text
 from django_taskq.broker.broker import CHUNK, Broker, Draft, Exchange, chunks
 from django_taskq.broker.connection import Server
 from django_taskq.broker.keys import QUEUE_KEYS
 from django_taskq.broker.replies import Exchanged
 from django_taskq.job import Grant, Kind, Live, Outcome, State
+from django_taskq.limits import Rate, check_rate
 
 QUEUE = "q"
 TASK = "tests.noop"
@@ -79,6 +81,36 @@ class Child:
 
 def draft(id: str, priority: int = 0, due: int = 0, expires_in: int = 0) -> Draft:
     return Draft(id, ENVELOPE, priority, due, expires_in)
+
+
+def asked(
+    *gates: bytes,
+    lock: str = "",
+    started: bool = False,
+    ttl: int = 0,
+    key: str = "",
+    cost: float = 1.0,
+) -> bytes:
+    """What a job asks for; ``ttl``: ms."""
+    return ASK.pack(ttl, UNTIL_STARTED * started, cost) + text(lock) + text(key) + b"".join(gates)
+
+
+def at_once(most: int, name: str = "g") -> bytes:
+    return gate(name, name, most, None)
+
+
+def per_time(rate: str | Rate, name: str = "r", most: int | None = None) -> bytes:
+    return gate(name, name, most, check_rate(rate, "rate_limit"))
+
+
+def put_asking(broker: Broker, ids: Iterable[str], ask: bytes, **options: int) -> str:
+    """Enqueues a job per id that asks for the same; ``options`` as ``put()``."""
+    return broker.enqueue(QUEUE, [draft(id, **options)._replace(ask=ask) for id in ids])
+
+
+def claimed(child: Child, want: int = 10) -> list[str]:
+    """The ids of the jobs that were granted."""
+    return [grant.id for grant in child.claim(want)]
 
 
 def put(broker: Broker, ids: Iterable[str], queue: str = QUEUE, **options: int) -> str:
@@ -152,6 +184,12 @@ def corrupt(broker: Broker) -> None:
     command("ZADD", key("ready"), 1, "unparked")
     command("HSET", key("cancels"), "unasked", "cancel")
     command("ZREM", key("holders"), holder_id("seeder"))
+    put_asking(broker, ["asking"], asked(at_once(1), lock="lock"))
+    command("HSET", key("locks"), "left", "unknown")
+    command("ZADD", key("entered"), 0, b"g\0entered")
+    command("ZADD", key("gated"), 0, b"g\0........ungated")
+    command("ZADD", key("waiting"), 1, "stranded")
+    command("HSET", key("jobs"), "stranded", ENVELOPE)
     command("DEL", key("wake"))
 
 

@@ -35,7 +35,7 @@ IDS = [f"job-{number:05}" for number in range(MANY)]
 
 # script -> arguments before the jobs, arguments of a job, jobs at most
 PER_CALL = {
-    "enqueue": (1, 5, CHUNK),
+    "enqueue": (1, 6, CHUNK),
     "park": (3, 5, CHUNK),
     "retry": (2, 1, HOUSEKEEPING),
     "fetch": (0, 1, HOUSEKEEPING),

@@ -7,14 +7,17 @@ from typing import Any
 import pytest
 import redis
 
+from django_taskq.asks import NOTHING, gate
 from django_taskq.broker.broker import HOUSEKEEPING, Broker
-from django_taskq.broker.inspector import Holder, Inspector
+from django_taskq.broker.inspector import Gate, Holder, Inspector
 from django_taskq.broker.keys import QUEUE_KEYS
 from django_taskq.broker.scripts import load
 from django_taskq.codec import encode_envelope
 from django_taskq.job import Envelope, State
+from django_taskq.limits import Limit, Rate
 from tests.broker.helpers import (
     DAY,
+    ENVELOPE,
     LEASE,
     QUEUE,
     TASK,
@@ -178,3 +181,44 @@ def test_a_key_of_another_type_is_named(broker: Broker, inspector: Inspector) ->
 
 def test_every_key_s_type_is_looked_at() -> None:
     assert {*load("types").keys} == {name for name, kind in QUEUE_KEYS.items() if kind != "CHANNEL"}
+
+
+def limited(name: str, numbers: Limit, *ids: str) -> list[Draft]:
+    ask = NOTHING + gate(name, name, *numbers)
+    return [Draft(id, ENVELOPE, ask=ask) for id in ids]
+
+
+def test_limits_with_those_that_wait_there_and_those_inside(
+    broker: Broker, inspector: Inspector
+) -> None:
+    broker.enqueue(QUEUE, limited("task:a", Limit(2), "a1", "a2", "a3", "a4", "a5"))
+    broker.enqueue(QUEUE, limited("key:b c", Limit(5), "b1"))
+    broker.enqueue(QUEUE, limited("queue", Limit(None, Rate(1, 10)), "c1", "c2"))
+    Child(broker).claim(50)
+    before = dump(broker)
+
+    found = inspector.gates(QUEUE)
+
+    assert dump(broker) == before
+    assert found == [
+        Gate("queue", 1, 1, 10_000),
+        Gate("task:a", 3, 2, -1),
+        Gate("key:b c", 0, 1, -1),
+    ]
+    assert inspector.queue(QUEUE).at_limits == 4
+
+
+def test_a_queue_without_limits_has_none(broker: Broker, inspector: Inspector) -> None:
+    put(broker, "ab")
+    Child(broker).claim(1)
+    assert inspector.gates(QUEUE) == []
+    assert inspector.queue(QUEUE).at_limits == 0
+
+
+def test_of_many_limits_a_hundred_are_named(broker: Broker, inspector: Inspector) -> None:
+    for n in range(120):
+        broker.enqueue(QUEUE, limited(f"key:{n}", Limit(1), f"a{n}", f"b{n}"))
+    Child(broker).claim(400)
+    found = inspector.gates(QUEUE)
+    assert len({gate.name for gate in found}) == HOUSEKEEPING
+    assert {(gate.waiting, gate.inside) for gate in found} == {(1, 1)}

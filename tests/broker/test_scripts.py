@@ -12,28 +12,33 @@ import pytest
 import redis
 
 from django_taskq import broker as broker_package
+from django_taskq.asks import NOTHING, gate
 from django_taskq.broker import scripts
 from django_taskq.broker.almanac import Almanac, Tick, Ticked
-from django_taskq.broker.broker import Broker, Limits
+from django_taskq.broker.broker import Broker, Draft, Limits
 from django_taskq.broker.connection import Server
-from django_taskq.broker.inspector import Inspector
+from django_taskq.broker.inspector import Gate, Inspector
 from django_taskq.broker.keys import GLOBAL_KEYS, QUEUE_KEYS
 from django_taskq.broker.sweep import CHECKS
 from django_taskq.exceptions import BrokerError
 from django_taskq.job import ENDED, TRANSITIONS, UNFINISHED, State
 from tests.broker.helpers import (
     DAY,
+    ENVELOPE,
     FAILURE,
     LEASE,
     QUEUE,
     TASK,
     Child,
+    asked,
+    at_once,
     corrupt,
     draft,
     holder_id,
     outcome,
     parked,
     put,
+    put_asking,
     seed,
     seed_all,
     take_token,
@@ -43,7 +48,7 @@ from tests.broker.helpers import (
 NAMES = scripts.names()
 every_script = pytest.mark.parametrize("name", NAMES)
 
-MAY_BE_REFUSED = {"enqueue", "retry", "register", "tick"}  # they make a full Redis fuller
+MAY_BE_REFUSED = {"enqueue", "retry", "replace", "register", "tick"}  # they make it fuller
 UNBOUNDED = {
     *("KEYS", "SCAN", "RANDOMKEY", "DBSIZE", "SORT"),
     *("SMEMBERS", "HGETALL", "HKEYS", "HVALS", "SUNION", "SINTER", "ZUNION", "ZINTER"),
@@ -64,6 +69,13 @@ def body_of(name: str) -> str:
 CODE = {name: body_of(name) for name in NAMES} | {
     name: re.sub(r"--[^\n]*", "", text_of(name)) for name in scripts.LIBRARIES
 }
+
+
+def sent_of(name: str) -> str:
+    """The code as it is sent, with what it takes from libraries, below the line of keys."""
+    return re.sub(r"--[^\n]*", "", scripts.load(name).source.split("\n", 2)[2])
+
+
 WEEK = 7 * DAY
 every_code = pytest.mark.parametrize("name", sorted(CODE))
 
@@ -172,10 +184,7 @@ def test_a_job_runs_only_by_being_claimed() -> None:
 
 @every_script
 def test_every_declared_key_is_used(name: str) -> None:
-    script = scripts.load(name)
-    below = script.source.split("\n", 2)[2]  # with what it uses of the libraries
-    code = re.sub(r"--[^\n]*", "", below)
-    unused = [key for key in script.keys if not re.search(rf"\b{key}\b", code)]
+    unused = [key for key in scripts.load(name).keys if not re.search(rf"\b{key}\b", sent_of(name))]
 
     # rights touches nothing, and has to be sent to where the queue is.
     assert unused == (["meta"] if name == "rights" else [])
@@ -183,7 +192,7 @@ def test_every_declared_key_is_used(name: str) -> None:
 
 @every_script
 def test_every_key_that_the_code_names_is_declared(name: str) -> None:
-    named = set(re.findall(r"(?:redis\.call|send)\(\s*'\w+', (\w+)", CODE[name]))
+    named = set(re.findall(r"(?:redis\.call|send)\(\s*'\w+', (\w+)", sent_of(name)))
     variables = {"set", "key", "rest"}  # which hold a declared one
 
     assert named - variables <= set(scripts.load(name).keys)
@@ -381,11 +390,34 @@ def ways_of_promote(full: Broker, limited: Broker, clock: Any) -> None:
 
 def ways_of_enqueue(full: Broker, limited: Broker, clock: Any) -> None:
     limited.enqueue(QUEUE, [draft("now", 3), draft("later", 3, -DAY), draft("now", 0, 0, DAY)])
+    ask = asked(at_once(1), lock="lock", ttl=DAY, key="key")
+    assert put_asking(limited, ["asks", "another"], ask) == "NU asks"
+
+
+def ways_of_replace(full: Broker, limited: Broker, clock: Any) -> None:
+    ask = asked(at_once(1), lock="lock")
+    put_asking(full, ["a"], ask)
+    put_asking(full, ["b"], asked(at_once(1), lock="other", key="key"))
+    Child(full).claim(2)  # b waits at the gate
+    jobs = [draft(id)._replace(ask=asked(at_once(1), lock=lock)) for id, lock in LOCKS.items()]
+    assert limited.replace(QUEUE, jobs) == "RO"
+    later = [job._replace(due=-DAY) for job in jobs]
+    assert limited.replace(QUEUE, later) == "RO"
+
+
+LOCKS = {"a": "lock", "b": "other"}
 
 
 def ways_of_fetch(full: Broker, limited: Broker, clock: Any) -> None:
     seed_all(full)
     assert all(job.state == job.state for job in limited.fetch(QUEUE, [*State, "unknown"]))
+
+
+def ways_of_held(full: Broker, limited: Broker, clock: Any) -> None:
+    child = Child(full)
+    put(full, "ab")
+    child.claim(2)
+    assert sorted(limited.held(QUEUE, child.holder)) == ["a", "b"]
 
 
 def ways_of_sweep(full: Broker, limited: Broker, clock: Any) -> None:
@@ -402,6 +434,13 @@ def ways_of_survey(full: Broker, limited: Broker, clock: Any) -> None:
     seed_all(full)
     clock.forward(2 * DAY)
     assert Inspector(limited).queue(QUEUE).late > 0
+
+
+def ways_of_gates(full: Broker, limited: Broker, clock: Any) -> None:
+    narrow = gate("g", "g", 1, None)
+    full.enqueue(QUEUE, [Draft(id, ENVELOPE, ask=NOTHING + narrow) for id in "ab"])
+    Child(full).claim(5)
+    assert Inspector(limited).gates(QUEUE) == [Gate("g", 1, 1, -1)]
 
 
 def ways_of_types(full: Broker, limited: Broker, clock: Any) -> None:

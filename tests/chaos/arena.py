@@ -39,6 +39,8 @@ class Arena:
         self.expected: dict[str, tuple[str, str]] = {}  # id -> its end, words of its error
         self.struck = 0
         self.notes: list[str] = []  # for the table
+        self.gone, self.oldest = 0, 0.0  # accepted jobs that the server lost; s before
+        self.late: list[str] = []  # what took longer than it may, for the table
         os.environ.update(
             CHAOS_LEDGER=str(self.ledger.path),
             CHAOS_LEASE=str(fault.lease),
@@ -90,7 +92,13 @@ class Arena:
     def until_busy(self, jobs: int = 20) -> None:
         """Until so many more jobs are done, and some are running."""
         target = len(self.ledger.done) + jobs
-        self.wait(lambda: len(self.ledger.done) >= target and self.running(), "jobs are running")
+
+        def busy() -> bool:
+            if self.load.error is not None:
+                raise self.load.error
+            return len(self.ledger.done) >= target and bool(self.running())
+
+        self.wait(busy, "jobs are running")
 
     def running(self) -> set[int]:
         """Numbers of the jobs that run now, as the ledger has it."""

@@ -26,6 +26,7 @@ class Census:
 
     states: dict[str, str] = field(default_factory=dict)  # id -> state
     fences: dict[str, int] = field(default_factory=dict)
+    attempts: dict[str, int] = field(default_factory=dict)  # as they were charged
     counts: dict[str, int] = field(default_factory=dict)  # key -> members
     complaints: list[str] = field(default_factory=list)
 
@@ -119,8 +120,8 @@ def _check_hashes(queue: Queue, census: Census) -> None:
 def _check_records(queue: Queue, census: Census) -> None:
     holders = set(queue.members("holders"))
     unsettled, unended, unheld = [], [], []
-    for id, (fence, settled, *_, ended, _request), holder in queue.records():
-        census.fences[id] = fence
+    for id, (fence, settled, attempt, *_, ended, _request), holder in queue.records():
+        census.fences[id], census.attempts[id] = fence, attempt
         state = census.states.get(id)
         if state == State.RUNNING:
             if holder not in holders:

@@ -1,12 +1,10 @@
-"""A clock that tells another time to one process: clock.c, compiled here, under LD_PRELOAD."""
+"""A clock that tells another time to one process: clock.c under LD_PRELOAD."""
 
 from __future__ import annotations
 
-import shutil
-import subprocess
 from pathlib import Path
 
-SOURCE = Path(__file__).with_name("clock.c")
+from tests.chaos.preload import compiled
 
 
 class Clock:
@@ -14,14 +12,7 @@ class Clock:
 
     def __init__(self, home: Path, name: str) -> None:
         self._offset = home / f"{name}.offset"
-        library = home / "clock.so"
-        if not library.exists():
-            compiler = shutil.which("gcc") or shutil.which("cc")
-            if compiler is None:
-                raise FileNotFoundError("a wrong clock needs a C compiler (Debian: gcc)")
-            subprocess.run(
-                [compiler, "-shared", "-fPIC", "-O2", "-o", str(library), str(SOURCE)], check=True
-            )
+        library = compiled("clock", home)
         self.env = {"LD_PRELOAD": str(library), "CHAOS_CLOCK": str(self._offset)}
         self.off_by(0)
 

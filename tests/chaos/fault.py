@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from tests.chaos.arena import Arena
     from tests.chaos.checker import Census
 
+FLAKY = 20  # one job of so many fails once
 FAULTS: dict[str, type[Fault]] = {}
 
 
@@ -22,6 +23,8 @@ class Fault:
     """
 
     name = ""
+    title = ""  # in the published table
+    level = ""  # of durability, where that is what counts
     jobs = 300  # at least, in a short run
     rounds = 2
     long = (5_000, 10)  # jobs and rounds of a long run
@@ -31,10 +34,14 @@ class Fault:
     lease = 5.0  # seconds
     window = 150  # jobs in Redis at once; 0: all
     pause = 0.01  # seconds between two calls of enqueue
+    bulk = 25  # jobs of one call in two; the others are of one job
     task_ms = 10.0
     most_again = -1  # jobs that may be done twice; -1: those in flight at a fault
     forgets = False  # the server may lose what it had
+    lapses = False  # leases of the living may end
+    spends = False  # it may cost jobs an attempt
     patience = 60.0  # seconds for everything to end
+    recovers = float("inf")  # seconds after a fault in which it has to have recovered
     server_options: ClassVar[dict[str, str]] = {}
 
     def __init_subclass__(cls) -> None:
@@ -54,7 +61,18 @@ class Fault:
         from tests.chaos.app import tasks
 
         task = tasks.awork if number % 7 == 6 else tasks.work
+        if number % FLAKY == FLAKY - 1:
+            task = tasks.flaky
         return task, (number, self.task_ms)
+
+    def attempts(self, number: int) -> int:
+        """What a job of the load that succeeded was charged."""
+        return 2 if number % FLAKY == FLAKY - 1 else 1
+
+    def attack(self, arena: Arena, rounds: int) -> None:
+        """All rounds."""
+        for _ in range(rounds):
+            arena.round()
 
     def fill(self, arena: Arena, jobs: int) -> None:
         """Before the first round, while jobs are coming."""

@@ -13,7 +13,8 @@ from functools import cache
 from itertools import pairwise
 from pathlib import Path
 
-BEGUN, DONE, STOPPED = "B", "D", "S"  # STOPPED: the code was told to stop, and noticed
+BEGUN, DONE, FAILED = "B", "D", "F"
+STOPPED = "S"  # the code was told to stop, and noticed
 
 
 @cache
@@ -38,10 +39,9 @@ class Ledger:
         self.open: dict[int, float] = {}  # number -> when its latest run began
         self.done: dict[int, float] = {}  # number -> when it was done first
         self.again: list[tuple[int, float]] = []  # done once more
-        self.stopped: list[tuple[int, int]] = []  # number and pid of runs that were told to stop
         self.runs: dict[int, list[int]] = {}  # number -> pids, while it is not done
         self.latest = 0.0  # when a run began last
-        self._recent: deque[tuple[float, int]] = deque(maxlen=20_000)  # what was done last
+        self._recent: deque[tuple[float, int]] = deque(maxlen=20_000)  # whose runs ended last
 
     def read(self) -> None:
         """Takes in what was written since."""
@@ -56,8 +56,8 @@ class Ledger:
             if number not in self.done:
                 self.open[number] = when
                 self.runs.setdefault(number, []).append(pid)
-        elif mark == STOPPED:
-            self.stopped.append((number, pid))
+        elif mark in (STOPPED, FAILED):
+            self._recent.append((when, number))
             self.open.pop(number, None)
         elif number in self.done:
             self.again.append((number, when))
@@ -68,7 +68,7 @@ class Ledger:
             self.runs.pop(number, None)
 
     def done_since(self, when: float) -> set[int]:
-        """The numbers of jobs done after ``when``, the last 20,000 at most."""
+        """The numbers of jobs of which a run ended after ``when``, the last 20,000 at most."""
         return {number for at, number in self._recent if at >= when}
 
     def longest_gap(self, since: float) -> float:

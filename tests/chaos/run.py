@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import sys
 import tempfile
@@ -37,6 +38,7 @@ def run(fault: Fault, jobs: int, rounds: int) -> Report:
         judge(arena, census, report)
     except Exception as error:
         report.complaints.append(f"{type(error).__name__}: {error}")
+        report.complaints += lapsed(arena)
         if not isinstance(error, Late):
             traceback.print_exc()
     finally:
@@ -55,11 +57,11 @@ def play(arena: Arena, jobs: int, rounds: int) -> Census:
     """From the first job to the last; what Redis holds then."""
     fault = arena.fault
     fault.arrange(arena)
-    arena.load = Load(arena.ledger, fault.make, fault.window or jobs, fault.pause)
+    window = fault.window or jobs
+    arena.load = Load(arena.ledger, fault.make, window, fault.pause, fault.bulk)
     arena.load.start()
     fault.fill(arena, jobs)
-    for _ in range(rounds):
-        arena.round()
+    fault.attack(arena, rounds)
     fault.settle(arena)
     finish = arena.load.finish
     arena.wait(lambda: arena.load.error or len(arena.load.ids) >= jobs, "jobs are accepted", 3600)
@@ -86,11 +88,7 @@ def judge(arena: Arena, census: Census, report: Report) -> None:
             lost.append(f"{number} ({state}, {'' if number in ledger.done else 'not '}done)")
     report.lost = len(lost)
     census.complain("jobs lost", lost)
-    again = {number for number, _ in ledger.again}
-    report.again = len(again)
-    if fault.most_again >= 0 and len(again) > fault.most_again:
-        census.complain("jobs done again", map(str, again))
-    census.complain("jobs done again that no fault met", map(str, again - arena.flight))
+    judge_repeats(arena, census, report)
     for id, (end, _) in arena.expected.items():
         if census.states.get(id) != end:
             census.complaints.append(f"{id} is {census.states.get(id)}, not {end}")
@@ -98,12 +96,53 @@ def judge(arena: Arena, census: Census, report: Report) -> None:
     if not load.refused:
         census.complain("jobs that nobody enqueued", census.states.keys() - accepted)
     report.complaints += census.complaints + fault.verify(arena, census)
+    late = [took for took in arena.recoveries if took > fault.recovers]
+    if late:
+        arena.late.append(f"a recovery took {max(late):.1f} s, more than {fault.recovers:.1f}")
+    report.late, report.gone, report.oldest = arena.late, arena.gone, arena.oldest
+
+
+def judge_repeats(arena: Arena, census: Census, report: Report) -> None:
+    """Only what a fault met was done twice or told too late, and no fault costs an attempt."""
+    fault, ids = arena.fault, arena.load.ids
+    again = {number for number, _ in arena.ledger.again}
+    numbers = {id: number for number, id in ids.items()}
+    refused = [id for worker in arena.workers for id in worker.refused()]
+    report.again, report.refused = len(again), len(refused)
+    if fault.most_again >= 0 and len(again) > fault.most_again:
+        census.complain("jobs done again", map(str, again))
+    census.complain("jobs done again that no fault met", map(str, again - arena.flight))
+    unmet = {numbers[id] for id in refused if id in numbers} - arena.flight
+    if fault.most_again == 0:
+        unmet |= {numbers[id] for id in refused if id in numbers}
+    census.complain("outcomes refused of runs that kept their lease", map(str, unmet))
+    census.complaints += lapsed(arena)
+    strays = sum(worker.strays() for worker in arena.workers)
+    if strays and not (fault.forgets or fault.lapses):  # a replica may lack an outcome
+        census.complaints.append(f"{strays} jobs went astray though the server lost nothing")
+    if not fault.spends:
+        charged = [
+            f"{number} ({census.attempts.get(id)})"
+            for number, id in ids.items()
+            if census.states.get(id) == "succeeded"
+            and census.attempts.get(id) != fault.attempts(number)
+        ]
+        census.complain("jobs charged with attempts that were not theirs", charged)
+
+
+def lapsed(arena: Arena) -> list[str]:
+    """A complaint of leases that ended although nothing was in their way."""
+    lapses = sum(worker.lapses() for worker in arena.workers)
+    if arena.fault.lapses or not lapses:
+        return []
+    return [f"{lapses} leases ended of workers that lived and were heard"]
 
 
 def main() -> int:
     name, *numbers = sys.argv[1:]
     fault = load_faults()[name]()
     jobs, rounds = (int(n) for n in numbers) if numbers else (fault.jobs, fault.rounds)
+    fault.patience = float(os.environ.get("CHAOS_PATIENCE", fault.patience))
     report = run(fault, jobs, rounds)
     print(report.to_json())
     return 0 if report.passed else 1

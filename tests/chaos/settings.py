@@ -4,6 +4,7 @@ CHAOS_URL     the server, or a proxy before it
 CHAOS_LEDGER  the file that jobs write their effects into
 CHAOS_LEASE   seconds
 CHAOS_DURABILITY  how sure an enqueue is; not set: the default
+CHAOS_REPLICAS    how many have to confirm it
 CHAOS_KNOWS   which of the two sets of tasks this code has: "old", "new" or "old new"
 """
 
@@ -44,6 +45,7 @@ if "CHAOS_DURABILITY" in os.environ:
     TASKS["default"]["OPTIONS"] |= {
         "DURABILITY": os.environ["CHAOS_DURABILITY"],
         "DURABILITY_TIMEOUT": 1,
+        "REPLICAS": int(os.environ.get("CHAOS_REPLICAS", "1")),
     }
 LOGGING = {
     "version": 1,

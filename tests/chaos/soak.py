@@ -1,6 +1,9 @@
 """An hour of steady work: neither the worker's memory nor the server's grows.
 
-python -m tests.chaos.soak --minutes 60
+    python -m tests.chaos.soak --minutes 60 > soak.log 2>&1 &
+
+Flat is what gains no more than 5 % of its mean, or 1 MB (3 files, 3 keys), by a straight line
+through all samples after the first quarter.
 """
 
 from __future__ import annotations
@@ -20,6 +23,7 @@ from tests.chaos.report import heading
 from tests.chaos.run import run
 
 SAMPLES = 240  # in all
+LINES = 24  # that are printed meanwhile
 WARM_UP = 0.25  # of the time: what is taken at first is no growth
 SHARE = 0.05  # of the mean that may be gained in the rest, and
 BYTES = 1 << 20  # as much at least
@@ -48,6 +52,11 @@ class Series:
     def grows(self) -> bool:
         _, values = self._steady()
         return self.growth > max(SHARE * mean(values), BYTES if mean(values) > BYTES else 3)
+
+    @property
+    def latest(self) -> str:
+        value = self.values[-1]
+        return f"{self.name} {value:.0f}" if value < BYTES else f"{self.name} {value / 1e6:.1f} MB"
 
     def _steady(self) -> tuple[list[float], list[float]]:
         first = int(len(self.times) * WARM_UP)
@@ -80,10 +89,16 @@ class Soak(Fault):
 
         return tasks.passing, (number, RESULT)
 
+    def attempts(self, number: int) -> int:
+        return 1
+
     def strike(self, arena: Arena) -> None:
-        for _ in range(SAMPLES):
+        for at in range(1, SAMPLES + 1):
             arena.pass_time(self.minutes * 60 / SAMPLES)
             self.sample(arena)
+            if at % (SAMPLES // LINES) == 0:
+                figures = "  ".join(each.latest for each in self.series.values())
+                print(f"{self.minutes * at / SAMPLES:6.1f} min  {figures}", flush=True)
 
     def sample(self, arena: Arena) -> None:
         pids = [self.worker.process.pid, *self.worker.children()]
@@ -94,7 +109,9 @@ class Soak(Fault):
 
     def verify(self, arena: Arena, census: Census) -> list[str]:
         arena.notes += map(str, self.series.values())
-        return [f"{each.name} grows" for each in self.series.values() if each.grows]
+        growing = [f"{each.name} grows" for each in self.series.values() if each.grows]
+        arena.notes.append("not flat" if growing else "flat")
+        return growing
 
 
 def proportional_memory(pid: int) -> int:
@@ -106,9 +123,17 @@ def proportional_memory(pid: int) -> int:
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.chaos.soak", description=__doc__)
     parser.add_argument("--minutes", type=float, default=Soak.minutes)
-    Soak.minutes = parser.parse_args().minutes
+    parser.add_argument("--table", type=Path, help="a file that gets the figures at its end")
+    options = parser.parse_args()
+    Soak.minutes = options.minutes
     report = run(Soak(), Soak.jobs, Soak.rounds)
     print(heading(), report.row(), sep="\n")
+    if options.table:
+        with options.table.open("a") as file:
+            notes = "; ".join([*report.notes, *report.complaints])
+            file.write(
+                f"\n## Steady work\n\n{report.jobs:,} jobs in {Soak.minutes:g} min: {notes}\n"
+            )
     return 0 if report.passed else 1
 
 

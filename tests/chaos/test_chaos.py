@@ -27,5 +27,5 @@ def _possible() -> None:
 @pytest.mark.parametrize("fault", QUICK, ids=lambda fault: fault.name)
 def test_no_job_is_lost(fault: type[Fault]) -> None:
     report = try_one(fault, fault.jobs, fault.rounds)
-    assert report.passed, report.complaints
+    assert not report.complaints  # how long it took is for `make chaos` to judge
     assert (report.lost, report.faults) == (0, fault.rounds)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -14,6 +15,9 @@ from testproject.processes import ROOT, die_with_parent
 
 PATIENCE = 30.0  # seconds to start, or to leave
 PAUSE = 0.01
+STRAY = re.compile(r"job \S+ goes back: Redis has lost")
+LAPSED = re.compile(r"the lease of \S+ is over")
+REFUSED = re.compile(r"job (\S+): its lease was lost, what came of attempt")
 
 
 class Worker:
@@ -36,6 +40,18 @@ class Worker:
     @property
     def output(self) -> str:
         return self.log.read_text("utf-8", "replace")
+
+    def refused(self) -> list[str]:
+        """Ids of the jobs of which it told too late: another had them already."""
+        return REFUSED.findall(self.output)
+
+    def lapses(self) -> int:
+        """Leases of its children that ended while they lived."""
+        return len(LAPSED.findall(self.output))
+
+    def strays(self) -> int:
+        """Jobs that it gave back because Redis took them for held there, and they were not."""
+        return len(STRAY.findall(self.output))
 
     @property
     def lives(self) -> bool:

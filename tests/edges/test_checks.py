@@ -13,8 +13,8 @@ from django.core.management import call_command, get_commands
 from django.db import transaction
 from django.test import modify_settings, override_settings
 
-from django_taskq import checks
-from django_taskq.checks import check_names
+from django_taskq import Task, Unique, checks, registry
+from django_taskq.checks import check_limits, check_names
 from django_taskq.compat import task_backends
 from tests.engine.support import DUMMY, IMMEDIATE, REDIS, configured
 from tests.engine.tasks import add
@@ -109,6 +109,92 @@ def test_the_unrelated_package_of_this_name_is_reported(monkeypatch: pytest.Monk
     (message,) = check_names()
     assert message.id == "taskq.W002"
     assert "django-taskq" in message.msg
+
+
+# --- locks and limits -----------------------------------------------------------------------------
+
+
+@pytest.fixture
+def declare(prefix: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """Declares tasks of this module, which are forgotten afterwards."""
+    known: dict[str, Any] = {}
+    monkeypatch.setattr(registry, "_tasks", known)
+    monkeypatch.setattr(registry, "_elsewhere", {})
+    monkeypatch.setattr(checks, "discover", lambda: None)
+
+    def declare(name: str, **options: Any) -> Task:
+        def function(tenant_id: int) -> None: ...
+
+        function.__qualname__ = function.__name__ = name
+        return Task(func=function, **options)
+
+    with override_settings(TASKS={"default": configured(NOWHERE, prefix)}):
+        yield declare
+
+
+def warned() -> list[tuple[str, str]]:
+    return [(str(message.id), message.msg) for message in check_limits()]
+
+
+def test_tasks_that_share_a_key_within_a_queue_are_no_trouble(declare: Any) -> None:
+    both = {"limit_key": "tenant:{tenant_id}", "concurrency_limit": 3}
+    declare("one", unique=Unique("x"), **both)
+    declare("two", unique=Unique("x"), **both)
+    declare("three", concurrency_limit=5)
+    declare("four", concurrency_limit=6, queue_name="low")
+    declare("five", queue_name="low", unique="until_started")
+    assert warned() == []
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"limit_key": "crm", "rate_limit": "1/s"}, "share limit_key='crm'"),
+        ({"unique": Unique("crm")}, "share Unique(key)='crm'"),
+    ],
+)
+def test_tasks_of_two_queues_with_one_key_are_reported(
+    declare: Any, options: dict[str, Any], said: str
+) -> None:
+    declare("one", **options)
+    declare("two", queue_name="low", **options)
+    ((id, message),) = warned()
+    assert id == "taskq.W010"
+    assert f"test_checks.one and test_checks.two {said}" in message
+    assert "'default' and 'low'" in message
+
+
+def test_a_task_that_using_sends_to_another_queue_is_reported(declare: Any) -> None:
+    one = declare("one", unique="until_finished")
+    one.using(priority=5)
+    declare("two").using(queue_name="low")
+    declare("three", fair_by="tenant_id").using(queue_name="low")
+    assert warned() == []
+
+    one.using(queue_name="low")
+
+    ((id, message),) = warned()
+    assert id == "taskq.W010"
+    assert "test_checks.one has a lock or a limit, goes to the queue 'default'" in message
+    assert "'low' too" in message
+
+
+def test_a_key_with_two_sets_of_numbers_is_reported(declare: Any) -> None:
+    declare("one", limit_key="crm", rate_limit="1/s")
+    declare("two", limit_key="crm", rate_limit="2/s")
+    ((id, message),) = warned()
+    assert id == "taskq.W011"
+    assert "name different limits" in message
+
+
+def test_a_broken_tasks_module_is_not_reported_twice(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def broken() -> None:
+        raise RuntimeError
+
+    monkeypatch.setattr(checks, "discover", broken)
+    assert check_limits() == []
 
 
 # -- the outbox --------------------------------------------------------------------------------

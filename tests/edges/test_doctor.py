@@ -33,7 +33,7 @@ from tests.broker.helpers import (
 from tests.conftest import FakeTime
 from tests.engine.proxy import proxied
 from tests.engine.support import configured
-from tests.engine.tasks import nothing
+from tests.engine.tasks import narrow, nothing
 
 NOWHERE = "redis://user:secret@127.0.0.1:1/0"
 
@@ -119,13 +119,15 @@ def test_every_kind_of_orphan_is_mended(jobs: Broker, clock: FakeTime) -> None:
     lines = answer.text.splitlines()
     assert "mended   q: jobs in no state that have not ended: 1" in lines
     assert {line[:8] for line in lines[:-1] if line[0] != " "} <= {
+        "ok      ",
         "mended  ",
         "warning ",
         "error   ",
     }
     left = {each["name"] for each in again.json["findings"] if each["level"] != "ok"}
     assert left & set(CHECKS) == set()
-    assert sorted(states(jobs)["ready"]) == ["double", "lost", "unheld", "unparked"]
+    back = ["asking", "double", "lost", "stranded", "unheld", "unparked"]
+    assert sorted(states(jobs)["ready"]) == back
 
 
 @contextmanager
@@ -330,7 +332,7 @@ def test_an_unknown_option_is_named_with_the_nearest(
         call_command("taskq", *words)
 
 
-@pytest.mark.parametrize("verb", ["doctor", "queues", "stats", "workers"])
+@pytest.mark.parametrize("verb", ["doctor", "queues", "stats", "workers", "limits"])
 def test_every_verb_has_help(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         call_command("taskq", verb, "--help")
@@ -375,11 +377,35 @@ def test_workers(jobs: Broker) -> None:
     assert all(row["queues"] == "q" for row in rows)
 
 
+def test_limits(backend: RedisBackend) -> None:
+    narrow.enqueue_many([(n,) for n in range(5)])
+    Child(backend.broker, queue="default").claim(10)
+
+    assert Answer("limits", "--json").json == [
+        {
+            "queue": "default",
+            "limit": f"task:{narrow.module_path}",
+            "waiting": 3,
+            "inside": 2,
+            "opens_ms": -1,
+        }
+    ]
+    assert Answer("queues", "--json").json[0]["at_limits"] == 3
+    (finding,) = [f for f in Answer("doctor", "--json").json["findings"] if f["queue"]][:1]
+    assert (finding["level"], finding["name"], finding["count"]) == ("ok", "at-limits", 3)
+    assert finding["examples"] == [f"task:{narrow.module_path} (3)"]
+    assert "limit" in Answer("limits").text
+
+
+def test_nothing_is_limited(jobs: Broker) -> None:
+    assert Answer("limits").text == "There are none.\n"
+
+
 def test_nobody_works(jobs: Broker) -> None:
     assert Answer("workers").text == "There are none.\n"
 
 
-@pytest.mark.parametrize("verb", ["queues", "stats", "workers"])
+@pytest.mark.parametrize("verb", ["queues", "stats", "workers", "limits"])
 def test_reads_say_that_redis_is_away(prefix: str, verb: str) -> None:
     with (
         override_settings(TASKS={"default": configured(NOWHERE, prefix, CONNECT_TIMEOUT=0.01)}),

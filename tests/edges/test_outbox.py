@@ -20,14 +20,14 @@ from django.test import override_settings
 from django_taskq.broker.broker import Draft, derived_number
 from django_taskq.clock import now_ms, to_ms
 from django_taskq.compat import TaskResultDoesNotExist, task_backends, task_enqueued
-from django_taskq.exceptions import BrokerUnavailable
+from django_taskq.exceptions import BrokerUnavailable, DuplicateJob
 from django_taskq.job import State
 from django_taskq.outbox import producer as outbox_producer
 from django_taskq.outbox import store
 from django_taskq.result import TaskResult
 from tests.edges.outbox import Box
 from tests.engine.support import Hand, configured, round_trips
-from tests.engine.tasks import add, hasty, nothing, urgent
+from tests.engine.tasks import add, hasty, index, nothing, once, only, urgent
 
 
 class Rollback(Exception):
@@ -714,3 +714,56 @@ def test_what_lies_in_the_database_is_signed_and_encrypted(box: Box, prefix: str
         hand.runner.seals = hand.broker.seals
         hand.run()
         assert urgent.get_result(result.id).return_value == "a secret"
+
+
+# -- locks -----------------------------------------------------------------------------------------
+
+
+def test_a_lock_is_taken_when_the_job_is_pushed_not_when_its_row_is_written(box: Box) -> None:
+    with box.atomic():
+        inside = once.enqueue(1)
+        outside = once.using(on_commit=False).enqueue(1)
+    assert (outside.duplicate, inside.duplicate) == (False, True)
+    assert inside.id == outside.id
+    assert not box.rows.exists()
+
+
+def test_a_conflict_that_raises_leaves_no_row(box: Box) -> None:
+    only.enqueue(1)
+
+    def book() -> None:
+        with box.atomic():
+            only.enqueue(1)
+            only.enqueue(2)
+
+    with pytest.raises(DuplicateJob):
+        book()
+    assert not box.rows.exists()
+    assert arguments(box) == [1, 2]
+
+
+def test_what_was_left_keeps_to_the_locks(box: Box) -> None:
+    heard: list[str] = []
+    once.enqueue(1)
+    index.enqueue(5, "old")
+    with box.away(), box.atomic():
+        once.enqueue(1)
+        once.enqueue(2)
+        index.enqueue(5, "new")
+        index.enqueue(5, "newest")
+    assert box.rows.count() == 4
+
+    def receiver(sender: type, task_result: TaskResult, **kwargs: Any) -> None:
+        heard.append(task_result.args[0])
+
+    task_enqueued.connect(receiver)
+    try:
+        box.sweep()
+    finally:
+        task_enqueued.disconnect(receiver)
+
+    assert not box.rows.exists()
+    assert heard == [2]
+    assert sorted(arguments(box)) == [1, 2, 5]
+    blobs = [outcome.blob for outcome in Hand(box.backend.broker).run()]
+    assert b'"newest"' in blobs

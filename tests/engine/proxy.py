@@ -5,6 +5,7 @@ from __future__ import annotations
 import select
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from urllib.parse import urlsplit
@@ -16,8 +17,8 @@ class Proxy:
     """Passes bytes on. ``losing``: scripts reach the server, their replies are lost.
 
     ``away``: whoever connects is turned off at once. ``meanwhile``: done once, when the next reply
-    has been lost and before its caller learns of it; the replies after it arrive.
-    ``away``: whoever connects is turned off at once. ``flowing``: cleared, nothing passes, and
+    has been lost and before its caller learns of it; the replies after it arrive. ``news``:
+    seconds until a caller learns that its reply is lost. ``flowing``: cleared, nothing passes, and
     what comes is passed on when it is set again.
     """
 
@@ -25,6 +26,7 @@ class Proxy:
         self.losing = False
         self.away = False
         self.lost = 0
+        self.news = 0.0
         self.meanwhile: Callable[[], object] | None = None
         self.flowing = threading.Event()
         self.flowing.set()
@@ -89,6 +91,7 @@ class Proxy:
                         if self.meanwhile is not None:
                             meanwhile, self.meanwhile, self.losing = self.meanwhile, None, False
                             meanwhile()
+                        time.sleep(self.news)
                         return
                     (server if source is client else client).sendall(data)
 

@@ -10,7 +10,7 @@ from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
-from django_taskq import Cancel, Fail, Retry, Snooze, task
+from django_taskq import Cancel, Fail, Retry, Snooze, Unique, task
 from django_taskq.compat import NATIVE
 
 if NATIVE:
@@ -147,3 +147,80 @@ async def aplain(a: int) -> int:
 def undeclared(a: int) -> int:
     """For tests that declare it as a task of a backend of theirs."""
     return a * 3
+
+
+# --- locks, limits and turns ----------------------------------------------------------------------
+
+
+@task(unique="until_finished", retention=60)
+def once(a: int, b: int = 0) -> int:
+    RAN.append(("once", a, b))
+    return a + b
+
+
+@task(unique="until_started")
+def once_waiting(a: int) -> int:
+    return a
+
+
+@task(unique=Unique("index:{document}", until="started", on_conflict="replace"))
+def index(document: int, text: str) -> str:
+    RAN.append(("index", document, text))
+    return text
+
+
+@task(unique=Unique("index:{document}", until="started", on_conflict="replace"))
+def reindex(document: int) -> str:
+    return f"all of {document}"
+
+
+@task(unique=Unique("index:{document}", on_conflict="replace"), max_attempts=3)
+def index_to_the_end(document: int, text: str, fail: bool = False) -> str:
+    if fail:
+        raise ValueError(text)
+    return text
+
+
+@task(unique=Unique(on_conflict="raise"))
+def only(a: int) -> int:
+    return a
+
+
+@task(unique=Unique(lambda user, **kwargs: user["id"]))
+def by_function(user: dict[str, int], note: str = "") -> int:
+    return user["id"]
+
+
+@task(unique=3600, retention=0)
+def hourly(a: int) -> int:
+    return a
+
+
+@task(concurrency_limit=2)
+def narrow(n: int) -> int:
+    return n
+
+
+@task(rate_limit="60/m")
+def slow(n: int) -> int:
+    return n
+
+
+@task(concurrency_limit=1, limit_key="tenant:{tenant}")
+def of_tenant(tenant: int, n: int) -> int:
+    return n
+
+
+@task(concurrency_limit=1, limit_key="tenant:{tenant}")
+def also_of_tenant(tenant: int, n: int) -> int:
+    return n
+
+
+@task(fair_by="tenant", fair_weights={"gold": 3})
+def fair(tenant: str, n: int) -> str:
+    return f"{tenant}{n}"
+
+
+@task(unique="until_finished")
+def lonely() -> None:
+    pass

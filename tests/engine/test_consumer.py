@@ -9,7 +9,9 @@ from typing import Any
 
 import pytest
 
+from django_taskq.asks import NOTHING, gate
 from django_taskq.backends import RedisBackend
+from django_taskq.broker.broker import Draft
 from django_taskq.broker.connection import Server
 from django_taskq.clock import monotonic
 from django_taskq.codec import decode_failures
@@ -19,6 +21,7 @@ from django_taskq.job import TRUNCATED, Kind, Outcome, State
 from django_taskq.services import consumer as consumer_module
 from django_taskq.services.consumer import LEAN_BYTES
 from tests.broker.helpers import (
+    ENVELOPE,
     QUEUE,
     live,
     members,
@@ -334,6 +337,20 @@ def test_nobody_listens_while_a_queue_may_have_more(rig: Rig) -> None:
     rig.take(1)
 
     assert not rig.consumer.listen()
+
+
+def test_who_is_let_in_by_an_end_is_asked_for_without_a_token(rig: Rig) -> None:
+    narrow = NOTHING + gate("g", "g", 1, None)
+    rig.broker.enqueue(QUEUE, [Draft(id, ENVELOPE, ask=narrow) for id in "ab"])
+    (first,) = rig.take()
+    assert rig.consumer.is_empty
+
+    rig.consumer.done(succeeded(first))
+    rig.consumer.flush()
+
+    assert not rig.consumer.is_empty
+    take_token(rig.broker)
+    assert [grant.id for grant in rig.take()] == ["b"]
 
 
 def test_a_new_job_wakes_who_listens(rig: Rig) -> None:

@@ -9,11 +9,12 @@ from typing import Any
 import pytest
 from django.test import override_settings
 
+from django_taskq import Unique
 from django_taskq.backends import RedisBackend
 from django_taskq.broker.broker import Draft
 from django_taskq.job import State
 from tests.engine.support import Hand, configured
-from tests.engine.tasks import add, fail, plain, urgent
+from tests.engine.tasks import add, by_function, fail, fair, narrow, plain, urgent
 
 
 def round_trip(value: Any) -> Any:
@@ -36,6 +37,12 @@ WAYS = pytest.mark.parametrize("travel", [round_trip, deep_copy, copy.copy])
         urgent,
         urgent.using(timeout=5, tags=["x"], backoff=[1, 2], retry_on=(OSError, "a.B")),
         add.using(id="mine", run_after=7, priority=-3, queue_name="low"),
+        by_function,
+        by_function.using(priority=3),
+        fair,
+        narrow.using(
+            rate_limit="5/s", unique=Unique("x", ttl=5), fair_by="n", fair_weights={"1": 2}
+        ),
     ],
 )
 def test_a_task_travels(task: Any, travel: Any) -> None:

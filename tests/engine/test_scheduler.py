@@ -11,15 +11,18 @@ import pytest
 
 from django_taskq import firing, server_clock
 from django_taskq import periodic as declare
+from django_taskq.asks import queue_gates
 from django_taskq.backends import RedisBackend
 from django_taskq.broker.almanac import Almanac, Record
 from django_taskq.broker.broker import Broker
 from django_taskq.broker.connection import Server
-from django_taskq.exceptions import BrokerUnavailable
+from django_taskq.exceptions import BrokerUnavailable, DuplicateJob
+from django_taskq.limits import Limit
 from django_taskq.periodic import Declaration, _declared
 from django_taskq.schedule import LATE, tick_name
 from django_taskq.services import scheduler as module
 from django_taskq.services.scheduler import HOLD, PAUSE, ROUND, Scheduler
+from django_taskq.timetable import Timetable
 from tests.broker.helpers import Child, outcome, ready, states
 from tests.conftest import FakeTime
 from tests.engine import tasks
@@ -592,3 +595,45 @@ def test_the_enqueued_signal_is_sent_and_a_bad_receiver_stops_nothing(world: Wor
         task_enqueued.disconnect(receiver)
 
     assert heard == [(RedisBackend, tasks.nothing, True)]
+
+
+# -- locks and limits ------------------------------------------------------------------------------
+
+
+def test_a_tick_whose_lock_another_job_has_makes_no_job(world: World) -> None:
+    declare(timedelta(seconds=10), name="s", tz="UTC", overlap="queue")(tasks.lonely)
+    scheduler = world.scheduler()
+    tick_until_rest(scheduler)
+    for _ in range(2):
+        world.forward(10 * SECOND)
+        tick_until_rest(scheduler)
+    assert len(world.fired()) == 1
+
+    world.end()
+    world.forward(10 * SECOND)
+    tick_until_rest(scheduler)
+
+    assert len(world.fired()) == 1
+    assert world.letters("s") == "NUN"
+
+
+@pytest.mark.django_db
+def test_a_run_by_hand_says_that_another_job_has_the_lock(world: World) -> None:
+    declare(timedelta(seconds=10), name="s", tz="UTC")(tasks.lonely)
+    table = Timetable(world.broker, "default", RedisBackend, 10_000)
+    table.run("s")
+    with pytest.raises(DuplicateJob, match=r"schedule s: another job has the lock of .*lonely"):
+        table.run("s")
+    assert len(world.fired()) == 1
+
+
+def test_the_limits_of_a_queue_are_for_ticks_too(world: World) -> None:
+    world.broker.gates = queue_gates({QUEUE: Limit(1)})
+    every(10, "a")
+    every(10, "b")
+    scheduler = world.scheduler()
+    tick_until_rest(scheduler)
+    world.forward(10 * SECOND)
+    tick_until_rest(scheduler)
+    assert len(world.fired()) == 2
+    assert len(Child(world.broker, queue=QUEUE).claim(10)) == 1

@@ -108,12 +108,13 @@ def test_after_an_outage_each_catch_up_does_what_it_says(remote: Station, tcp: T
     no_gap(history())  # all
     for name in ("skip", "one"):
         found = history(name, "low")
-        assert [entry.letter for entry in found if entry.letter != "N"] == ["M"], name
-        (given_up,) = [int(entry.detail) for entry in found if entry.letter == "M"]
-        assert 1 <= given_up <= 8
+        assert {entry.letter for entry in found} == {"N", "M"}, name
+        # Mostly one line; a tick that was in time may be late before its turn comes.
+        given_up = sum(int(entry.detail) for entry in found if entry.letter == "M")
+        assert given_up >= 1
         fired = [entry.due for entry in found if entry.letter == "N"]
-        gaps = [b - a for a, b in itertools.pairwise(fired) if b - a != SECOND]
-        assert gaps == [(given_up + 1) * SECOND]
+        left_out = [(b - a) // SECOND - 1 for a, b in itertools.pairwise(fired)]
+        assert sum(left_out) == given_up
 
 
 def test_a_worker_whose_clock_is_wrong_fires_neither_early_nor_twice(

@@ -108,7 +108,8 @@ def test_settings_checks_and_the_workers_lines_do_not_show_it(
         with pytest.raises(BrokerUnavailable) as caught:
             double.enqueue(1)
         plan = Plan(alias="default", queues={"default": 1})
-        supervisor = Supervisor(plan, backend.broker, lambda alias: (backend.broker, RedisBackend))
+        make = lambda alias: (backend.broker, RedisBackend)  # noqa: E731
+        supervisor = Supervisor(plan, backend.broker, make, sender=RedisBackend)
         shown = f"{backend.check()} {backend.conf!r} {refused.value} {caught.value} {supervisor}"
     assert SECRET not in shown + caplog.text + "".join(capsys.readouterr())
 

@@ -14,8 +14,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from django_taskq import conf
-from django_taskq.conf import Options, TaskOptions, clean, nearest, portable, restore
+from django_taskq.conf import Options, TaskOptions, clean, portable, restore
 from django_taskq.exceptions import InvalidOption
+from django_taskq.limits import Limit, Rate
+from django_taskq.spelling import nearest
+from django_taskq.unique import Unique
 
 
 class Shortage(ConnectionError):
@@ -426,3 +429,51 @@ keys = st.sampled_from(
 def test_no_settings_make_parsing_fail(params: Any) -> None:
     options = Options.parse("default", params)
     assert all(problem.message and problem.hint for problem in options.problems)
+
+
+# --- limits of queues -----------------------------------------------------------------------------
+
+
+def limits(raw: Any, queues: Any = ("mails", "default")) -> Options:
+    return parse({"LIMITS": raw}, QUEUES=queues)
+
+
+def test_a_queue_may_have_limits() -> None:
+    found = limits({"mails": {"rate_limit": "100/m", "concurrency_limit": 3}})
+    assert found.problems == ()
+    assert found.limits == {"mails": Limit(3, Rate(100, 60))}
+    assert parse().limits == {}
+
+
+@pytest.mark.parametrize(
+    ("raw", "said"),
+    [
+        ({"mial": {"rate_limit": "1/s"}}, "unknown key 'mial' Did you mean 'mails'?"),
+        ({5: {"rate_limit": "1/s"}}, "unknown key 5"),
+        ({"mails": {"ratelimit": "1/s"}}, "unknown key 'ratelimit' Did you mean 'rate_limit'?"),
+        ({"mails": {"rate_limit": "fast"}}, "['LIMITS']['mails']: rate_limit='fast': must be"),
+        ({"mails": {"concurrency_limit": 0}}, "concurrency_limit=0: must be a whole number"),
+        ({"mails": {}}, "['mails'] limits nothing Give it rate_limit or concurrency_limit."),
+        ({"mails": 5}, "['LIMITS']['mails'] is a int It must be a dict."),
+        ([], "['LIMITS'] is a list It must be a dict."),
+    ],
+)
+def test_limits_that_cannot_be_are_one_problem_each(raw: Any, said: str) -> None:
+    (problem,) = limits(raw).problems
+    assert said in f"{problem.message} {problem.hint}"
+
+
+def test_limits_are_held_against_the_queues_there_are() -> None:
+    assert limits({"default": {"rate_limit": "1/s"}}, None).problems == ()
+    assert limits({"other": {"rate_limit": "1/s"}}, []).problems == ()  # any name will do
+    (problem,) = limits({"other": {"rate_limit": "1/s"}}, None).problems
+    assert "other" in problem.message
+
+
+def test_locks_limits_and_turns_can_have_defaults() -> None:
+    raw = {"unique": 60, "rate_limit": "1/s", "limit_key": "x", "fair_by": "a", "fair_weights": {}}
+    found = parse({"TASK_DEFAULTS": {**raw, "concurrency_limit": 2}})
+    assert found.problems == ()
+    assert found.task_defaults.unique == Unique(ttl=60.0)
+    assert found.task_defaults.rate_limit == Rate(1, 1)
+    assert only_problem({"TASK_DEFAULTS": {"unique": "x"}}).message.endswith("a Unique(...)")

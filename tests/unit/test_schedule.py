@@ -168,6 +168,15 @@ def test_the_newest_ticks_are_found_without_walking_through_all(
     assert (passed > 0) is (len(ticks) > len(found))
 
 
+def test_ticks_on_both_sides_of_where_a_walk_broke_off_are_found() -> None:
+    until = 1_767_268_800_000  # noon of a first of January
+
+    found, passed = Schedule("* * 1 * *").newest(until - 55_260_002, until, 50)
+
+    assert found == [until - 60_000 * minutes for minutes in reversed(range(50))]
+    assert passed > 0
+
+
 def test_years_of_seconds_are_not_walked_through() -> None:
     calls = 0
     schedule = Schedule("* * * * * *", catch_up="one")

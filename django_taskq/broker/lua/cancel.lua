@@ -1,5 +1,5 @@
 #!lua flags=allow-oom
--- cancel | keys: live errors ready running scheduled retrying waiting cancelled parked cancels wake ended calls answers | edges: waiting->cancelled scheduled->cancelled ready->cancelled retrying->cancelled
+-- cancel | keys: live errors ready running scheduled retrying waiting cancelled parked cancels wake timer ended calls answers asks locks lapses limits gated entered rates opens | edges: waiting->ready waiting->cancelled scheduled->cancelled ready->cancelled retrying->cancelled
 --
 -- Cancels what is not running, and asks for it where it is: a running job keeps its state until
 -- its code has stopped.
@@ -26,17 +26,18 @@ for _, set in ipairs({ waiting, scheduled, ready, retrying }) do
   resting[#resting + 1] = { set, redis.call('ZMSCORE', set, unpack(ids)) }
 end
 
-local words, asked, gone, places, records, lines, freed = {}, {}, {}, {}, {}, {}, {}
+local words, orders, gone, places, records, lines, freed, stood = {}, {}, {}, {}, {}, {}, {}, {}
 for i, id in ipairs(ids) do
   local l = read_live(lives[i])
   local from
   for _, rest in ipairs(resting) do
     if rest[2][i] then from = rest[1] end
+    if rest[1] == waiting then stood[id] = rest[2][i] end
   end
   if runs[i] then
     if order == 'kill' or redis.call('HEXISTS', cancels, id) == 0 then -- a kill stays one
-      asked[#asked + 1] = id
-      asked[#asked + 1] = order .. ' ' .. ARGV[3]
+      orders[#orders + 1] = id
+      orders[#orders + 1] = order .. ' ' .. ARGV[3]
     end
     words[i] = 'R/' .. l.fence .. '/' .. string.sub(l.tail, 1, 22)
   elseif from then
@@ -57,15 +58,18 @@ for i, id in ipairs(ids) do
     words[i] = (l.ended > 0 and 'E/' or 'U/') .. l.fence .. '/'
   end
 end
-send('HSET', cancels, asked)
+send('HSET', cancels, orders)
 for set, list in pairs(gone) do redis.call('ZREM', set, unpack(list)) end
 send('ZADD', cancelled, places)
 send('HSET', live, records)
 send('HSET', errors, lines)
 if #freed > 0 then
+  local asked = asks_of(freed)
+  step_out(freed, stood, asked, now)
+  unlock(freed, asked, now)
   set_wake(wake, ready)
   redis.call('SPUBLISH', ended, table.concat(freed, ' '))
 end
 local answer = table.concat(words, ' ')
-if #freed + #asked > 0 then remember(calls, answers, token, now, answer) end
+if #freed + #orders > 0 then remember(calls, answers, token, now, answer) end
 return answer

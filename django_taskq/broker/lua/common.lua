@@ -48,8 +48,7 @@ end
 -- The place of a ready job: higher priorities first, then first in first out.
 local function ready_score(priority, sequence) return -priority * PRIORITY + sequence end
 
--- The last of `count` places at the tail of the queue, and the first of as many at its front.
-local function tail_of(meta, count) return redis.call('HINCRBY', meta, 'seq', count) - count end
+-- The first of `count` places at the front of the queue; those at its tail are in turns.lua.
 local function front_of(meta, count) return redis.call('HINCRBY', meta, 'front', -count) end
 
 -- One token wakes one idle worker; it stands there exactly while there are ready jobs.
@@ -83,13 +82,14 @@ local function add_error(old, line)
 end
 
 -- Deletes ended jobs whole.
-local function forget(ids, set, jobs, live, errors, results, meta)
+local function forget(ids, set, jobs, live, errors, results, meta, asks)
   if #ids == 0 then return 0 end
   redis.call('ZREM', set, unpack(ids))
   redis.call('HDEL', jobs, unpack(ids))
   redis.call('HDEL', live, unpack(ids))
   redis.call('HDEL', errors, unpack(ids))
   redis.call('HDEL', results, unpack(ids))
+  redis.call('HDEL', asks, unpack(ids))
   redis.call('HINCRBY', meta, 'trimmed', #ids)
   return #ids
 end

@@ -1,7 +1,8 @@
 #!lua flags=allow-oom
--- exchange | keys: jobs live errors results ready running scheduled retrying succeeded dead cancelled cancels holders claims wake timer meta ended | edges: ready->running ready->dead running->succeeded running->retrying running->dead running->cancelled running->scheduled running->ready succeeded->gone dead->gone cancelled->gone
+-- exchange | keys: jobs live errors results ready running scheduled retrying waiting succeeded dead cancelled cancels holders claims wake timer meta ended asks locks lapses limits gated entered rates opens turns | edges: ready->running ready->dead ready->waiting waiting->ready running->succeeded running->retrying running->dead running->cancelled running->scheduled running->ready succeeded->gone dead->gone cancelled->gone
 --
--- Settles N jobs and claims M in one step: the whole of a worker's work with Redis.
+-- Settles N jobs and claims M in one step: the whole of a worker's work with Redis. A job whose
+-- limits have no room is not claimed but waits at their gate (see gating.lua).
 -- ARGV: now, holder, lease ms, first (1: register the holder), request, resent (1: it was sent
 --   before), want, lean (1: trim faster), keep of succeeded, dead, cancelled,
 --   dead retention ms, then per settled job: id, fence, kind, blob, delay, started
@@ -18,6 +19,7 @@ local now = clock(ARGV[1])
 local holder, lease = ARGV[2], tonumber(ARGV[3])
 local request, resent, want = tonumber(ARGV[5]), ARGV[6] == '1', tonumber(ARGV[7])
 local HEAD, PER = 12, 6
+local PAGES, PAGE = 4, 100 -- of so many jobs, or `want`, to look at where limits keep some out
 local DAY = 86400000 -- ms a job is kept that was called off while it ran, if nobody said how long
 
 -- settle ---------------------------------------------------------------------------------------
@@ -57,6 +59,7 @@ if count > 0 then
   local lives = redis.call('HMGET', live, unpack(ids))
   local asked = redis.call('HLEN', cancels) > 0 and redis.call('HMGET', cancels, unpack(ids))
   local moved, records, values, lines, ended_ids, called_off, returned = {}, {}, {}, {}, {}, {}, {}
+  local again, unused = {}, {} -- what waits once more, and of that what had not started
   local n, nv, nl, ne = 0, 0, 0, 0
   local lists, sizes, seen = {}, {}, {}
 
@@ -100,6 +103,8 @@ if count > 0 then
       local began, over = 0, 0
       if rest.set == ready then
         returned[#returned + 1] = { id, priority }
+        again[#again + 1] = id
+        unused[id] = kind == 'G'
         if kind == 'X' then crashes = math.max(crashes, 1) + 1 end -- as in reclaim: it was alone
       else
         began = tonumber(ARGV[at + 5])
@@ -109,6 +114,8 @@ if count > 0 then
           over = now
           ne = ne + 1
           ended_ids[ne] = id
+        else
+          again[#again + 1] = id
         end
         local list, size = lists[kind], sizes[kind]
         if not list then
@@ -146,6 +153,12 @@ if count > 0 then
     end
     redis.call('ZADD', ready, unpack(places))
   end
+  local asked = asks_of(moved)
+  if next(asked) then
+    leave(moved, asked, unused, now)
+    relock(again, asked, now)
+    unlock(ended_ids, asked, now)
+  end
   local budget = count * (ARGV[8] == '1' and 4 or 2)
   for kind, list in pairs(lists) do
     local rest = REST[kind]
@@ -154,7 +167,7 @@ if count > 0 then
     if rest.ends then
       budget = budget - forget(
         trimmable(rest.set, live, now, rest.keep, math.min(budget, 500)),
-        rest.set, jobs, live, errors, results, meta)
+        rest.set, jobs, live, errors, results, meta, asks)
     else
       local soonest = math.huge
       for i = 1, #list, 2 do soonest = math.min(soonest, tonumber(list[i])) end
@@ -206,12 +219,63 @@ if resent and request == last and state == 'O' then
 end
 
 -- claim ----------------------------------------------------------------------------------------
+
+local take_turns = false -- whether some jobs do
+
+-- The next jobs, what was asked for, and what they ask for. Where jobs have limits, those that
+-- find a gate shut are put behind it, and others are looked at in their place.
+local function take(want)
+  if redis.call('EXISTS', asks) == 0 then
+    local ids = redis.call('ZRANGE', ready, 0, want - 1)
+    if #ids == 0 then return ids, {}, {} end
+    redis.call('ZREMRANGEBYRANK', ready, 0, want - 1)
+    return ids, redis.call('HMGET', jobs, unpack(ids)), {}
+  end
+  local ids, envelopes, asked, scores = {}, {}, {}, {}
+  local inside, outside, waits, turned_away = {}, {}, {}, {}
+  local size = want
+  for _ = 1, PAGES do
+    local page = redis.call('ZRANGE', ready, 0, size - 1, 'WITHSCORES')
+    if #page == 0 then break end
+    local found = {}
+    for i = 1, #page, 2 do found[#found + 1] = page[i] end
+    local raws, asks_here = redis.call('HMGET', jobs, unpack(found)), asks_of(found)
+    see_gates(asks_here, now)
+    local looked = 0
+    while looked < #found and #ids < want do
+      looked = looked + 1
+      local id, raw, score = found[looked], raws[looked], tonumber(page[looked * 2])
+      local ask = asks_here[id]
+      local gate = ask and raw and shut_gate(ask, score, now)
+      if gate then
+        wait_at(gate, id, score, outside, waits)
+      else
+        local n = #ids + 1
+        ids[n], envelopes[n], scores[n] = id, raw, score
+      end
+      if ask and raw and not gate then
+        asked[id] = ask
+        enter(ask, id, inside)
+      elseif ask then
+        turn_away(ask, turned_away)
+      end
+    end
+    redis.call('ZREMRANGEBYRANK', ready, 0, looked - 1)
+    if #ids == want then break end
+    size = math.max(want - #ids, PAGE)
+  end
+  send('ZADD', entered, inside)
+  send('ZADD', gated, outside)
+  send('ZADD', waiting, waits)
+  open_others(turned_away, now)
+  take_turns = serve(scores, turns)
+  return ids, envelopes, asked
+end
+
 if want > 0 and state == 'O' then
   redis.call('HSET', claims, holder, struct.pack('>I8I8', request, now))
-  local ids = redis.call('ZRANGE', ready, 0, want - 1)
+  local ids, envelopes, asked = take(want)
   if #ids > 0 then
-    redis.call('ZREMRANGEBYRANK', ready, 0, want - 1)
-    local envelopes = redis.call('HMGET', jobs, unpack(ids))
     local lives = redis.call('HMGET', live, unpack(ids))
     local fresh = struct.pack(LIVE, 1, 0, 0, 0, 0, 0, 0, 0, 0, now, 0, request) .. holder
     local claimed, records, empty, broken, again = {}, {}, {}, {}, {}
@@ -239,10 +303,12 @@ if want > 0 and state == 'O' then
         broken[#broken + 1] = id
       end
     end
+    if next(asked) then unlock_started(ids, asked, now) end
     redis.call('HSET', live, unpack(records))
     send('ZADD', running, claimed)
     if #empty > 0 then
       redis.call('ZADD', dead, unpack(empty))
+      unlock(broken, asks_of(broken), now)
       redis.call('HINCRBY', meta, 'quarantined', #broken)
       redis.call('SPUBLISH', ended, table.concat(broken, ' '))
     end
@@ -254,5 +320,7 @@ if want > 0 and state == 'O' then
     end
   end
 end
+keep_rates(now)
 reply[3] = set_wake(wake, ready)
+if take_turns and reply[3] == 0 and redis.call('EXISTS', gated) == 0 then redis.call('UNLINK', turns) end
 return reply

@@ -1,5 +1,5 @@
 #!lua flags=allow-oom
--- park | keys: live running waiting cancelled parked cancels ended calls answers | edges: running->waiting running->cancelled
+-- park | keys: live ready running waiting cancelled parked cancels wake timer ended calls answers asks locks lapses limits gated entered rates opens | edges: running->waiting running->cancelled waiting->ready
 --
 -- Sets jobs aside that this worker cannot run (unknown task, arguments that do not bind) until a
 -- worker releases them. Costs no attempt; the wait doubles from 1 s to 60 s each time. The record
@@ -17,7 +17,8 @@ local ids = {}
 for i = 4, #ARGV, 5 do ids[#ids + 1] = ARGV[i] end
 local lives = redis.call('HMGET', live, unpack(ids))
 local asked = redis.call('HMGET', cancels, unpack(ids))
-local letters, moved, waits, names, records, called_off, ends = {}, {}, {}, {}, {}, {}, {}
+local unused = {}
+local letters, moved, aside, waits, names, records, called_off, ends = {}, {}, {}, {}, {}, {}, {}, {}
 for i, id in ipairs(ids) do
   local at = i * 5 - 1
   local fence = tonumber(ARGV[at + 1])
@@ -31,6 +32,7 @@ for i, id in ipairs(ids) do
   else
     l.settled = fence
     moved[#moved + 1] = id
+    unused[id] = true
     if asked[i] then
       letters[i] = 'C'
       l.ended, l.tail = now, ''
@@ -39,6 +41,7 @@ for i, id in ipairs(ids) do
       ends[#ends + 1] = id
     else
       letters[i] = 'O'
+      aside[#aside + 1] = id
       l.tail = string.rep(' ', 22) .. ARGV[at + 3] .. ' ' .. ARGV[at + 4]
       waits[#waits + 1] = now + math.min(1000 * 2 ^ l.parks, 60000)
       waits[#waits + 1] = id
@@ -56,6 +59,11 @@ send('ZADD', waiting, waits)
 send('ZADD', parked, names)
 send('ZADD', cancelled, ends)
 send('HDEL', cancels, called_off)
+local asked = asks_of(moved)
+leave(moved, asked, unused, now)
+relock(aside, asked, now)
+unlock(called_off, asked, now)
+keep_rates(now)
 if #called_off > 0 then redis.call('SPUBLISH', ended, table.concat(called_off, ' ')) end
 if #moved > 0 then remember(calls, answers, token, now, table.concat(letters)) end
 return table.concat(letters)

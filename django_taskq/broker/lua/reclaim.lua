@@ -1,5 +1,5 @@
 #!lua flags=allow-oom
--- reclaim | keys: live errors ready running dead cancelled cancels holders claims wake meta ended | edges: running->ready running->dead running->cancelled
+-- reclaim | keys: live errors ready running waiting dead cancelled cancels holders claims wake timer meta ended asks locks lapses limits gated entered rates opens | edges: waiting->ready running->ready running->dead running->cancelled
 --
 -- Takes back the jobs of a holder that ended, in chunks. The holder is marked dead first, so it
 -- claims nothing more, and dropped with the last chunk. Holder "" stands for every holder that
@@ -85,13 +85,16 @@ for i, id in ipairs(ids) do
   end
 end
 
+local asked = asks_of(taken)
 if #taken > 0 then
   redis.call('ZREM', running, unpack(taken))
   redis.call('HSET', live, unpack(records))
+  leave(taken, asked, {}, now)
+  keep_rates(now)
 end
 if #back > 0 then
   local front = front_of(meta, #back)
-  local places = {}
+  local places, again = {}, {}
   table.sort(back, function(a, b) -- the ms of the claim, which claim of that ms, the place in it
     if a[3] ~= b[3] then return a[3] < b[3] end
     if a[4] ~= b[4] then return a[4] < b[4] end
@@ -100,7 +103,9 @@ if #back > 0 then
   for i, job in ipairs(back) do
     places[#places + 1] = ready_score(job[2], front + i)
     places[#places + 1] = job[1]
+    again[i] = job[1]
   end
+  relock(again, asked, now)
   redis.call('ZADD', ready, unpack(places))
   set_wake(wake, ready)
 end
@@ -112,6 +117,7 @@ local function finish(list, set)
     pairs_[#pairs_ + 1] = id
   end
   redis.call('ZADD', set, unpack(pairs_))
+  unlock(list, asked, now)
   redis.call('SPUBLISH', ended, table.concat(list, ' '))
 end
 finish(hopeless, dead)

@@ -1,5 +1,5 @@
 #!lua flags=allow-oom
--- release | keys: live ready waiting parked wake meta calls answers | edges: waiting->ready
+-- release | keys: live ready waiting parked wake meta calls answers asks gated turns | edges: waiting->ready
 --
 -- Lets the parked jobs of one task back in line whose wait is over. Those that still wait stand
 -- among them, so more names are looked at than jobs are moved.
@@ -34,12 +34,14 @@ send('ZREM', parked, done)
 if #gone == 0 then return 0 end
 
 local lives = redis.call('HMGET', live, unpack(gone))
-local sequence = tail_of(meta, #gone)
+local asked = asks_of(gone)
+local line = line_of(ready, gated, meta, turns, asked)
 local places = {}
 for i, id in ipairs(gone) do
-  places[#places + 1] = ready_score(read_live(lives[i]).priority, sequence + i)
+  places[#places + 1] = line.place(read_live(lives[i]).priority, asked[id])
   places[#places + 1] = id
 end
+line.done()
 redis.call('ZREM', waiting, unpack(gone))
 redis.call('ZADD', ready, unpack(places))
 set_wake(wake, ready)

@@ -1,11 +1,11 @@
 #!lua flags=allow-oom
--- renew | keys: live ready scheduled retrying parked cancels holders wake meta | edges: none
+-- renew | keys: live ready scheduled retrying opens parked cancels holders wake meta | edges: none
 --
 -- Renews the leases of a supervisor's children, however much they hold, and tells it what it
 -- should know. A lease that ended is never revived.
 -- ARGV: now, lease ms, park cursor, then the holders
 -- Reply: now, a letter per holder (O renewed, L lost, U never claimed here), used memory in % of
---   maxmemory, ms until the next job is due (-1: none), ms until the first lease of anybody ends
+--   maxmemory, ms until the next job is due or let in (-1: none), ms until the first lease of anybody ends
 --   (-1: none), dead holders (joined by spaces), parked task names after the cursor (joined),
 --   then per job to be stopped: holder, id, fence, order (cancel, kill)
 
@@ -48,7 +48,7 @@ if head[2] then first_end = math.max(tonumber(head[2]), reap_after) - now end
 set_wake(wake, ready) -- makes good a token that died with the worker that took it
 
 local next_due = -1
-for _, set in ipairs({ scheduled, retrying }) do
+for _, set in ipairs({ scheduled, retrying, opens }) do
   local due = redis.call('ZRANGE', set, 0, 0, 'WITHSCORES')[2]
   if due then
     local wait = math.max(tonumber(due) - now, 0)

@@ -1,10 +1,10 @@
 #!lua
--- retry | keys: jobs live results ready retrying succeeded dead cancelled wake meta calls answers | edges: succeeded->ready dead->ready cancelled->ready retrying->ready
+-- retry | keys: jobs live results ready retrying succeeded dead cancelled wake meta calls answers asks locks gated turns | edges: succeeded->ready dead->ready cancelled->ready retrying->ready
 --
 -- Puts ended jobs, and those backing off, back in line: same id, attempts from the start, the
 -- fence goes on. No flag: it makes work grow, so a full Redis refuses it.
 -- ARGV: now, token of the call, then the ids (at most 100)
--- Reply: a letter per job: O ready now, E it had not ended, U unknown
+-- Reply: a letter per job: O ready now, E it had not ended, U unknown, L another job has its lock
 -- Sending the call again moves nothing twice, even when the job has run to its end in between.
 
 local now, token = clock(ARGV[1]), ARGV[2]
@@ -19,7 +19,14 @@ for _, set in ipairs({ succeeded, dead, cancelled, retrying }) do
 end
 
 local letters, gone, places, records, moved = {}, {}, {}, {}, {}
-local sequence = tail_of(meta, #ids)
+local asked = asks_of(ids)
+local owners, names, values = locks_of(ids, asked)
+local locked, locks_taken = {}, {}
+for i, name in ipairs(names) do
+  local owner = locked_by(values[i], now)
+  if owner and owner ~= owners[i] then locked[name] = owner end
+end
+local line = line_of(ready, gated, meta, turns, asked)
 for i, id in ipairs(ids) do
   local from
   for _, rest in ipairs(resting) do
@@ -29,13 +36,20 @@ for i, id in ipairs(ids) do
     letters[i] = 'U'
   elseif not from then
     letters[i] = 'E'
+  elseif asked[id] and locked[asked[id].lock] then
+    letters[i] = 'L'
   else
     letters[i] = 'O'
+    local lock = asked[id] and asked[id].lock or ''
+    if lock ~= '' then
+      locked[lock] = id
+      locks_taken[#locks_taken + 1], locks_taken[#locks_taken + 2] = lock, id
+    end
     local l = read_live(lives[i])
     l.attempt, l.crashes, l.lost, l.parks, l.expires, l.ended, l.tail = 0, 0, 0, 0, 0, 0, ''
     gone[from] = gone[from] or {}
     table.insert(gone[from], id)
-    places[#places + 1] = ready_score(l.priority, sequence + i)
+    places[#places + 1] = line.place(l.priority, asked[id])
     places[#places + 1] = id
     records[#records + 1] = id
     records[#records + 1] = pack_live(l)
@@ -45,7 +59,9 @@ end
 for set, list in pairs(gone) do redis.call('ZREM', set, unpack(list)) end
 send('HDEL', results, moved)
 send('HSET', live, records)
+send('HSET', locks, locks_taken)
 if #places > 0 then
+  line.done()
   redis.call('ZADD', ready, unpack(places))
   set_wake(wake, ready)
   remember(calls, answers, token, now, table.concat(letters))

@@ -1,5 +1,5 @@
 #!lua flags=allow-oom
--- survey | keys: jobs live errors results ready running scheduled retrying waiting succeeded dead cancelled parked holders claims meta | edges: none
+-- survey | keys: jobs live errors results ready running scheduled retrying waiting succeeded dead cancelled parked gated holders claims meta | edges: none
 --
 -- What an operator sees of a queue at one moment, however large it is.
 -- ARGV: now, how many holders to pass over, how many to name (at most 100), how many parked task
@@ -14,7 +14,7 @@ local skip, most, names = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4]
 local counts = {}
 for name, set in pairs({ ready = ready, running = running, scheduled = scheduled,
   retrying = retrying, waiting = waiting, succeeded = succeeded, dead = dead,
-  cancelled = cancelled, parked = parked, holders = holders }) do
+  cancelled = cancelled, parked = parked, gated = gated, holders = holders }) do
   counts[#counts + 1] = name
   counts[#counts + 1] = redis.call('ZCARD', set)
 end

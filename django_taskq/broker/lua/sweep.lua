@@ -1,5 +1,5 @@
 #!lua flags=allow-oom
--- sweep | keys: jobs live errors results ready running scheduled retrying waiting succeeded dead cancelled parked cancels holders claims wake meta ended | edges: new->ready new->running ready->dead running->dead scheduled->dead retrying->dead waiting->dead succeeded->gone cancelled->gone
+-- sweep | keys: jobs live errors results ready running scheduled retrying waiting succeeded dead cancelled parked cancels holders claims wake timer meta ended asks locks lapses limits gated entered rates opens turns | edges: new->ready new->running ready->dead running->dead scheduled->dead retrying->dead waiting->dead waiting->ready succeeded->gone cancelled->gone
 --
 -- Looks through one chunk of a queue for what no script leaves behind, and mends it. Looking and
 -- mending are one step, so nothing that moves between two chunks is ever taken for lost: what is
@@ -61,11 +61,14 @@ end
 -- mending --------------------------------------------------------------------------------------
 
 local function erase(id)
-  for _, key in ipairs({ jobs, live, errors, results }) do redis.call('HDEL', key, id) end
+  for _, key in ipairs({ jobs, live, errors, results, asks }) do redis.call('HDEL', key, id) end
 end
 
 -- A job that cannot run: where a person sees it. Whoever runs it now is refused.
 local function quarantine(id, homes)
+  local asked = asks_of({ id })
+  look_afresh()
+  local place = { [id] = redis.call('ZSCORE', waiting, id) or nil }
   for name in pairs(homes) do
     local set = SETS[name]
     redis.call('ZREM', set, id)
@@ -76,9 +79,20 @@ local function quarantine(id, homes)
   redis.call('HSET', live, id, pack_live(l))
   redis.call('HSET', errors, id, add_error(redis.call('HGET', errors, id), failure))
   redis.call('HDEL', cancels, id)
+  if homes.running then leave({ id }, asked, {}, now) else step_out({ id }, place, asked, now) end
+  unlock({ id }, asked, now)
   redis.call('ZADD', dead, now + math.max(retention, RESEND_WINDOW), id)
   redis.call('HINCRBY', meta, 'quarantined', 1)
   redis.call('SPUBLISH', ended, id)
+end
+
+-- The place of a job at the end of the line.
+local function back_in_line(id, l)
+  local asked = asks_of({ id })
+  local line = line_of(ready, gated, meta, turns, asked)
+  local place = line.place(l.priority, asked[id])
+  line.done()
+  return place
 end
 
 -- A job that is in no state and has not ended. Its holder may be at it still: then it is running,
@@ -86,10 +100,13 @@ end
 local function restore(id, l)
   if l.fence > l.settled then
     redis.call('ZADD', running, l.started * TICKS, id)
+    for _, gate in ipairs((asks_of({ id })[id] or { gates = {} }).gates) do
+      redis.call('ZADD', entered, 0, gate.name .. '\0' .. id)
+    end
   else
     l.tail = ''
     if l.fence > 0 or l.priority ~= 0 or l.expires > 0 then redis.call('HSET', live, id, pack_live(l)) end
-    redis.call('ZADD', ready, ready_score(l.priority, tail_of(meta, 1) + 1), id)
+    redis.call('ZADD', ready, back_in_line(id, l), id)
   end
 end
 
@@ -135,15 +152,34 @@ function look.running(ids)
   end
 end
 
--- A parked job is found by its task's name, which park noted in its record.
+-- Whether the job stands at one of the gates it asks for.
+local function is_gated(id, ask, score)
+  for _, gate in ipairs(ask and ask.gates or {}) do
+    if redis.call('ZSCORE', gated, gated_name(gate.name, tonumber(score), id)) then return true end
+  end
+end
+
+-- A parked job is found by its task's name, which park noted in its record; the others wait at a
+-- gate.
 function look.waiting(ids)
   look_at_state('waiting', ids)
   local still = redis.call('ZMSCORE', waiting, unpack(ids))
+  local asked = asks_of(ids)
   for i, raw in ipairs(redis.call('HMGET', live, unpack(ids))) do
-    local task = raw and string.match(read_live(raw).tail, '^' .. string.rep(' ', 22) .. '(%S+%.%S+) ')
-    if still[i] and task and not redis.call('ZSCORE', parked, task .. ' ' .. ids[i]) then
-      found('nameless', ids[i])
-      if mend then redis.call('ZADD', parked, 0, task .. ' ' .. ids[i]) end
+    local l, id = read_live(raw), ids[i]
+    local at_gate = still[i] and is_gated(id, asked[id], still[i]) -- it may have been parked before
+    local task = string.match(l.tail, '^' .. string.rep(' ', 22) .. '(%S+%.%S+) ')
+    if still[i] and not at_gate and task then
+      if not redis.call('ZSCORE', parked, task .. ' ' .. id) then
+        found('nameless', id)
+        if mend then redis.call('ZADD', parked, 0, task .. ' ' .. id) end
+      end
+    elseif still[i] and not at_gate then
+      found('stranded', id)
+      if mend then
+        redis.call('ZREM', waiting, id)
+        redis.call('ZADD', ready, back_in_line(id, l), id)
+      end
     end
   end
 end
@@ -174,6 +210,76 @@ local function look_at_parts(ids)
   end
 end
 look.live, look.errors, look.results = look_at_parts, look_at_parts, look_at_parts
+look.asks = look_at_parts
+
+-- A lock of a job that has ended, or is not there, unless it is to stay for a time.
+function look.locks(names)
+  for i, value in ipairs(redis.call('HMGET', locks, unpack(names))) do
+    local id = value and string.match(value, '^%S+')
+    local alive = false
+    for _, state in ipairs({ 'running', 'ready', 'scheduled', 'retrying', 'waiting' }) do
+      local set = SETS[state]
+      alive = alive or (id and redis.call('ZSCORE', set, id))
+    end
+    local stays = value and string.find(value, ' ', 1, true)
+    local orphaned = value and not alive and not stays
+    if orphaned then found('locked', names[i]) end
+    if mend and (orphaned or stays and not locked_by(value, now)) then
+      redis.call('HDEL', locks, names[i])
+    end
+  end
+end
+
+-- The gate and the job in a member of `entered` or `gated`; there the place is between them.
+local function parts_of(member, skip)
+  local stop = string.find(member, '\0', 1, true) or #member
+  return string.sub(member, 1, stop - 1), string.sub(member, stop + 1 + skip)
+end
+
+function look.entered(members)
+  for _, member in ipairs(members) do
+    local name, id = parts_of(member, 0)
+    if not redis.call('ZSCORE', running, id) then
+      found('entered', id)
+      if mend then
+        redis.call('ZREM', entered, member)
+        look_afresh()
+        open_named(name, 100, now)
+      end
+    end
+  end
+end
+
+function look.gated(members)
+  local asked_for = {}
+  for _, member in ipairs(members) do
+    local name, id = parts_of(member, 8)
+    if not redis.call('ZSCORE', waiting, id) then
+      found('ungated', id)
+      if mend then redis.call('ZREM', gated, member) end
+    elseif not asked_for[name] then
+      asked_for[name] = true
+      if mend then open_named(name, 100, now) end -- its limit may have been raised
+    end
+  end
+end
+
+-- Turns that are over: whoever comes next is not behind them any more.
+function look.turns(names)
+  local line = line_of(ready, gated, meta, turns, {})
+  for i, turn in ipairs(redis.call('HMGET', turns, unpack(names))) do
+    local priority, key = string.match(names[i], '^(%-?%d+):(.*)$')
+    if mend and turn and key ~= '' and (not key or tonumber(turn) <= line.head(tonumber(priority))) then
+      redis.call('HDEL', turns, names[i])
+    end
+  end
+end
+
+function look.rates(names)
+  for i, score in ipairs(redis.call('ZMSCORE', rates, unpack(names))) do
+    if mend and score and tonumber(score) <= now then redis.call('ZREM', rates, names[i]) end
+  end
+end
 
 function look.parked(names)
   for _, name in ipairs(names) do
@@ -233,7 +339,10 @@ local PLACES = {
   { 'dead', walk_zset, dead }, { 'cancelled', walk_zset, cancelled },
   { 'jobs', walk_hash, jobs }, { 'live', walk_hash, live }, { 'errors', walk_hash, errors },
   { 'results', walk_hash, results }, { 'parked', walk_zset, parked },
-  { 'cancels', walk_hash, cancels }, { 'claims', walk_hash, claims }, { 'wake' },
+  { 'cancels', walk_hash, cancels }, { 'claims', walk_hash, claims },
+  { 'asks', walk_hash, asks }, { 'locks', walk_hash, locks }, { 'entered', walk_zset, entered },
+  { 'gated', walk_zset, gated }, { 'turns', walk_hash, turns }, { 'rates', walk_zset, rates },
+  { 'wake' },
 }
 
 local own = place == ''

@@ -1,5 +1,5 @@
 #!lua
--- tick | keys: jobs live ready running scheduled retrying waiting cancels wake timer meta ticks tick_log | edges: new->ready
+-- tick | keys: jobs live ready running scheduled retrying waiting cancels wake timer meta asks locks lapses limits gated turns ticks tick_log | edges: new->ready
 --
 -- Fires due ticks of schedules: each once, whoever asks for it and how often. No flag: a full
 -- Redis refuses the call before anything is written, as it refuses any new job.
@@ -11,7 +11,7 @@
 -- Reply: now, then per tick a letter and its schedule's record:
 --   N fired, E dealt with before, O skipped because the job of the last tick has not ended,
 --   K skipped because an operator said so, M given up; nothing was written for T too early,
---   P paused, R the last tick's job is to be cancelled first. Other letters are enqueue's.
+--   P paused, R the last tick's job is to be cancelled first. Other letters are enqueue's: E, U.
 -- Sending the call again fires nothing twice: a record never goes back, nor is an id overwritten.
 
 local LOG = 2048 -- bytes kept of what became of a schedule's ticks

@@ -1,5 +1,5 @@
 #!lua flags=allow-oom
--- types | keys: jobs live errors results ready running scheduled retrying waiting succeeded dead cancelled parked cancels holders claims wake timer calls answers ticks tick_log meta | edges: none
+-- types | keys: jobs live errors results ready running scheduled retrying waiting succeeded dead cancelled parked cancels holders claims wake timer calls answers asks locks lapses limits entered gated rates opens turns ticks tick_log meta | edges: none
 --
 -- What the keys are, for whoever wonders why a script fails at one: no other script says it.
 -- ARGV: none
@@ -10,7 +10,9 @@ for name, key in pairs({ jobs = jobs, live = live, errors = errors, results = re
   ready = ready, running = running, scheduled = scheduled, retrying = retrying, waiting = waiting,
   succeeded = succeeded, dead = dead, cancelled = cancelled, parked = parked, cancels = cancels,
   holders = holders, claims = claims, wake = wake, timer = timer, calls = calls,
-  answers = answers, ticks = ticks, tick_log = tick_log, meta = meta }) do
+  answers = answers, asks = asks, locks = locks, lapses = lapses, limits = limits, entered = entered,
+  gated = gated, rates = rates, opens = opens, turns = turns, ticks = ticks,
+  tick_log = tick_log, meta = meta }) do
   reply[#reply + 1] = name
   reply[#reply + 1] = redis.call('TYPE', key).ok
 end

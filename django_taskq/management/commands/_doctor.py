@@ -11,9 +11,9 @@ from django.core.management.base import BaseCommand, CommandError
 
 from ...backends import RedisBackend
 from ...codec import printable
-from ...conf import nearest
 from ...doctor import Doctor, Finding
 from ...exceptions import BrokerUnavailable
+from ...spelling import nearest
 from . import _output, _worker
 
 HELP = (

@@ -1,4 +1,4 @@
-"""``taskq queues``, ``taskq stats`` and ``taskq workers``: what there is, read and nothing else."""
+"""``taskq queues``, ``stats``, ``workers`` and ``limits``: what there is, read and nothing else."""
 
 from __future__ import annotations
 
@@ -43,11 +43,27 @@ def queues(inspector: Inspector, states: list[QueueState]) -> list[dict[str, Any
         {
             "queue": state.name,
             **{str(name): count for name, count in state.states.items()},
+            "at_limits": state.at_limits,
             "waits_ms": state.waits,
             "processes": state.holders - state.lapsed,
             "paused": "yes" if state.paused else "no",
         }
         for state in states
+    ]
+
+
+def limits(inspector: Inspector, states: list[QueueState]) -> list[dict[str, Any]]:
+    """A row per limit that is in use; ``opens_ms``: until its rate lets the next in."""
+    return [
+        {
+            "queue": state.name,
+            "limit": gate.name,
+            "waiting": gate.waiting,
+            "inside": gate.inside,
+            "opens_ms": gate.opens,
+        }
+        for state in states
+        for gate in inspector.gates(state.name)
     ]
 
 

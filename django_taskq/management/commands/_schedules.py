@@ -9,7 +9,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError
 from django.db import DatabaseError
 
-from ...exceptions import BrokerError
+from ...exceptions import BrokerError, DuplicateJob
 from ...timetable import Timetable, moment
 from . import _doctor, _output, _worker
 
@@ -37,7 +37,7 @@ def run(command: BaseCommand, options: dict[str, Any]) -> int:
         said = (
             listed(table, options["json"]) if name is None else ORDERS[order](table, name, options)
         )
-    except (BrokerError, DatabaseError) as error:
+    except (BrokerError, DuplicateJob, DatabaseError) as error:
         raise CommandError(str(error)) from error
     except LookupError as error:
         raise CommandError(str(error.args[0])) from error

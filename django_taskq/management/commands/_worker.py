@@ -16,12 +16,13 @@ from ...broker import health
 from ...broker.broker import Broker
 from ...broker.connection import Server, get_server
 from ...compat import DEFAULT_TASK_BACKEND_ALIAS, InvalidTaskBackend, task_backends
-from ...conf import Options, nearest
+from ...conf import Options
 from ...exceptions import BrokerUnavailable
 from ...outbox.store import databases
 from ...outbox.sweep import Outbox
 from ...plan import Plan
 from ...service import Service
+from ...spelling import nearest
 from ...supervisor import Supervisor, usable_method
 from ...task import discover
 

@@ -37,6 +37,11 @@ VERBS = {
         _doctor.add_reading,
         partial(_reads.run, read=_reads.stats),
     ),
+    "limits": Verb(
+        "The limits in use, and how many jobs wait for room under each (100 per queue).",
+        _doctor.add_reading,
+        partial(_reads.run, read=_reads.limits),
+    ),
     "workers": Verb(
         "The processes that run jobs, and how long their leases last.",
         _doctor.add_reading,

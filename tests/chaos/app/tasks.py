@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 from django_taskq import task
-from tests.chaos.ledger import BEGUN, DONE, STOPPED, trace
+from tests.chaos.ledger import BEGUN, DONE, FAILED, STOPPED, trace
 
 KNOWS = os.environ.get("CHAOS_KNOWS", "old new").split()
 STEADY = {"max_attempts": 25, "backoff": 0.05}  # what a fault makes fail is tried again at once
@@ -40,6 +40,22 @@ async def awork(number: int, ms: float = 10) -> int:
     except BaseException:
         trace(STOPPED, number)
         raise
+    trace(DONE, number)
+    return os.getpid()
+
+
+class Flaky(Exception):
+    """What a job raises whose first attempt fails."""
+
+
+@task(takes_context=True, **STEADY)
+def flaky(context: Any, number: int, ms: float = 10) -> int:
+    """Fails once and succeeds then: two attempts, whatever happens meanwhile."""
+    trace(BEGUN, number)
+    time.sleep(ms / 1000)
+    if context.attempt == 1:
+        trace(FAILED, number)
+        raise Flaky
     trace(DONE, number)
     return os.getpid()
 

@@ -13,6 +13,7 @@ class Backlog(KillChild):
     """All jobs are there before the first worker; a child is killed while they are done."""
 
     name = "backlog"
+    title = "a backlog, a child killed in between"
     jobs = 10_000
     rounds = 2
     long = (1_000_000, 10)
@@ -20,6 +21,7 @@ class Backlog(KillChild):
     pause = 0.0
     task_ms = 0.0
     patience = 3_600.0
+    recovers = 4.0  # both of its processes are busy all the time
     quick = False
 
     def arrange(self, arena: Arena) -> None:

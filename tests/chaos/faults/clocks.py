@@ -18,7 +18,9 @@ class ServerClock(Fault):
     """The server's clock jumps: the one that all leases and due times are counted by."""
 
     name = "server-clock"
+    title = "the server's clock jumps by an hour and by ten seconds"
     rounds = 3
+    lapses = True
     long = (20_000, 30)
     jumps = (HOUR, HOUR - 10, HOUR + 10)  # seconds it is off by, one after the other
 
@@ -37,6 +39,7 @@ class WorkerClock(Fault):
     """A worker whose clock is an hour ahead, one an hour behind: nothing is due by them."""
 
     name = "worker-clock"
+    title = "a worker's clock is an hour off"
     rounds = 1
     long = (5_000, 5)
     most_again = 0

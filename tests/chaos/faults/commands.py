@@ -21,6 +21,7 @@ class ClientKill(Command):
     """Every connection broken at once, in the middle of calls: those are sent again."""
 
     name = "client-kill"
+    title = "CLIENT KILL of all"
     quick = True
     rounds = 10
     long = (20_000, 300)
@@ -33,6 +34,7 @@ class ClientPause(Command):
     """No command is answered for a while."""
 
     name = "client-pause"
+    title = "CLIENT PAUSE, 1.5 s"
     rounds = 2
 
     def strike(self, arena: Arena) -> None:
@@ -44,6 +46,7 @@ class ScriptFlush(Command):
     """The server forgets the scripts again and again."""
 
     name = "script-flush"
+    title = "SCRIPT FLUSH, ten times in a row"
     quick = True
     rounds = 10
     long = (20_000, 300)
@@ -61,7 +64,9 @@ class ReadOnly(Command):
     """
 
     most_again = -1
+    lapses = True
     name = "readonly"
+    title = "READONLY, 1 s"
 
     def strike(self, arena: Arena) -> None:
         arena.server.client.replicaof("127.0.0.1", 1)  # a master that is not there
@@ -73,7 +78,9 @@ class Misconf(Command):
     """It cannot write its dump, and refuses writes."""
 
     most_again = -1
+    lapses = True
     name = "misconf"
+    title = "MISCONF, 1 s"
     server_options: ClassVar[dict[str, str]] = {"save": "3600 1000000"}
 
     def strike(self, arena: Arena) -> None:

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import os
 import signal
+import time
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from django_taskq.compat import task_backends
 from tests.chaos.arena import Arena
 from tests.chaos.checker import Census
 from tests.chaos.fault import Fault
+from tests.chaos.late import LateWriter
 from tests.chaos.worker import Worker
 
 SLOTS = 8  # of a worker: all of them are held
@@ -23,12 +27,16 @@ class Freeze(Fault):
     """
 
     name = "freeze"
+    title = "frozen past its lease; the second runs have ended when it wakes"
     rounds = 1
     long = (2_000, 25)  # times eight jobs: 200 frozen runs
+    lapses = True
 
     def __init__(self) -> None:
         self.zombies: set[int] = set()  # pids, of this round
         self.frozen: dict[str, set[int]] = {}  # id -> pids of the zombies that ran it
+        self.told: set[str] = set()  # ids of those whose zombies had to tell what came of them
+        self.refused = 0
         self.complaints: list[str] = []
         self._number = 10_000_000
 
@@ -40,39 +48,52 @@ class Freeze(Fault):
         gate = arena.home / f"gate-{arena.struck}"
         self.zombies = set(zombie.children())
         held = self.hold(arena, str(gate))
+        writer = LateWriter(task_backends["default"].broker, list(held.values()))
         zombie.signal_all(signal.SIGSTOP)
+        frozen = time.monotonic()
         arena.worker()
         arena.wait(lambda: all(self.runs_elsewhere(arena, n) for n in held), "second runs begin")
-        self.meet(arena, zombie, gate, held)
+        took = time.monotonic() - frozen
+        if took > self.lease + 2:
+            arena.late.append(f"second runs began after {took:.1f} s")
+        self.meet(arena, zombie, gate, held, writer)
+        self.refused += writer.refused
+        self.complaints += [f"accepted: {what}" for what in writer.accepted]
         if "lease" not in zombie.output:
             self.complaints.append(f"{zombie.log.name} says nothing of a lease")
         if not zombie.stop():
             self.complaints.append(f"{zombie.log.name} did not leave in order")
+        self.told -= set(zombie.refused())
 
-    def meet(self, arena: Arena, zombie: Worker, gate: Path, held: list[int]) -> None:
+    def meet(
+        self, arena: Arena, zombie: Worker, gate: Path, held: dict[int, str], writer: LateWriter
+    ) -> None:
         """The first runs meet what the second ones came to."""
         gate.touch()
         self.end(arena, held)
+        writer.write()
         self.wake(arena, zombie)
 
-    def hold(self, arena: Arena, gate: str) -> list[int]:
-        """Jobs that run in the worker to be frozen. Every other one goes on when it wakes."""
+    def hold(self, arena: Arena, gate: str) -> dict[int, str]:
+        """Jobs that run in the worker to be frozen, number -> id. Every other one goes on when it
+        wakes.
+        """
         from tests.chaos.app import tasks
 
-        numbers = []
+        held = {}
         for at in range(SLOTS):
             self._number += 1
             result = tasks.gated.using(priority=9).enqueue(self._number, gate, bool(at % 2))
             arena.expected[result.id] = ("succeeded", "")
             self.frozen[result.id] = self.zombies
-            numbers.append(self._number)
-        arena.wait(lambda: all(n in arena.ledger.open for n in numbers), "the held jobs run")
-        return numbers
+            held[self._number] = result.id
+        arena.wait(lambda: all(n in arena.ledger.open for n in held), "the held jobs run")
+        return held
 
     def runs_elsewhere(self, arena: Arena, number: int) -> bool:
         return bool(set(arena.ledger.runs.get(number, ())) - self.zombies)
 
-    def end(self, arena: Arena, numbers: list[int]) -> None:
+    def end(self, arena: Arena, numbers: Iterable[int]) -> None:
         arena.wait(lambda: all(n in arena.ledger.done for n in numbers), "the second runs end")
 
     def wake(self, arena: Arena, zombie: Worker) -> None:
@@ -85,6 +106,11 @@ class Freeze(Fault):
 
     def verify(self, arena: Arena, census: Census) -> list[str]:
         stolen = [id for id, pids in self.frozen.items() if value_of(id) in pids]
+        arena.notes.append(
+            f"{len(self.frozen)} frozen runs, {self.refused} late writes of our own refused"
+        )
+        if self.told:
+            self.complaints.append(f"{len(self.told)} runs ended late and were not refused")
         if stolen:
             self.complaints.append(f"values of runs that had lost their lease: {stolen[:3]}")
         return self.complaints
@@ -97,13 +123,19 @@ class FreezeOverlap(Freeze):
     """
 
     name = "freeze-overlap"
+    title = "the same, the second runs still going"
+    long = (4_000, 50)  # 400 frozen runs, 200 of which tell what they came to
 
-    def meet(self, arena: Arena, zombie: Worker, gate: Path, held: list[int]) -> None:
+    def meet(
+        self, arena: Arena, zombie: Worker, gate: Path, held: dict[int, str], writer: LateWriter
+    ) -> None:
+        writer.write()
         for pid in zombie.children():
             gate.with_name(f"{gate.name}.{pid}").touch()
         self.wake(arena, zombie)
         arena.ledger.read()
         late = [n for n in held if n in arena.ledger.done]
+        self.told |= {held[n] for n in late}
         gate.touch()
         arena.wait(lambda: not set(held) & arena.ledger.open.keys(), "the second runs end")
         if len(late) > SLOTS // 2:

@@ -8,37 +8,33 @@ import signal
 import time
 from contextlib import suppress
 
-from tests.chaos.arena import Arena
+from tests.chaos.arena import SLACK, Arena
 from tests.chaos.checker import Census
 from tests.chaos.fault import Fault
-from tests.chaos.worker import Worker
-
-PAUSE = 0.1
 
 
 class KillChild(Fault):
     """One process of a worker that has two."""
 
     name = "kill-child"
+    title = "SIGKILL of a child"
     quick = True
     rounds = 4
-    long = (100_000, 50)
+    long = (20_000, 20)
+    recovers = 2.0  # noticed at once; the rest is a process that starts
 
     def strike(self, arena: Arena) -> None:
-        children = arena.workers[0].children()
-        with suppress(ProcessLookupError):
-            os.kill(random.choice(children), signal.SIGKILL)
-
-    def verify(self, arena: Arena, census: Census) -> list[str]:
-        return slow(arena, 3.0)  # noticed at once; the rest is a process that starts
+        kill_child(arena)
 
 
 class KillSupervisor(Fault):
     """The supervisor alone: its children end with it, another worker takes over."""
 
     name = "kill-supervisor"
+    title = "SIGKILL of a supervisor"
     rounds = 1
     long = (20_000, 5)
+    recovers = Fault.lease + 2
 
     def arrange(self, arena: Arena) -> None:
         arena.worker()
@@ -51,14 +47,37 @@ class KillSupervisor(Fault):
         arena.wait(lambda: not any(alive(pid) for pid in orphans), "orphans end", 5)
         arena.worker(wait=False)
 
+
+class KillBoth(KillSupervisor):
+    """Children, and every eleventh time a supervisor, of two workers: 50 and 5 in the long run."""
+
+    name = "kill-both"
+    title = "SIGKILL of children and supervisors, mixed"
+    rounds = 6
+    long = (100_000, 55)
+    every = 11
+
+    def __init__(self) -> None:
+        self.supervisors = 0
+
+    def strike(self, arena: Arena) -> None:
+        if arena.struck % self.every == self.every // 2:
+            self.supervisors += 1
+            super().strike(arena)
+        else:
+            kill_child(arena)
+
     def verify(self, arena: Arena, census: Census) -> list[str]:
-        return slow(arena, self.lease + 2 + 2)  # 2 more for a machine with other work
+        children = arena.struck - self.supervisors
+        arena.notes.append(f"{children} children, {self.supervisors} supervisors")
+        return []
 
 
 class KillWorkers(KillSupervisor):
     """All workers at once, and new ones as a process manager starts them."""
 
     name = "kill-workers"
+    title = "SIGKILL of all workers"
 
     def strike(self, arena: Arena) -> None:
         for victim in arena.living:
@@ -66,42 +85,62 @@ class KillWorkers(KillSupervisor):
         arena.worker(wait=False)
         arena.worker(wait=False)
 
-    def verify(self, arena: Arena, census: Census) -> list[str]:
-        return slow(arena, self.lease + 2 + 4)  # the new workers have to start as well
-
 
 class KillSteadily(Fault):
-    """A worker that dies every third of a lease, and the jobs of another dead one.
+    """A worker that dies every third of a lease, for as many thirds as there are rounds.
 
-    The jobs are finished all the same: nothing that restarting workers do puts a reap off.
+    The jobs of all that died before it are finished all the same: nothing that restarting workers
+    do puts a reap off.
     """
 
     name = "kill-steadily"
-    lease = 9.0  # a third is long enough for a worker to start
-    rounds = 1
-    long = (2_000, 12)
+    title = "steady kills: a worker dies every third of a lease (12 s)"
+    lease = 12.0  # a third is long enough for a worker to start on a busy machine
+    rounds = 4
+    long = (2_000, 75)  # five minutes
+    # The worker that could have taken the jobs back may be the next to die.
+    recovers = lease + lease / 3 + 2
+
+    def __init__(self) -> None:
+        self.dead: list[tuple[float, set[int]]] = []  # when one died, what it ran and nobody has
+
+    def attack(self, arena: Arena, rounds: int) -> None:
+        arena.until_busy()
+        for _ in range(rounds):
+            self.strike(arena)
+            until = time.monotonic() + self.lease / 3
+            arena.wait(lambda u=until: self.look(arena) is None and time.monotonic() > u, "a third")
+        arena.wait(lambda: self.look(arena) or not self.dead, "all jobs of the dead are taken up")
 
     def strike(self, arena: Arena) -> None:
-        arena.living[0].kill_all()
+        victim = arena.living[0]
+        began = time.monotonic()
+        victim.kill_all()
+        arena.ledger.read()
         met = set(arena.running())
-        until = time.monotonic() + self.lease * 3
-        while time.monotonic() < until and met & arena.running():
-            worker = arena.worker(wait=False)
-            arena.pass_time(self.lease / 3)
-            worker.kill_all()
-        arena.worker()
+        arena.flight |= met | arena.ledger.done_since(began - SLACK)
+        arena.struck += 1
+        self.dead.append((time.monotonic(), met))
+        arena.worker(wait=False)
 
-    def verify(self, arena: Arena, census: Census) -> list[str]:
-        return slow(arena, self.lease * 2.5)
+    def look(self, arena: Arena) -> None:
+        """Notes how long it took until all that one ran is run again, or over."""
+        now, open_ = time.monotonic(), arena.ledger.open
+        for died, met in list(self.dead):
+            if not any(open_.get(number, now) <= died for number in met - arena.load.cancelled):
+                self.dead.remove((died, met))
+                arena.recoveries.append(now - died)
 
 
 class Terminate(Fault):
     """TERM, as a deploy sends it: nothing is done twice and nothing waits for a lease."""
 
     name = "terminate"
+    title = "SIGTERM, as in a deploy"
     quick = True
     most_again = 0
     long = (5_000, 20)
+    recovers = 4.0
 
     def strike(self, arena: Arena) -> None:
         worker = arena.living[0]
@@ -109,8 +148,12 @@ class Terminate(Fault):
         if not worker.stop():
             raise AssertionError("the worker did not leave by itself")
 
-    def verify(self, arena: Arena, census: Census) -> list[str]:
-        return slow(arena, 4.0)
+
+def kill_child(arena: Arena) -> None:
+    """kill -9 of a process that runs jobs, whoever's."""
+    children = arena.wait(lambda: [c for w in arena.living for c in w.children()], "children run")
+    with suppress(ProcessLookupError):
+        os.kill(random.choice(children), signal.SIGKILL)
 
 
 def alive(pid: int) -> bool:
@@ -120,14 +163,3 @@ def alive(pid: int) -> bool:
             return stat.read().rsplit(") ", 1)[1][0] != "Z"
     except OSError:
         return False
-
-
-def slow(arena: Arena, most: float) -> list[str]:
-    """A complaint when a recovery took longer than ``most`` seconds."""
-    late = [took for took in arena.recoveries if took > most]
-    return [f"a recovery took {max(late):.1f} s, more than {most:.1f}"] if late else []
-
-
-def living(worker: Worker) -> list[str]:
-    """A complaint when a worker has ended that should not have."""
-    return [] if worker.lives else [f"the worker ended: {worker.output[-300:]}"]

@@ -19,6 +19,7 @@ class Full(Fault):
     """
 
     name = "full"
+    title = "maxmemory, results of 2 KB"
     rounds = 1
     long = (3_000, 1)
     forgets = True  # the results of what has ended are short-lived
@@ -35,6 +36,9 @@ class Full(Fault):
         from tests.chaos.app import tasks
 
         return tasks.passing, (number, RESULT)
+
+    def attempts(self, number: int) -> int:
+        return 1
 
     def strike(self, arena: Arena) -> None:
         self.limit = arena.server.used_memory() + self.room
@@ -69,5 +73,6 @@ class FullAndAgain(Full):
     """The producer insists: what ended may be forgotten, so there is room again by itself."""
 
     name = "full-again"
-    slow = True
+    title = "the same, the producer insists"
+    room = 2 * MB
     refills = True

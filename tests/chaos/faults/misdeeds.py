@@ -48,17 +48,20 @@ def _ended(result: object) -> bool:
 
 class Exit(Misdeed):
     name = "exit"
+    title = "`os._exit` in a task"
     says = "exit code 7"
 
 
 class Segfault(Misdeed):
     name = "segfault"
+    title = "segfault in a task"
     quick = True
     says = "SIGSEGV"
 
 
 class OutOfMemoryKiller(Misdeed):
     name = "oom-killer"
+    title = "SIGKILL as from the kernel's memory killer"
     says = "probably out of memory"
 
 
@@ -66,6 +69,7 @@ class EndlessC(Misdeed):
     """A call into C that lets the other threads run."""
 
     name = "endless-c"
+    title = "endless call into C"
     says = "TaskTimeout"
 
 
@@ -73,12 +77,14 @@ class EndlessCWithLock(Misdeed):
     """A call into C that holds the interpreter: the supervisor alone can end it."""
 
     name = "endless-c-gil"
+    title = "endless call into C that holds the interpreter"
     long = (3_000, 2)
     says = "TaskTimeout|SIGKILL"
 
 
 class EndlessPython(Misdeed):
     name = "endless-python"
+    title = "endless loop in Python"
     says = "TaskTimeout"
 
 
@@ -86,23 +92,27 @@ class MemoryBomb(Misdeed):
     """Stopped by a limit of its own; the process, grown beyond --max-memory, is replaced."""
 
     name = "memory-bomb"
+    title = "memory bomb, `--max-memory`"
     says = "MemoryError"
     args = ("--max-memory", "150")
 
 
 class Recursion(Misdeed):
     name = "recursion"
+    title = "endless recursion"
     says = "RecursionError"
     most_again = 0
 
 
 class SystemExitRaised(Misdeed):
     name = "system-exit"
+    title = "`SystemExit`"
     says = "SystemExit"
     most_again = 0
 
 
 class KeyboardInterruptRaised(Misdeed):
     name = "keyboard-interrupt"
+    title = "`KeyboardInterrupt`"
     says = "KeyboardInterrupt"
     most_again = 0

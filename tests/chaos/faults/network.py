@@ -7,6 +7,8 @@ from tests.chaos.checker import Census
 from tests.chaos.fault import Fault
 from tests.engine.proxy import Proxy
 
+LOST = 3  # replies at least, of the producer and of workers, in a round
+
 
 class Network(Fault):
     """Workers and producer reach the server through the proxy; the checker goes past it."""
@@ -18,28 +20,48 @@ class Network(Fault):
 
 
 class LostReply(Network):
-    """Scripts run and their replies are lost: calls made again do nothing twice."""
+    """Scripts run and their replies are lost: calls made again do nothing twice.
+
+    Every other time they are made again late, when the jobs have moved on.
+    """
 
     name = "lost-reply"
+    title = "replies lost after the script ran, three to producer and workers each"
     quick = True
     most_again = 0
-    rounds = 5
+    rounds = 10
     long = (20_000, 200)
+    window = 30  # a queue so short that a job is done before its enqueue is made again
+    news = 0.1  # seconds
+
+    def serve(self, arena: Arena) -> None:
+        """Workers and producer have a proxy each, so that both lose replies in every round."""
+        super().serve(arena)
+        self.proxies = [self.proxy, Proxy(arena.server.url)]  # the producer first: workers are busy
+
+    def arrange(self, arena: Arena) -> None:
+        arena.url = self.proxies[1].url
+        arena.worker()
 
     def strike(self, arena: Arena) -> None:
-        before = self.proxy.lost
-        self.proxy.losing = True
-        arena.wait(lambda: self.proxy.lost >= before + 3, "replies are lost")
-        self.proxy.losing = False
+        for proxy in self.proxies:
+            target = proxy.lost + LOST
+            proxy.news = self.news * (arena.struck % 2)
+            proxy.losing = True
+            arena.wait(lambda p=proxy, t=target: p.lost >= t, "replies are lost")
+            proxy.losing = False
 
     def verify(self, arena: Arena, census: Census) -> list[str]:
-        return [] if self.proxy.lost >= 3 * arena.struck else ["no reply was lost"]
+        lost = [proxy.lost for proxy in self.proxies]
+        arena.notes.append(f"{lost[0]} of the producer, {lost[1]} of workers")
+        return [] if min(lost) >= LOST * arena.struck else ["no reply was lost"]
 
 
 class Stall(Network):
     """Nothing passes for longer than a reply may take; then everything does, late calls too."""
 
     name = "stall"
+    title = "connections stall, 3 s"
     most_again = 0
     rounds = 1
     long = (5_000, 20)
@@ -55,7 +77,9 @@ class StallBeyondLease(Stall):
     """The same for longer than a lease: what ran elsewhere meanwhile does not count twice."""
 
     name = "stall-lease"
+    title = "connections stall, 9 s, longer than the lease"
     most_again = -1
+    lapses = True
     seconds = 9.0
 
 
@@ -63,6 +87,7 @@ class HalfOpen(Network):
     """The other end of every connection is gone and nobody says so."""
 
     name = "half-open"
+    title = "half-open connections"
     most_again = 0
     rounds = 1
     long = (5_000, 20)

@@ -33,12 +33,14 @@ class RestartEverysec(Restart):
     """AOF everysec: the process dies, the machine does not, so nothing written is lost."""
 
     name = "restart-everysec"
+    title = "server killed, AOF every second"
     aof = "everysec"
     quick = True
 
 
 class RestartAlways(Restart):
     name = "restart-always"
+    title = "server killed, AOF always"
     aof = "always"
 
 
@@ -46,7 +48,9 @@ class RestartEmpty(Restart):
     """Everything is gone. The workers go on with whatever comes then."""
 
     name = "restart-empty"
+    title = "server killed, nothing kept: workers go on"
     forgets = True
+    lapses = True
     long = (5_000, 5)
 
     def strike(self, arena: Arena) -> None:
@@ -63,6 +67,7 @@ class Loading(Restart):
     """A server that reads its data for seconds and answers LOADING meanwhile."""
 
     name = "loading"
+    title = "LOADING"
     rounds = 1
     long = (5_000, 10)
     server_options: ClassVar[

@@ -1,6 +1,6 @@
-"""Kills the whole worker, again and again, and counts: ours, Dramatiq, Celery.
+"""Strikes ours, Dramatiq and Celery alike, again and again, and counts.
 
-    python -m tests.chaos.peers --jobs 1000 --kills 20
+    python -m tests.chaos.peers --jobs 1000 --strikes kill,redis
 
 The others are installed into var/peers, and nowhere else.
 """
@@ -8,40 +8,20 @@ The others are installed into var/peers, and nowhere else.
 from __future__ import annotations
 
 import argparse
-import os
 import shutil
-import signal
 import subprocess
 import sys
 import tempfile
-import time
-from contextlib import suppress
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from testproject.processes import ROOT, die_with_parent, free_port
-from tests.chaos.ledger import Ledger
+from testproject.processes import ROOT
+from tests.chaos.peers.run import Peer, Run
+from tests.chaos.peers.strikes import STRIKES, Strike
 from tests.chaos.report import Report, heading
-from tests.chaos.server import Server
 
 VENV = ROOT / "var" / "peers"
 PACKAGES = ("celery[redis]>=5.5", "dramatiq[redis]>=1.17")
-JOB_MS = 30
-PAUSE = 0.02
-STALLED = 10.0  # seconds without a job done after which the next kill comes all the same
-GIVEN_UP = 60.0  # seconds without a job done after which what is left counts as lost
-
-
-@dataclass(frozen=True)
-class Peer:
-    """A system: how its worker and its producer are started. Four jobs at a time."""
-
-    name: str
-    python: str
-    module: str
-    worker: tuple[str, ...]
-    env: dict[str, str] = field(default_factory=dict)
-
 
 THEIRS = str(VENV / "bin" / "python")
 CELERY = ("-m", "celery", "-A", "tests.chaos.peers.celery_app", "worker")
@@ -54,90 +34,44 @@ PEERS = [
         "tests.chaos.peers.ours",
         ("-m", "django", "runworker", "--processes", "1", "--concurrency", "4"),
     ),
-    Peer(
-        "Dramatiq, 10 s",
-        THEIRS,
-        "tests.chaos.peers.dramatiq_app",
-        (*DRAMATIQ, "--threads", "4"),
-    ),
+    Peer("Dramatiq, 10 s", THEIRS, "tests.chaos.peers.dramatiq_app", (*DRAMATIQ, "--threads", "4")),
     Peer("Celery, late, 10 s", THEIRS, "tests.chaos.peers.celery_app", CELERY, {"PEER_LATE": "1"}),
-    Peer("Celery", THEIRS, "tests.chaos.peers.celery_app", CELERY),
+    Peer("Celery", THEIRS, "tests.chaos.peers.celery_app", CELERY, only=("kill",)),
 ]
 
 
-class Run:
-    """One system under its kills."""
+def strike_all(strikes: Sequence[Strike], jobs: int) -> Iterator[tuple[Peer, Strike, Report]]:
+    """Each system under each strike, one after the other."""
+    for peer in PEERS:
+        for strike in strikes:
+            if peer.only and strike.name not in peer.only:
+                continue
+            home = Path(tempfile.mkdtemp(prefix="tqpeer-"))
+            run = Run(peer, home)
+            try:
+                yield peer, strike, run.play(strike, jobs)
+            finally:
+                run.close()
+                shutil.rmtree(home, ignore_errors=True)
 
-    def __init__(self, peer: Peer, home: Path) -> None:
-        self.peer = peer
-        self.home = home
-        self.ledger = Ledger(home / "ledger")
-        port = free_port(0)
-        self.server = Server(home, bind="127.0.0.1", port=str(port))
-        url = f"redis://127.0.0.1:{port}/0"
-        self.marker = f"PEER_RUN={home.name}"
-        self.env = {
-            **os.environ,
-            "PYTHONPATH": str(ROOT),
-            "DJANGO_SETTINGS_MODULE": "tests.chaos.settings",
-            "CHAOS_URL": url,
-            "CHAOS_LEDGER": str(self.ledger.path),
-            "PEER_URL": url,
-            "PEER_RUN": home.name,
-            **peer.env,
-        }
 
-    def play(self, jobs: int, kills: int) -> Report:
-        report = Report(self.peer.name, jobs=jobs, faults=kills)
-        began = time.monotonic()
-        self.start("-m", self.peer.module, str(jobs), str(JOB_MS)).wait()
-        worker = self.start(*self.peer.worker)
-        for number in range(1, kills + 1):
-            self.wait_for(jobs * number // (kills + 1), STALLED)
-            self.kill()
-            worker.wait()
-            struck = time.monotonic()
-            worker = self.start(*self.peer.worker)
-        self.wait_for(jobs, GIVEN_UP)
-        done = self.ledger.done
-        report.recoveries = [max(done.values(), default=struck) - struck]
-        report.lost = jobs - len(done)
-        report.again = len({number for number, _ in self.ledger.again})
-        report.took = time.monotonic() - began
-        return report
+def table(strikes: Sequence[Strike], reports: dict[tuple[str, str], Report]) -> str:
+    """Lost / done twice / seconds from the last strike to the last job, in Markdown."""
+    lines = [
+        f"| | {' | '.join(f'{strike.name} ×{strike.times}' for strike in strikes)} |",
+        f"|---|{'---:|' * len(strikes)}",
+    ]
+    for peer in PEERS:
+        cells = [cell(reports.get((peer.name, strike.name))) for strike in strikes]
+        lines.append(f"| {peer.name} | {' | '.join(cells)} |")
+    return "\n".join(lines)
 
-    def start(self, *words: str) -> subprocess.Popen[bytes]:
-        with (self.home / "log").open("ab") as log:
-            return subprocess.Popen(
-                [self.peer.python, *words],
-                cwd=ROOT,
-                env=self.env,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                preexec_fn=die_with_parent(),
-            )
 
-    def wait_for(self, count: int, patience: float) -> None:
-        """Until so many jobs are done, or none was for so long."""
-        last, since = -1, time.monotonic()
-        while len(self.ledger.done) < count and time.monotonic() - since < patience:
-            if len(self.ledger.done) > last:
-                last, since = len(self.ledger.done), time.monotonic()
-            time.sleep(PAUSE)
-            self.ledger.read()
-
-    def kill(self) -> None:
-        """SIGKILL to everything of this run, wherever it went: those who carry its marker."""
-        for environ in Path("/proc").glob("[0-9]*/environ"):
-            with suppress(OSError):
-                if self.marker.encode() in environ.read_bytes().split(b"\0"):
-                    os.kill(int(environ.parent.name), signal.SIGKILL)
-
-    def close(self) -> None:
-        self.kill()
-        self.server.kill()
-        self.ledger.close()
+def cell(report: Report | None) -> str:
+    if report is None:
+        return "–"
+    text = f"{report.lost} / {report.again} / {report.recoveries[0]:.1f}"
+    return "; ".join([text, *report.notes])
 
 
 def install() -> None:
@@ -151,24 +85,28 @@ def install() -> None:
 
 
 def main() -> int:
+    known = [strike.name for strike in STRIKES]
     parser = argparse.ArgumentParser(prog="python -m tests.chaos.peers", description=__doc__)
     parser.add_argument("--jobs", type=int, default=1_000)
-    parser.add_argument("--kills", type=int, default=20)
+    parser.add_argument("--strikes", default=",".join(known), help="separated by commas")
+    parser.add_argument("--table", type=Path, help="a file that gets the table at its end")
     options = parser.parse_args()
+    chosen = options.strikes.split(",")
+    if unknown := set(chosen) - set(known):
+        parser.error(f"no strike {', '.join(unknown)}; there are {', '.join(known)}")
+    strikes = [strike for strike in STRIKES if strike.name in chosen]
     install()
     print(heading(), flush=True)
-    lost = {}
-    for peer in PEERS:
-        home = Path(tempfile.mkdtemp(prefix="tqpeer-"))
-        run = Run(peer, home)
-        try:
-            report = run.play(options.jobs, options.kills)
-        finally:
-            run.close()
-            shutil.rmtree(home, ignore_errors=True)
+    reports = {}
+    for peer, strike, report in strike_all(strikes, options.jobs):
         print(report.row(), flush=True)
-        lost[peer.name] = report.lost
-    return 1 if lost[PEERS[0].name] else 0
+        reports[peer.name, strike.name] = report
+    found = table(strikes, reports)
+    print(found)
+    if options.table:
+        with options.table.open("a") as file:
+            file.write(f"\n## Beside others\n\n{found}\n")
+    return 1 if any(reports[PEERS[0].name, strike.name].lost for strike in strikes) else 0
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from django.db import connection, transaction
 from django.utils import translation
 
-from django_taskq import Cancel, Fail, Retry, Snooze, task
+from django_taskq import Cancel, Fail, Rate, Retry, Snooze, task
 from django_taskq.compat import task_finished
 from django_taskq.result import TaskResult
 
@@ -347,6 +347,33 @@ def deaf_once() -> bool:
     except ProcessLookupError:
         return True
     return False
+
+
+@task(concurrency_limit=3)
+def crowd(name: str, gate: str) -> str:
+    """Runs beside two of its kind until the gate opens."""
+    trace(f"in {name}")
+    wait_for(gate)
+    trace(f"out {name}")
+    return name
+
+
+@task(rate_limit=Rate(20, per=1, burst=1))
+def paced(n: int) -> None:
+    trace(f"at {time.monotonic()}")
+
+
+@task(fair_by="tenant")
+def fair(tenant: str, n: int) -> None:
+    trace(f"{tenant} {n}")
+
+
+@task(unique="until_finished")
+def alone(gate: str) -> int:
+    trace("in alone")
+    wait_for(gate)
+    trace("out alone")
+    return os.getpid()
 
 
 def hold_the_interpreter_when_told(task_result: TaskResult, **_: object) -> None:
