@@ -15,7 +15,8 @@ from .exceptions import BrokerUnavailable
 
 logger = logging.getLogger("django_taskq.worker")
 
-SHARE = 4  # times as long as a try took it is rested: one that hangs costs a fifth of the time
+SHARE = 4  # times as long as a try took it is rested: one that hangs holds others up seldom
+MOST = 10.0  # seconds of such a rest
 DOUBLINGS = 10
 HINT = "`manage.py taskq doctor` says what is wrong with its keys"
 
@@ -73,7 +74,8 @@ class Setbacks:
         known = [self._all[name] for name in queues if name in self._all]
         failures = max((setback.failures for setback in known), default=0)
         longest = min(self._shortest * 2 ** min(failures, DOUBLINGS), self._longest)
-        due = monotonic() + max(random.uniform(longest / 2, longest), took * SHARE)
+        rest = max(random.uniform(longest / 2, longest), min(took * SHARE, MOST))
+        due = monotonic() + rest
         for name in queues:
             setback = self._all.setdefault(name, Setback())
             setback.failures, setback.due, setback.error = failures + 1, due, error
