@@ -85,7 +85,7 @@ def test_what_is_sent_is_answered(wire: Wire, near: Broker) -> None:
     assert wire.is_waiting
     assert wire.is_owed
 
-    ((request, answer),) = wire.collect()
+    ((request, answer, _),) = wire.collect()
     assert request == sent
     assert [grant.id for grant in answer.grants] == ["a"]
     assert not wire.is_waiting
@@ -118,7 +118,7 @@ def test_a_lost_reply_is_asked_for_again_under_the_same_names(
 
     proxy.losing = False
     wire.send([parcel(new_id(), want=9, request=3)])  # what is owed goes first
-    ((request, answer),) = wire.collect()
+    ((request, answer, _),) = wire.collect()
 
     assert request == sent._replace(resent=True)
     assert [grant.id for grant in answer.grants] == ["a", "b"]
@@ -416,7 +416,7 @@ def test_an_error_that_is_no_outage_is_tried_again_after_a_rest_too(
 
     near.server.command("DEL", near.key(QUEUE, "holders"))
     wire.send([])
-    ((_, answer),) = wire.collect()
+    ((_, answer, _),) = wire.collect()
 
     assert answer.alive
     assert not wire.is_owed
