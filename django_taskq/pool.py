@@ -21,10 +21,10 @@ from .hygiene import AsyncHygiene, tidy
 from .isolation import Isolation
 from .job import Grant, Outcome
 from .pace import SAMPLE
+from .service import FOREVER
 from .services.consumer import Consumer
 from .slot import Slot
 from .table import Table
-from .troubles import FOREVER
 
 logger = logging.getLogger("django_taskq.worker")
 
@@ -109,7 +109,6 @@ class Pool:
             return self._hand_in()
         if self._table.is_over(self.places[grant.queue], monotonic()):  # it may be anybody's by now
             self.free.append(slot)
-            consumer.give_up(grant.queue)
             self._busy()
             return True
         self.taken += 1

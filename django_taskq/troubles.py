@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import random
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 from .clock import monotonic
@@ -74,6 +75,31 @@ class Troubles:
         longest = min(self._shortest * 2 ** min(failures - 1, 20), self._longest)
         rest = random.uniform(longest / 2, longest)  # not all workers at the same moment
         self._of[queue] = Trouble(failures, monotonic() + rest, away)
+
+    def each(
+        self,
+        queues: Iterable[str],
+        act: Callable[[str], object],
+        place_of: Callable[[str], object],
+    ) -> None:
+        """Does it for every queue whose rest is over; a server that is away is tried once."""
+        away: dict[object, BaseException] = {}
+        now = monotonic()
+        for queue in queues:
+            if self.until(queue) > now:
+                continue
+            place = place_of(queue)
+            if place in away:
+                self.met(queue, away[place])
+                continue
+            try:
+                act(queue)
+            except Exception as error:
+                self.met(queue, error)
+                if isinstance(error, BrokerUnavailable):
+                    away[place] = away[place_of(queue)] = error
+            else:
+                self.over(queue)
 
     def over(self, queue: str) -> None:
         """It worked."""

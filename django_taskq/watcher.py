@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from .exceptions import TaskTimeout
 from .pool import Pool
+from .service import FOREVER
 from .services.consumer import Consumer
-from .troubles import FOREVER
 
 TICK = 0.002  # seconds between two looks while another hand may be needed
 SLOW_TICK = 0.010  # while outcomes wait for company

@@ -200,7 +200,9 @@ def run_child(
     sys.setswitchinterval(0.0005)
     code = 1
     try:
-        child = Child(plan, make, holder, Table(memory, plan.concurrency, len(plan.names)), Taker(orders))
+        child = Child(
+            plan, make, holder, Table(memory, plan.concurrency, len(plan.names)), Taker(orders)
+        )
         code = child.run()
     except BaseException:
         logger.exception("the worker's child failed")

@@ -14,6 +14,7 @@ from ..job import Failure, Live, Outcome, new_id
 from .calls import Arg, Call
 from .connection import Server, value_of
 from .keys import QUEUE_KEYS, global_key, queue_key
+from .links import Place
 from .replies import (
     Cancelled,
     Exchanged,
@@ -168,6 +169,10 @@ class Broker:
     def key(self, queue: str, name: str) -> str:
         """A key of a queue by its name in keys.py."""
         return queue_key(self.prefix, queue, name)
+
+    def place_of(self, queue: str) -> Place | None:
+        """The server where the queue is, as far as that is known."""
+        return self.server.known_place(self.key(queue, "jobs"))
 
     def notice(self, queue: str, failure: Failure) -> bytes:
         """The line of a failure that a script writes into the errors of several jobs."""

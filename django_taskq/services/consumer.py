@@ -77,8 +77,7 @@ class Consumer:
         self._kept: dict[str, list[Outcome]] = {}  # outcomes for queues that take nothing now
         self._woken: str | None = None
         self._channels = {broker.key(queue, "wake"): queue for queue in shares.queues}
-        self._heard = list(self._channels)  # those that the bell waits for
-        self._bell = Doorbell(broker.server, self._heard)
+        self._bell = Doorbell(broker.server, list(self._channels))
 
     # -- for the hands ---------------------------------------------------------------------------
 
@@ -144,10 +143,8 @@ class Consumer:
             for key, queue in self._channels.items()
             if queue not in self.lost and not self._wire.has_failed(queue)
         ]
-        if heard and heard != self._heard:
-            self._bell.close()
-            self._heard = heard
-            self._bell = Doorbell(self._broker.server, heard)
+        if heard:
+            self._bell.tune(heard)
         return bool(heard)
 
     # -- for whoever watches ---------------------------------------------------------------------
