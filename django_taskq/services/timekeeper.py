@@ -30,7 +30,8 @@ class Timekeeper(Service):
         due = [queue for queue, moment in self._due.items() if moment <= now]
         self.troubles.each(due, self._promote, self._broker.place_of)
         self._listen()
-        return max(min(map(self._next, self._due)) - monotonic(), 0.0)
+        soonest = min(self.troubles.until("") or FOREVER, *map(self._next, self._due))
+        return max(soonest - monotonic(), 0.0)
 
     def _next(self, queue: str) -> float:
         return max(self._due[queue], self.troubles.until(queue))
@@ -39,8 +40,14 @@ class Timekeeper(Service):
         """Waits for the tokens of the queues that answer; one that does not would break it."""
         keys = [key for key, queue in self._queues.items() if queue not in self.troubles]
         self.bell.tune(keys)
-        if keys and not self.bell.asked:
+        if not keys or self.bell.asked or self.troubles.until("") > monotonic():
+            return
+        try:
             self.bell.ask(PATIENCE)
+        except BrokerUnavailable as error:
+            self.troubles.met("", error)
+        else:
+            self.troubles.over("")
 
     def _promote(self, queue: str) -> None:
         answer = self._broker.promote(queue, self._keeper, force=queue in self._force)

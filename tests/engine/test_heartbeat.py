@@ -43,7 +43,7 @@ class Worker:
 
     def __init__(self, holder: str) -> None:
         self.holder = holder
-        self.table = Table(bytearray(Table.size(1)), 1)
+        self.table = Table(bytearray(Table.size(1, 2)), 1, 2)
         self.told: list[tuple[object, ...]] = []
 
     def order(self, *order: object) -> None:
@@ -111,7 +111,7 @@ def test_a_lease_that_was_renewed_counts_from_before_it_was_asked_for(
 
     rig.tick()
 
-    assert before + LEASE_S <= worker.table.lease_until <= monotonic() + LEASE_S
+    assert before + LEASE_S <= worker.table.lease(0) <= monotonic() + LEASE_S
     assert scores(broker, "holders") == {worker.holder: clock.now + LEASE}
 
 
@@ -120,38 +120,42 @@ def test_a_child_that_never_claimed_has_no_lease(rig: Rig) -> None:
 
     rig.tick()
 
-    assert worker.table.lease_until == 0.0
+    assert worker.table.lease(0) == 0.0
 
 
 def test_a_lost_lease_ends_at_once(rig: Rig, clock: FakeTime) -> None:
     worker, _ = rig.worker("a", QUEUE)
-    worker.table.lease_until = monotonic() + LEASE_S
+    worker.table.extend(0, monotonic() + LEASE_S)
     clock.forward(LEASE)
 
     rig.tick()
 
-    assert 0 < worker.table.lease_until <= monotonic()
+    assert 0 < worker.table.lease(0) <= monotonic()
 
 
 def test_a_lease_that_is_unknown_again_is_not_prolonged(rig: Rig, broker: Broker) -> None:
     """It was reaped as a whole: the child ends when the time it has left is over."""
     worker, _ = rig.worker("a", QUEUE)
-    worker.table.lease_until = until = monotonic() + 5.0
+    until = monotonic() + 5.0
+    worker.table.extend(0, until)
     broker.reclaim(QUEUE, worker.holder, b"", died=True)
 
     rig.tick()
 
-    assert worker.table.lease_until == until
+    assert worker.table.lease(0) == until
 
 
-def test_a_lease_that_is_lost_in_one_queue_is_lost(make: Any, broker: Broker) -> None:
+def test_a_lease_that_is_lost_in_one_queue_is_lost_there(make: Any, broker: Broker) -> None:
+    """Only a new child can have one there again."""
     rig = make("one", "two")
     worker, _ = rig.worker("a", "one", "two")
     broker.server.command("ZADD", broker.key("two", "holders"), 0, worker.holder)
 
     rig.tick()
 
-    assert 0 < worker.table.lease_until <= monotonic()
+    assert worker.table.lease(0) > monotonic()
+    assert 0 < worker.table.lease(1) <= monotonic()
+    assert worker.told == [("retire",)]
 
 
 def test_a_queue_that_was_not_asked_yet_does_not_hold_up_the_others(make: Any) -> None:
@@ -160,7 +164,7 @@ def test_a_queue_that_was_not_asked_yet_does_not_hold_up_the_others(make: Any) -
 
     rig.tick()
 
-    assert worker.table.lease_until > monotonic()
+    assert worker.table.lease(0) > monotonic()
 
 
 def test_every_child_has_its_own_lease(rig: Rig, clock: FakeTime) -> None:
@@ -171,8 +175,8 @@ def test_every_child_has_its_own_lease(rig: Rig, clock: FakeTime) -> None:
 
     rig.tick()
 
-    assert old.table.lease_until <= monotonic()
-    assert young.table.lease_until > monotonic()
+    assert old.table.lease(0) <= monotonic()
+    assert young.table.lease(0) > monotonic()
 
 
 def test_it_comes_three_times_a_lease(rig: Rig) -> None:

@@ -8,11 +8,13 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from django_taskq import troubles
 from django_taskq.broker.broker import Broker, Exchange
 from django_taskq.broker.connection import Server
 from django_taskq.clock import monotonic
 from django_taskq.job import Grant, Live, new_id
-from django_taskq.wire import LONGEST_PAUSE, Wire
+from django_taskq.service import FOREVER
+from django_taskq.wire import LONGEST_PAUSE, SHORTEST_PAUSE, Answer, Wire
 from tests.broker.helpers import QUEUE, live, members, parked, put, ready, states
 from tests.conftest import eventually
 from tests.engine.proxy import Proxy, proxied
@@ -69,6 +71,13 @@ def parcel(holder: str, want: int = 0, request: int = 1) -> Exchange:
     return Exchange(QUEUE, holder, 30_000, want > 0, request, want)
 
 
+def again(wire: Wire, *parcels: Exchange) -> list[Answer]:
+    """Sends again what failed, with what else there is, without a rest."""
+    wire.urge()
+    wire.send(parcels)
+    return wire.collect()
+
+
 def lines(caplog: pytest.LogCaptureFixture) -> list[tuple[int, str]]:
     """Level and text of what the worker said."""
     return [(each.levelno, each.getMessage()) for each in caplog.records if each.name == LOGGER]
@@ -112,13 +121,13 @@ def test_a_lost_reply_is_asked_for_again_under_the_same_names(
     wire.send([sent])
     assert wire.collect() == []
     assert wire.is_owed
-    assert wire.is_down
+    assert wire.has_failed(QUEUE)
+    assert not wire.may_take(QUEUE)
     assert not wire.is_waiting
     assert members(near, "running") == ["a", "b"], "the script did run"
 
     proxy.losing = False
-    wire.send([parcel(new_id(), want=9, request=3)])  # what is owed goes first
-    ((request, answer, _),) = wire.collect()
+    ((request, answer, _),) = again(wire)
 
     assert request == sent._replace(resent=True)
     assert [grant.id for grant in answer.grants] == ["a", "b"]
@@ -130,48 +139,51 @@ def test_what_is_sent_again_says_so_and_counts_from_the_first_time(
 ) -> None:
     proxy.away = True
     before = monotonic()
-    for _ in range(3):
-        wire.send([parcel(new_id())])
-        wire.collect()
+    again(wire, parcel(new_id()))
+    after = monotonic()
+    again(wire)
+    proxy.away = False
+
+    (answer,) = again(wire)
 
     assert [trip[0].resent for trip in far.sent] == [False, True, True]
-    assert before <= wire.since < before + 0.1
+    assert before <= answer.since <= after
 
 
 def test_the_rests_between_tries_grow(
     wire: Wire, proxy: Proxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    rests: list[float] = []
-    monkeypatch.setattr(wire.hurry, "wait", rests.append)
+    rests: list[tuple[float, float]] = []
+    monkeypatch.setattr(troubles.random, "uniform", lambda *ends: rests.append(ends) or 0.0)
     proxy.away = True
-    for _ in range(12):
-        wire.send([parcel(new_id())])
-        wire.collect()
+    again(wire, parcel(new_id()))
+    for _ in range(11):
+        again(wire)
 
-    for number, rest in enumerate(rests, 1):
-        longest = min(0.05 * 2**number, LONGEST_PAUSE)
-        assert longest / 2 <= rest <= longest
-    assert len(rests) == 12
+    longest = [min(SHORTEST_PAUSE * 2**number, LONGEST_PAUSE) for number in range(12)]
+    assert rests == [(each / 2, each) for each in longest]
 
 
 def test_a_rest_can_be_cut_short(wire: Wire, proxy: Proxy) -> None:
     proxy.away = True
-    wire._failures = 20
-    thread = threading.Thread(target=wire.send, args=([parcel(new_id())],), daemon=True)
-    before = monotonic()
+    again(wire, parcel(new_id()))
+    thread = threading.Thread(target=wire.rest, args=(monotonic() + 3600,), daemon=True)
+    wire._troubles.met(QUEUE, OSError())
+    wire._troubles._of[QUEUE] = wire._troubles._of[QUEUE]._replace(until=FOREVER)
     thread.start()
     wire.hurry.set()
     thread.join(10)
 
     assert not thread.is_alive()
-    assert monotonic() - before < LONGEST_PAUSE / 2
+    assert wire.next_try <= monotonic(), "and what failed is tried again"
 
 
 def test_only_one_rest_is_cut_short(wire: Wire, proxy: Proxy) -> None:
     """A worker that stops while Redis is away does not try a thousand times a second."""
     proxy.away = True
+    again(wire, parcel(new_id()))
     wire.hurry.set()
-    wire.send([parcel(new_id())])
+    wire.rest()
 
     assert not wire.hurry.is_set()
 
@@ -181,9 +193,9 @@ def test_an_outage_is_said_once_and_so_is_its_end(
 ) -> None:
     caplog.set_level(logging.INFO, LOGGER)
     proxy.away = True
+    again(wire, parcel(new_id()))
     for _ in range(3):
-        wire.send([parcel(new_id())])
-        wire.collect()
+        again(wire)
     ((level, text),) = lines(caplog)
     assert level == logging.ERROR
     assert "127.0.0.1" in text
@@ -191,9 +203,9 @@ def test_an_outage_is_said_once_and_so_is_its_end(
 
     proxy.away = False
     caplog.clear()
+    again(wire)
     for number in range(3):
-        wire.send([parcel(new_id(), request=number)])
-        wire.collect()
+        again(wire, parcel(new_id(), request=number))
 
     ((level, text),) = lines(caplog)
     assert level == logging.WARNING
@@ -407,16 +419,14 @@ def test_an_error_that_is_no_outage_is_tried_again_after_a_rest_too(
     wire: Wire, near: Broker, caplog: pytest.LogCaptureFixture
 ) -> None:
     near.server.command("SET", near.key(QUEUE, "holders"), "what a person did")
-    wire.hurry.set()
-    wire.send([parcel(new_id(), want=1)])
-    assert wire.collect() == []
-    assert wire.is_down
+    assert again(wire, parcel(new_id(), want=1)) == []
+    assert wire.has_failed(QUEUE)
     assert wire.is_owed
+    assert wire.next_try > monotonic()
     assert "WRONGTYPE" in caplog.text
 
     near.server.command("DEL", near.key(QUEUE, "holders"))
-    wire.send([])
-    ((_, answer, _),) = wire.collect()
+    ((_, answer, _),) = again(wire)
 
     assert answer.alive
     assert not wire.is_owed
