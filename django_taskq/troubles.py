@@ -56,12 +56,15 @@ class Troubles:
         for queue, trouble in list(self._of.items()):
             self._of[queue] = trouble._replace(until=0.0)
 
-    def met(self, queue: str, error: BaseException) -> None:
-        """It failed. An outage is said once, whatever queues it is noticed by."""
+    def met(self, queue: str, error: BaseException, until: float = 0.0) -> float:
+        """It failed; when it is to be tried again (monotonic), which may be given.
+
+        An outage is said once, whatever queues it is noticed by.
+        """
         old = self._of.get(queue)
         away = error.address if isinstance(error, BrokerUnavailable) else ""
         if away and not any(trouble.away for trouble in list(self._of.values())):
-            logger.error("%s; the worker goes on when it is back", error)
+            logger.error("%s: %s; the worker goes on when it is back", self._what, error)
         elif not away and (old is None or old.away):
             logger.error(
                 "queue %s: %s failed (%s: %s). Its jobs wait until that is mended, and those of "
@@ -74,7 +77,8 @@ class Troubles:
         failures = old.failures + 1 if old is not None else 1
         longest = min(self._shortest * 2 ** min(failures - 1, 20), self._longest)
         rest = random.uniform(longest / 2, longest)  # not all workers at the same moment
-        self._of[queue] = Trouble(failures, monotonic() + rest, away)
+        self._of[queue] = Trouble(failures, until or monotonic() + rest, away)
+        return self._of[queue].until
 
     def each(
         self,
@@ -109,4 +113,4 @@ class Troubles:
         if not trouble.away:
             logger.warning("queue %s: %s works again", queue, self._what)
         elif not any(other.away for other in list(self._of.values())):
-            logger.warning("%s is back", trouble.away)
+            logger.warning("%s works again: %s is back", self._what, trouble.away)

@@ -108,13 +108,16 @@ class Wire:
         inflight, self._inflight = self._inflight, None
         began = monotonic()
         answers = []
+        errors: dict[BaseException, list[str]] = {}
         for request, said in zip(inflight.requests, inflight.finish(), strict=True):
             if isinstance(said, BaseException):
-                self.failed((request.queue,), said)
+                errors.setdefault(said, []).append(request.queue)
                 continue
             answers.append(Answer(request, said, self._owed.pop(request.queue).since))
             if self._troubles:
                 self._troubles.over(request.queue)
+        for error, queues in errors.items():
+            self.failed(queues, error)
         now = monotonic()
         if began - self._sent < AT_ONCE or now - began > AT_ONCE:
             self.trip = now - self._sent  # else it lay there while nobody waited
@@ -140,8 +143,9 @@ class Wire:
 
     def failed(self, queues: Iterable[str], error: BaseException) -> None:
         """Something could not be done for these queues."""
+        until = 0.0
         for queue in queues:
-            self._troubles.met(queue, error)
+            until = self._troubles.met(queue, error, until)
         if isinstance(error, BrokerUnavailable):
             with suppress(BrokerUnavailable):
                 self._broker.server.mend()

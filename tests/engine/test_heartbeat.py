@@ -342,3 +342,106 @@ def test_many_names_in_one_queue_do_not_hide_those_of_another(
 
     assert ready(broker, "one") == ["known"]
     assert members(broker, "waiting", "two")
+
+
+# -- one queue is broken, the others go on ---------------------------------------------------------
+
+
+def spoiled(broker: Broker, queue: str, key: str) -> Callable[[], object]:
+    """Makes a key of a queue something that no script can work with; mends it when called."""
+    name = broker.key(queue, key)
+    broker.server.command("RENAME", name, f"{name}-aside")
+    broker.server.command("SET", name, "what a person did")
+    return lambda: broker.server.command("RENAME", f"{name}-aside", name)
+
+
+def test_leases_go_on_in_the_queues_that_answer(
+    make: Any, broker: Broker, clock: FakeTime, caplog: pytest.LogCaptureFixture
+) -> None:
+    rig = make("one", "two")
+    worker, _ = rig.worker("a", "one", "two")
+    rig.tick()
+    mend = spoiled(broker, "one", "holders")
+    old = worker.table.lease(0)
+    clock.forward(LEASE // 3)
+
+    for _ in range(3):
+        assert 0 <= rig.tick() <= rig.heartbeat.longest_delay
+
+    assert worker.table.lease(0) == old
+    assert worker.table.lease(1) > old
+    assert scores(broker, "holders", "two") == {worker.holder: clock.now + LEASE}
+    assert caplog.text.count("WRONGTYPE") == 1
+    assert "queue one: heartbeat failed" in caplog.text
+    assert worker.told == []
+
+    mend()
+    rig.tick()
+
+    assert worker.table.lease(0) > old
+    assert "queue one: heartbeat works again" in caplog.text
+
+
+def test_a_child_whose_lease_ended_meanwhile_makes_room_for_another(
+    make: Any, broker: Broker
+) -> None:
+    """It has stopped what it held of that queue, whatever Redis says when it answers again."""
+    rig = make("one", "two")
+    worker, _ = rig.worker("a", "one", "two")
+    worker.table.extend(0, ended := monotonic() - 1.0)
+
+    rig.tick()
+
+    assert worker.table.lease(0) == ended
+    assert worker.table.lease(1) > monotonic()
+    assert worker.told == [("retire",)]
+
+
+def test_due_jobs_are_promoted_in_the_queues_that_answer(
+    make: Any, broker: Broker, clock: FakeTime
+) -> None:
+    rig = make("one", "two")
+    for queue in ("one", "two"):
+        put(broker, ["late"], due=-1000, queue=queue)
+    mend = spoiled(broker, "one", "scheduled")
+    clock.forward(1000)
+
+    assert rig.timekeeper.tick() < rig.timekeeper.longest_delay
+    assert ready(broker, "two") == ["late"]
+
+    mend()
+    rig.timekeeper.troubles.urge()
+    rig.timekeeper.tick()
+    assert ready(broker, "one") == ["late"]
+    rig.timekeeper.bell.close()
+
+
+def test_the_dead_are_buried_in_the_queues_that_answer(make: Any, broker: Broker) -> None:
+    rig = make("one", "two")
+    for queue in ("one", "two"):
+        put(broker, [queue], queue=queue)
+        Child(broker, "a", queue).claim()
+    mend = spoiled(broker, "one", "running")
+
+    rig.reaper.died(Child(broker, "a").holder, {}, "killed")
+    assert 0 < rig.reaper.tick() < rig.reaper.longest_delay
+    assert ready(broker, "two") == ["two"]
+
+    mend()
+    rig.reaper.troubles.urge()
+    assert rig.reaper.tick() == FOREVER
+    assert ready(broker, "one") == ["one"]
+
+
+def test_the_janitor_sees_to_the_queues_that_answer(make: Any, broker: Broker) -> None:
+    rig = make("one", "two")
+    for queue in ("one", "two"):
+        put(broker, ["old"], queue=queue)
+        Child(broker, "a", queue).settle(
+            outcome(Child(broker, "a", queue).claim()[0], "S", b"1", 0)
+        )
+    spoiled(broker, "one", "succeeded")
+    broker.server.command("DEL", broker.key("two", "jobs"))  # what a sweep finds
+    rig.janitor.tick()
+
+    assert rig.janitor._trimming == ["one"]

@@ -267,7 +267,7 @@ def test_an_outcome_whose_reply_was_lost_counts_once(
     proxy.losing = True
     rig.consumer.flush()
     assert members(near, "succeeded") == ["first", "wakes"], "it was settled"
-    assert rig.consumer.has_work
+    assert rig.consumer._wire.is_owed
 
     proxy.losing = False
     rig.consumer.flush()
@@ -343,7 +343,7 @@ def test_a_parked_job_is_parked_once_redis_is_back(rig: Rig, near: Broker, proxy
     proxy.go_away()
     rig.consumer.done(parked(grant, "app.unknown"))
     rig.consumer.flush()
-    assert rig.consumer.outcomes
+    assert not rig.consumer.is_empty
 
     proxy.away = False
     rig.consumer.flush()
@@ -430,3 +430,100 @@ def test_an_error_that_is_no_outage_is_tried_again_after_a_rest_too(
 
     assert answer.alive
     assert not wire.is_owed
+
+
+# -- one queue is broken, the others go on ---------------------------------------------------------
+
+
+def spoil(broker: Broker, queue: str, key: str) -> Callable[[], object]:
+    """Makes a key of a queue something that no script can work with; mends it when called."""
+    name = broker.key(queue, key)
+    broker.server.command("RENAME", name, f"{name}-aside")
+    broker.server.command("SET", name, "what a person did")
+    return lambda: broker.server.command("RENAME", f"{name}-aside", name)
+
+
+def test_an_error_of_one_queue_is_its_own(
+    wire: Wire, near: Broker, caplog: pytest.LogCaptureFixture
+) -> None:
+    put(near, ["a"], queue="one")
+    put(near, ["b"], queue="two")
+    mend = spoil(near, "one", "wake")
+    holder = new_id()
+    asks = [Exchange(queue, holder, 30_000, True, 1, 5) for queue in ("one", "two")]
+
+    ((request, answer, _),) = again(wire, *asks)
+
+    assert (request.queue, [grant.id for grant in answer.grants]) == ("two", ["b"])
+    assert not wire.may_take("one")
+    assert wire.may_take("two")
+    for _ in range(3):
+        again(wire)
+    ((level, text),) = lines(caplog)
+    assert level == logging.ERROR
+    assert "queue one" in text
+    assert "taskq doctor" in text
+
+    mend()
+    ((request, answer, _),) = again(wire)
+
+    assert (request.queue, [grant.id for grant in answer.grants]) == ("one", ["a"])
+    assert lines(caplog)[-1] == (
+        logging.WARNING,
+        "queue one: the exchange with Redis works again",
+    )
+
+
+def test_a_consumer_goes_on_with_the_queues_that_answer(make: Make, near: Broker) -> None:
+    rig = make({"one": 1, "two": 1}, room=2)
+    put(near, ["a", "b"], queue="one")
+    put(near, ["c", "d"], queue="two")
+    first = rig.take(2)
+    mend = spoil(near, "one", "holders")
+    for grant in first:
+        rig.consumer.done(succeeded(grant))
+
+    assert {grant.queue for grant in rig.work()} == {"two"}
+    rig.consumer.flush()
+
+    assert members(near, "succeeded", "two") == ["c", "d"]
+    assert not rig.consumer.is_empty, "it has an outcome for the other"
+    put(near, ["e"], queue="two")
+    assert rig.consumer.listen(), "and hears of new work"
+    assert [grant.id for grant in rig.work()] == ["e"]
+
+    mend()
+    rig.consumer._wire.urge()
+    assert rig.consumer.has_work
+    assert eventually(lambda: [grant.id for grant in rig.work()]) == ["b"]
+    rig.consumer.flush()
+    assert members(near, "succeeded", "one") == ["a", "b"]
+    assert rig.consumer.is_empty
+
+
+def test_farewell_settles_what_can_be_settled(make: Make, near: Broker) -> None:
+    rig = make({"one": 1, "two": 1}, room=2)
+    put(near, ["a"], queue="one")
+    put(near, ["b"], queue="two")
+    spoil_after = rig.take(2)
+    assert len(spoil_after) == 2
+    spoil(near, "one", "running")
+    for grant in spoil_after:
+        rig.consumer.done(succeeded(grant))
+
+    rig.consumer.farewell(0.2)
+
+    assert members(near, "succeeded", "two") == ["b"]
+
+
+def test_what_is_buffered_of_a_queue_is_given_up_with_its_lease(make: Make, near: Broker) -> None:
+    rig = make({"one": 1, "two": 1}, room=6)
+    for queue in ("one", "two"):
+        put(near, [f"{queue}{number}" for number in range(3)], queue=queue)
+    assert rig.consumer.next() is not None
+
+    rig.consumer.give_up("one")
+
+    assert {grant.queue for grant in rig.consumer.buffer} == {"two"}
+    put(near, ["more"], queue="one")
+    assert {grant.queue for grant in rig.work()} == {"two"}, "and nothing is claimed of it"
