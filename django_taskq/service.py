@@ -8,7 +8,8 @@ from collections.abc import Iterable
 
 from .clock import monotonic
 from .exceptions import BrokerError
-from .troubles import FOREVER, Troubles
+from .troubles import FOREVER as FOREVER
+from .troubles import Troubles
 
 logger = logging.getLogger("django_taskq.worker")
 

@@ -442,7 +442,7 @@ class Broker:
         holders: Sequence[str],
         lease: int,
         cursor: str = "",
-        failed: Callable[[str, BaseException], None] = raise_it,
+        failed: Callable[[str, BaseException], object] = raise_it,
     ) -> dict[str, Renewed]:
         """Renews the holders' leases in every queue, one round trip in all.
 
