@@ -446,11 +446,11 @@ def spoil(broker: Broker, queue: str, key: str) -> Callable[[], object]:
 def test_an_error_of_one_queue_is_its_own(
     wire: Wire, near: Broker, caplog: pytest.LogCaptureFixture
 ) -> None:
-    put(near, ["a"], queue="one")
+    put(near, ["a", "later"], queue="one")
     put(near, ["b"], queue="two")
     mend = spoil(near, "one", "wake")
     holder = new_id()
-    asks = [Exchange(queue, holder, 30_000, True, 1, 5) for queue in ("one", "two")]
+    asks = [Exchange(queue, holder, 30_000, True, 1, 1) for queue in ("one", "two")]
 
     ((request, answer, _),) = again(wire, *asks)
 
