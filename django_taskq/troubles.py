@@ -26,11 +26,15 @@ class Trouble(NamedTuple):
 class Troubles:
     """The queues that something could not be done for; "" stands for what no queue is to blame for.
 
-    ``what``: what is done, for the log; ``shortest`` and ``longest``: seconds of rest, at most.
+    ``what``: what is done, and ``promise``: what becomes of it after an outage, for the log;
+    ``shortest`` and ``longest``: seconds of rest, at most.
     """
 
-    def __init__(self, what: str, shortest: float, longest: float) -> None:
+    def __init__(
+        self, what: str, shortest: float, longest: float, promise: str = "trying again"
+    ) -> None:
         self._what = what
+        self._promise = promise
         self._shortest = shortest
         self._longest = longest
         self._of: dict[str, Trouble] = {}
@@ -64,7 +68,7 @@ class Troubles:
         old = self._of.get(queue)
         away = error.address if isinstance(error, BrokerUnavailable) else ""
         if away and not any(trouble.away for trouble in list(self._of.values())):
-            logger.error("%s: %s; the worker goes on when it is back", self._what, error)
+            logger.error("%s: %s; %s", self._what, error, self._promise)
         elif not away and (old is None or old.away):
             logger.error(
                 "queue %s: %s failed (%s: %s). Its jobs wait until that is mended, and those of "
@@ -113,4 +117,4 @@ class Troubles:
         if not trouble.away:
             logger.warning("queue %s: %s works again", queue, self._what)
         elif not any(other.away for other in list(self._of.values())):
-            logger.warning("%s works again: %s is back", self._what, trouble.away)
+            logger.warning("%s works again", self._what)

@@ -46,7 +46,9 @@ class Wire:
         self._inflight: Inflight | None = None
         self._owed: dict[str, Owed] = {}
         self._sent = 0.0
-        self._troubles = Troubles("the exchange with Redis", SHORTEST_PAUSE, LONGEST_PAUSE)
+        self._troubles = Troubles(
+            "the exchange with Redis", SHORTEST_PAUSE, LONGEST_PAUSE, "it goes on when it is back"
+        )
         self.hurry = threading.Event()  # set to cut a rest between tries short
         self.trip = 0.001  # seconds the last round trip took that was waited for
 

@@ -209,7 +209,7 @@ def test_an_outage_is_said_once_and_so_is_its_end(
 
     ((level, text),) = lines(caplog)
     assert level == logging.WARNING
-    assert text.endswith("is back")
+    assert text.endswith("works again")
 
 
 # -- a consumer on such a line ---------------------------------------------------------------------
