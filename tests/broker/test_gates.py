@@ -91,6 +91,17 @@ def test_an_end_of_many_lets_in_as_many(broker: Broker) -> None:
         assert len(running) == 5
 
 
+def test_a_gate_that_is_seen_later_in_a_call_changes_nothing_at_the_others(broker: Broker) -> None:
+    child = Child(broker)
+    put_asking(broker, "abc", asked(at_once(2)))
+    first, _second = child.claim(10)
+    put_asking(broker, ["other"], asked(at_once(1, "other")))
+
+    answer = child.exchange(10, [outcome(first, "S")])
+
+    assert [grant.id for grant in answer.grants] == ["c", "other"]
+
+
 def test_a_queue_full_of_jobs_that_wait_keeps_no_other_job_long(broker: Broker) -> None:
     put_asking(broker, [f"job-{n:03}" for n in range(250)], asked(at_once(1)))
     put(broker, ["other"])
@@ -292,6 +303,22 @@ def test_a_burst_is_let_in_at_once_and_no_more(broker: Broker, clock: Any) -> No
         clock.forward(60_000)
 
 
+def test_who_waits_for_a_rate_wakes_the_timekeeper(broker: Broker) -> None:
+    put_asking(broker, "ab", asked(per_time("60/m")))
+
+    Child(broker).claim(10)
+
+    assert tokens(broker, "timer") == 1
+
+
+def test_who_waits_for_a_place_wakes_nobody(broker: Broker) -> None:
+    put_asking(broker, "ab", asked(at_once(1)))
+
+    Child(broker).claim(10)
+
+    assert (tokens(broker), tokens(broker, "timer")) == (0, 0)
+
+
 def test_what_is_given_back_unused_costs_no_share_of_a_rate(broker: Broker, clock: Any) -> None:
     child = Child(broker)
     put_asking(broker, "abc", asked(per_time(Rate(1, per=60, burst=2))))
@@ -301,6 +328,16 @@ def test_what_is_given_back_unused_costs_no_share_of_a_rate(broker: Broker, cloc
     assert claimed(child) == ["b"]
 
     child.settle(outcome(first, "R", FAILURE, 100_000))  # it ran
+    assert claimed(child) == []
+
+
+def test_a_crash_costs_its_share_of_a_rate(broker: Broker, clock: Any) -> None:
+    child = Child(broker)
+    put_asking(broker, "ab", asked(per_time(Rate(1, per=60, burst=2))))
+    first, _second = child.claim(10)
+
+    child.settle(outcome(first, "X"))
+
     assert claimed(child) == []
 
 
