@@ -328,7 +328,7 @@ def test_a_lock_whose_time_is_over_is_deleted(broker: Broker, clock: Any) -> Non
 
 
 def test_the_time_of_an_earlier_job_takes_no_later_one_s_lock(broker: Broker, clock: Any) -> None:
-    child, grant = claim(broker, asked(lock="x", ttl=60_000, started=True))
+    claim(broker, asked(lock="x", ttl=60_000, started=True))
     clock.forward(60_000)
     put_asking(broker, ["b"], LOCK)
 
