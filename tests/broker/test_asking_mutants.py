@@ -81,23 +81,20 @@ MUTANTS = [
     Mutant("gated-for-ever", "cancel", "send('ZREM', gated, members)"),
     Mutant("gated-and-in-line", "exchange", "redis.call('ZREM', gated, unpack(members))"),
     Mutant("waiting-and-in-line", "exchange", "redis.call('ZREM', waiting, unpack(ids))"),
-    Mutant(
-        "let-in-asleep", "promote", "set_wake(wake, ready)\n  return #members", "return #members"
-    ),
+    Mutant("let-in-asleep", "park", "set_wake(wake, ready)\n  return #members", "return #members"),
     # rates
     Mutant("rate-not-noted", "exchange", "keep_rates(now)\nreply[3]", "reply[3]"),
     Mutant("never-opens", "exchange", OPENS),
-    Mutant("never-opens-again", "promote", OPENS),
     Mutant("opens-untold", "exchange", "set_timer(timer, opens, due)"),
     Mutant("opens-for-ever", "promote", "redis.call('ZREM', opens, name)"),
     Mutant(
-        "opens-what-is-full", "promote", "(gate.most > 0 and gate.inside >= gate.most)", "false"
+        "opens-what-is-full", "exchange", "(gate.most > 0 and gate.inside >= gate.most)", "false"
     ),
     Mutant("share-kept", "exchange", "unused[id] = kind == 'G'"),
     Mutant("share-back-after-a-run", "exchange", "unused[id] = kind == 'G'", "unused[id] = true"),
     Mutant("share-kept-when-parked", "park", "unused[id] = true"),
     Mutant(
-        "shut-when-the-clock-is-set", "exchange", "ahead <= gate.slack + gate.interval + 1", "true"
+        "shut-when-the-clock-is-set", "promote", "ahead <= gate.slack + gate.interval + 1", "true"
     ),
     Mutant("burst-short", "exchange", "+ gate.slack + gate.interval / 100", "+ gate.slack"),
     Mutant("old-numbers", "exchange", "if numbers then gate.most,", "if false then gate.most,"),

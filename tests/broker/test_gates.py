@@ -234,6 +234,18 @@ def test_a_cancelled_job_waits_at_no_gate(broker: Broker) -> None:
     assert dump(broker)["gated"] == []
 
 
+def test_a_parked_job_lets_in_the_next_and_wakes_a_worker(broker: Broker) -> None:
+    child = Child(broker)
+    put_asking(broker, "ab", asked(at_once(1)))
+    (first,) = child.claim(10)
+    assert tokens(broker) == 0
+
+    broker.park(QUEUE, [parked(first)])
+
+    assert ready(broker) == ["b"]
+    assert tokens(broker) == 1
+
+
 def test_the_cancel_of_one_who_was_let_in_lets_in_the_next(broker: Broker) -> None:
     child = Child(broker)
     put_asking(broker, "abc", asked(at_once(1)))
@@ -296,7 +308,7 @@ def test_the_sweep_gives_back_the_place_of_a_job_that_lost_its_envelope(broker: 
 
 def test_a_burst_is_let_in_at_once_and_no_more(broker: Broker, clock: Any) -> None:
     for number in range(3):
-        rate = Rate(3, per=1, burst=7)  # whose interval is no whole number
+        rate = Rate(7, per=1, burst=7)  # whose interval is no whole number
         put_asking(broker, [f"{number}-{n:02}" for n in range(20)], asked(per_time(rate)))
         promote(broker)
         assert len(claimed(Child(broker, f"child-{number}"), 50)) == 7
