@@ -265,13 +265,19 @@ def pair(member: bytes, skip: int) -> tuple[str, str]:
     return gate.decode(), rest[skip:].decode()
 
 
-def test_locks_places_and_gates_hold_whatever_happens(server: Server) -> None:
+def run_asking(server: Server, examples: int, **more: Any) -> None:
+    """Tries so many sequences of calls; raises where something does not hold."""
     run_state_machine_as_test(
         lambda: Asking(server),
         settings=settings(
-            max_examples=int(os.environ.get("TASKQ_MODEL_EXAMPLES", "80")),
+            max_examples=examples,
             stateful_step_count=40,
             deadline=None,
             suppress_health_check=list(HealthCheck),
+            **more,
         ),
     )
+
+
+def test_locks_places_and_gates_hold_whatever_happens(server: Server) -> None:
+    run_asking(server, int(os.environ.get("TASKQ_MODEL_EXAMPLES", "80")))

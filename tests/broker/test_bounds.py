@@ -19,6 +19,9 @@ from tests.broker.helpers import (
     WINDOW,
     Child,
     Endings,
+    asked,
+    at_once,
+    draft,
     dump,
     endings,
     holder_id,
@@ -26,7 +29,9 @@ from tests.broker.helpers import (
     members,
     outcome,
     parked,
+    per_time,
     put,
+    put_asking,
     seed,
 )
 
@@ -110,6 +115,70 @@ def test_a_release_looks_at_a_thousand_names(broker: Broker, clock: Any) -> None
     clock.forward(1000)
 
     assert broker.release(QUEUE, TASK) == 0
+
+
+def test_a_claim_looks_at_few_hundred_jobs_that_have_to_wait(broker: Broker) -> None:
+    for start in range(0, MANY, CHUNK):
+        put_asking(broker, IDS[start : start + CHUNK], asked(at_once(1)))
+
+    assert len(Child(broker).claim(10)) == 1
+
+    assert len(members(broker, "waiting")) == 9 + 3 * HOUSEKEEPING
+
+
+def test_an_end_lets_in_one_of_thousands(broker: Broker, clock: Any) -> None:
+    for start in range(0, MANY, CHUNK):
+        put_asking(broker, IDS[start : start + CHUNK], asked(at_once(1)))
+    child = Child(broker)
+    (first,) = child.claim(CHUNK)
+    for _ in range(3):
+        assert child.claim(CHUNK) == []
+
+    child.settle(outcome(first, "S"))
+
+    assert members(broker, "ready") == [IDS[1]]
+
+
+def test_gates_whose_time_has_come_let_in_a_hundred_a_call(broker: Broker, clock: Any) -> None:
+    gates = [asked(per_time("60/m", f"gate-{n}")) for n in range(CHUNK // 2)]
+    broker.enqueue(QUEUE, [draft(IDS[n])._replace(ask=gates[n // 2]) for n in range(CHUNK)])
+    assert len(Child(broker).claim(CHUNK)) == CHUNK // 2
+    clock.forward(1_000)
+
+    answers = [broker.promote(QUEUE, "keeper") for _ in range(4)]
+
+    assert [(each.moved, each.wait) for each in answers] == [
+        (100, 0),
+        (100, 0),
+        (CHUNK // 2 - 200, -1),
+        (0, -1),
+    ]
+
+
+def test_locks_whose_time_is_over_go_a_hundred_a_call(broker: Broker, clock: Any) -> None:
+    jobs = [draft(id)._replace(ask=asked(lock=id, ttl=1_000)) for id in IDS[:CHUNK]]
+    broker.enqueue(QUEUE, jobs)
+    child = Child(broker)
+    child.settle(*[outcome(grant, "S") for grant in child.claim(CHUNK)])
+    clock.forward(1_000)
+
+    broker.trim(QUEUE)
+    assert len(dump(broker)["locks"]) == CHUNK - HOUSEKEEPING
+
+    put_asking(broker, ["a"], asked(lock="another"))
+    assert len(dump(broker)["locks"]) == CHUNK - 2 * HOUSEKEEPING + 1
+
+
+def test_locks_go_as_fast_as_they_come(broker: Broker, clock: Any) -> None:
+    """However many a call takes, the next of its size drops more."""
+    child = Child(broker)
+    for turn in range(5):
+        ids = [f"{turn}-{id}" for id in IDS[:CHUNK]]
+        broker.enqueue(QUEUE, [draft(id)._replace(ask=asked(lock=id, ttl=1_000)) for id in ids])
+        child.settle(*[outcome(grant, "S") for grant in child.claim(CHUNK)])
+        clock.forward(1_000)
+
+    assert len(dump(broker)["locks"]) == CHUNK
 
 
 # -- answers ---------------------------------------------------------------------------------------
@@ -237,6 +306,18 @@ def test_tokens_are_at_most_one(broker: Broker, clock: Any) -> None:
 
 def test_a_sweep_looks_at_about_a_hundred(broker: Broker) -> None:
     put(broker, IDS)
+
+    looked = [chunk.looked for chunk in broker.walk(QUEUE, mend=True)]
+
+    assert max(looked) <= 3 * HOUSEKEEPING
+
+
+def test_a_sweep_looks_at_about_a_hundred_gates_and_locks(broker: Broker) -> None:
+    for start in range(0, MANY, CHUNK):
+        ids = IDS[start : start + CHUNK]
+        jobs = [draft(id)._replace(ask=asked(at_once(1, id), lock=id)) for id in ids]
+        broker.enqueue(QUEUE, jobs)
+        Child(broker).claim(CHUNK)
 
     looked = [chunk.looked for chunk in broker.walk(QUEUE, mend=True)]
 

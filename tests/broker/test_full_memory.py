@@ -32,12 +32,17 @@ from tests.broker.helpers import (
     TASK,
     WINDOW,
     Child,
+    asked,
+    at_once,
+    claimed,
     draft,
     dump,
     holder_id,
     outcome,
     parked,
+    per_time,
     put,
+    put_asking,
     ready,
     seed,
     seed_all,
@@ -283,3 +288,74 @@ def test_new_work_is_taken_again_when_there_is_room(
 
     assert put(broker, "a") == "N"
     assert state_of(broker, "a") == "ready"
+
+
+# -- locks, limits and turns -----------------------------------------------------------------------
+
+ASK = asked(at_once(1), lock="x", ttl=1_000, key="k")
+
+
+@pytest.mark.parametrize("call", ["enqueue", "replace", "retry"])
+def test_new_work_with_a_lock_is_refused_whole(
+    broker: Broker, fill: Callable[[], None], call: str
+) -> None:
+    put_asking(broker, ["a"], ASK)
+    if call == "retry":
+        child = Child(broker)
+        child.settle(outcome(child.claim()[0], "D", FAILURE, DAY))
+    fill()
+    before = dump(broker)
+
+    asks_for_more = {
+        "enqueue": lambda: put_asking(broker, ["b"], asked(lock="y", key="k")),
+        "replace": lambda: broker.replace(QUEUE, [draft("a")._replace(ask=ASK)]),
+        "retry": lambda: broker.retry(QUEUE, ["a"]),
+    }[call]
+
+    with pytest.raises(BrokerFull):
+        asks_for_more()
+
+    assert dump(broker) == before
+
+
+def test_locks_and_gates_go_on(broker: Broker, clock: Any, fill: Callable[[], None]) -> None:
+    put_asking(broker, ["a"], ASK)
+    put_asking(broker, "bcde", asked(at_once(1), per_time("60/m"), key="k"))
+    put_asking(broker, ["f"], asked(at_once(1), lock="y"))
+    fill()
+    child = Child(broker)
+    line = []
+    for _ in range(20):
+        grants = child.claim(10)
+        line += [grant.id for grant in grants]
+        child.settle(*[outcome(grant, "S") for grant in grants])
+        clock.forward(1_000)
+        broker.promote(QUEUE, "keeper")
+    broker.trim(QUEUE)
+
+    assert sorted(line) == list("abcdef")
+    kept = dump(broker)
+    assert [name for name in ("locks", "lapses", "entered", "gated") if kept[name]] == []
+
+
+def test_a_cancel_lets_in_the_next(broker: Broker, fill: Callable[[], None]) -> None:
+    put_asking(broker, "abc", asked(at_once(1)))
+    child = Child(broker)
+    child.settle(outcome(child.claim(10)[0], "S"))
+    fill()
+
+    broker.cancel(QUEUE, [("b", TASK)], FAILURE, DAY)
+
+    assert claimed(child) == ["c"]
+
+
+def test_the_sweep_mends_what_asks(broker: Broker, fill: Callable[[], None]) -> None:
+    put_asking(broker, "ab", asked(at_once(1), lock=""))
+    Child(broker).claim(10)
+    broker.server.command("ZREM", broker.key(QUEUE, "running"), "a")
+    broker.server.command("HDEL", broker.key(QUEUE, "jobs"), "a")
+    fill()
+
+    list(broker.walk(QUEUE, mend=True))
+
+    assert claimed(Child(broker, "another")) == ["b"]

@@ -91,6 +91,17 @@ def test_an_end_of_many_lets_in_as_many(broker: Broker) -> None:
         assert len(running) == 5
 
 
+def test_a_gate_that_is_seen_later_in_a_call_changes_nothing_at_the_others(broker: Broker) -> None:
+    child = Child(broker)
+    put_asking(broker, "abc", asked(at_once(2)))
+    first, _second = child.claim(10)
+    put_asking(broker, ["other"], asked(at_once(1, "other")))
+
+    answer = child.exchange(10, [outcome(first, "S")])
+
+    assert [grant.id for grant in answer.grants] == ["c", "other"]
+
+
 def test_a_queue_full_of_jobs_that_wait_keeps_no_other_job_long(broker: Broker) -> None:
     put_asking(broker, [f"job-{n:03}" for n in range(250)], asked(at_once(1)))
     put(broker, ["other"])
@@ -223,6 +234,18 @@ def test_a_cancelled_job_waits_at_no_gate(broker: Broker) -> None:
     assert dump(broker)["gated"] == []
 
 
+def test_a_parked_job_lets_in_the_next_and_wakes_a_worker(broker: Broker) -> None:
+    child = Child(broker)
+    put_asking(broker, "ab", asked(at_once(1)))
+    (first,) = child.claim(10)
+    assert tokens(broker) == 0
+
+    broker.park(QUEUE, [parked(first)])
+
+    assert ready(broker) == ["b"]
+    assert tokens(broker) == 1
+
+
 def test_the_cancel_of_one_who_was_let_in_lets_in_the_next(broker: Broker) -> None:
     child = Child(broker)
     put_asking(broker, "abc", asked(at_once(1)))
@@ -285,11 +308,27 @@ def test_the_sweep_gives_back_the_place_of_a_job_that_lost_its_envelope(broker: 
 
 def test_a_burst_is_let_in_at_once_and_no_more(broker: Broker, clock: Any) -> None:
     for number in range(3):
-        rate = Rate(3, per=1, burst=7)  # whose interval is no whole number
+        rate = Rate(7, per=1, burst=7)  # whose interval is no whole number
         put_asking(broker, [f"{number}-{n:02}" for n in range(20)], asked(per_time(rate)))
         promote(broker)
         assert len(claimed(Child(broker, f"child-{number}"), 50)) == 7
         clock.forward(60_000)
+
+
+def test_who_waits_for_a_rate_wakes_the_timekeeper(broker: Broker) -> None:
+    put_asking(broker, "ab", asked(per_time("60/m")))
+
+    Child(broker).claim(10)
+
+    assert tokens(broker, "timer") == 1
+
+
+def test_who_waits_for_a_place_wakes_nobody(broker: Broker) -> None:
+    put_asking(broker, "ab", asked(at_once(1)))
+
+    Child(broker).claim(10)
+
+    assert (tokens(broker), tokens(broker, "timer")) == (0, 0)
 
 
 def test_what_is_given_back_unused_costs_no_share_of_a_rate(broker: Broker, clock: Any) -> None:
@@ -301,6 +340,16 @@ def test_what_is_given_back_unused_costs_no_share_of_a_rate(broker: Broker, cloc
     assert claimed(child) == ["b"]
 
     child.settle(outcome(first, "R", FAILURE, 100_000))  # it ran
+    assert claimed(child) == []
+
+
+def test_a_crash_costs_its_share_of_a_rate(broker: Broker, clock: Any) -> None:
+    child = Child(broker)
+    put_asking(broker, "ab", asked(per_time(Rate(1, per=60, burst=2))))
+    first, _second = child.claim(10)
+
+    child.settle(outcome(first, "X"))
+
     assert claimed(child) == []
 
 

@@ -338,11 +338,14 @@ def test_the_time_of_an_earlier_job_takes_no_later_one_s_lock(broker: Broker, cl
     assert dump(broker)["lapses"] == []
 
 
-def test_a_job_that_waits_again_takes_its_own_lock_that_stays(broker: Broker) -> None:
+def test_a_job_that_waits_again_takes_its_own_lock_that_stays(broker: Broker, clock: Any) -> None:
     child, grant = claim(broker, asked(lock="x", ttl=60_000, started=True))
 
     child.settle(outcome(grant, "R", delay=DAY))
+    assert locks(broker) == {"x": "a"}
 
+    clock.forward(60_000)
+    broker.trim(QUEUE)
     assert locks(broker) == {"x": "a"}
 
 

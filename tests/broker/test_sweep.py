@@ -25,6 +25,9 @@ from tests.broker.helpers import (
     TASK,
     WINDOW,
     Child,
+    asked,
+    at_once,
+    claimed,
     corrupt,
     dump,
     endings,
@@ -32,7 +35,9 @@ from tests.broker.helpers import (
     live,
     meta,
     outcome,
+    per_time,
     put,
+    put_asking,
     ready,
     seed,
     seed_all,
@@ -352,6 +357,111 @@ def test_a_job_that_waits_for_nothing_is_put_in_line(broker: Broker, tail: bytes
     assert walk(broker)["stranded"] == ["a"]
 
     assert ready(broker) == ["a"]
+
+
+# -- locks, limits and turns -----------------------------------------------------------------------
+
+
+def test_the_lock_of_a_job_that_has_ended_is_opened(broker: Broker) -> None:
+    put_asking(broker, ["a", "b"], asked(lock="x"))
+    by_hand(broker)("HSET", "locks", "left", "gone", "mine", "a")
+
+    assert walk(broker) == {"locked": ["left"]}
+    assert set(dump(broker)["locks"]) == {b"x", b"mine"}
+
+
+def test_a_lock_that_is_to_stay_is_left_until_then(broker: Broker, clock: Any) -> None:
+    """Also where its entry among those that lapse was lost."""
+    put_asking(broker, ["a"], asked(lock="x", ttl=1_000))
+    child = Child(broker)
+    child.settle(outcome(child.claim()[0], "S", delay=DAY))
+    by_hand(broker)("DEL", "lapses")
+
+    assert walk(broker) == {}
+    assert set(dump(broker)["locks"]) == {b"x"}
+
+    clock.forward(1_000)
+    assert walk(broker) == {}
+    assert dump(broker)["locks"] == {}
+
+
+def test_a_place_of_a_job_that_does_not_run_is_given_to_the_next(broker: Broker) -> None:
+    put_asking(broker, "ab", asked(at_once(1)))
+    by_hand(broker)("ZADD", "entered", 0, b"g\0gone")
+    child = Child(broker)
+    assert claimed(child) == []
+
+    assert walk(broker)["entered"] == ["gone"]
+
+    assert claimed(child) == ["a"]
+    assert tokens(broker) == 0
+
+
+def test_a_name_at_a_gate_of_a_job_that_does_not_wait_is_deleted(broker: Broker) -> None:
+    put_asking(broker, "ab", asked(at_once(1)))
+    child = Child(broker)
+    (first,) = child.claim(10)
+    by_hand(broker)("ZADD", "gated", 0, b"g\0" + b"\0" * 8 + b"gone")
+
+    assert walk(broker) == {"ungated": ["gone"]}
+
+    child.settle(outcome(first, "S"))
+    assert claimed(child) == ["b"]
+
+
+def test_a_job_that_waits_at_no_gate_is_put_in_line(broker: Broker) -> None:
+    put_asking(broker, "ab", asked(at_once(1)))
+    child = Child(broker)
+    (first,) = child.claim(10)
+    by_hand(broker)("DEL", "gated")
+
+    assert walk(broker)["stranded"] == ["b"]
+
+    assert claimed(child) == []
+    child.settle(outcome(first, "S"))
+    assert claimed(child) == ["b"]
+
+
+def test_a_gate_that_has_room_and_was_not_opened_is(broker: Broker) -> None:
+    put_asking(broker, "abc", asked(at_once(2)))
+    child = Child(broker)
+    child.claim(10)
+    by_hand(broker)("ZREM", "entered", b"g\0a")
+
+    walk(broker)
+
+    assert claimed(child) == ["c"]
+
+
+def test_a_rate_of_which_nobody_says_when_is_opened(broker: Broker, clock: Any) -> None:
+    put_asking(broker, "ab", asked(per_time("60/m")))
+    child = Child(broker)
+    child.claim(10)
+    by_hand(broker)("DEL", "opens")
+
+    walk(broker)
+
+    assert broker.promote(QUEUE, "keeper", force=True).wait == 1_000
+
+
+def test_a_job_that_was_lost_while_it_ran_has_its_place_again(broker: Broker) -> None:
+    put_asking(broker, "ab", asked(at_once(1)))
+    child = Child(broker)
+    (first,) = child.claim(10)
+    by_hand(broker)("DEL", "running")
+
+    walk(broker)
+    assert claimed(Child(broker, "another")) == []
+
+    child.settle(outcome(first, "S"))
+    assert claimed(child) == ["b"]
+
+
+def test_asks_of_no_job_are_deleted(broker: Broker) -> None:
+    by_hand(broker)("HSET", "asks", "gone", asked(lock="x"))
+
+    assert walk(broker) == {"debris": ["gone"]}
+    assert dump(broker)["asks"] == {}
 
 
 def test_a_request_to_stop_what_does_not_run_is_dropped(broker: Broker) -> None:

@@ -62,8 +62,10 @@ local function look_afresh() seen_gates = {} end
 local function count_inside(gates)
   if #gates == 0 then return end
   if redis.call('ZCARD', entered) <= 4 * #gates then
+    local named = {}
+    for _, gate in ipairs(gates) do named[gate.name] = gate end
     for _, member in ipairs(redis.call('ZRANGE', entered, 0, 4 * #gates)) do
-      local gate = seen_gates[string.match(member, '^%Z*')]
+      local gate = named[string.match(member, '^%Z*')]
       if gate then gate.inside = gate.inside + 1 end
     end
     return

@@ -1,0 +1,175 @@
+"""The tests of locks, limits and turns are tested: with one line of a script changed, one fails."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterator
+from functools import partial
+from types import ModuleType
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from hypothesis import Phase
+
+from django_taskq.broker import broker as module
+from django_taskq.broker.broker import Broker
+from django_taskq.broker.connection import Server
+from tests.broker import test_gates, test_locks, test_replace, test_turns
+from tests.broker.test_asking import run_asking
+from tests.broker.test_mutants import Mutant
+from tests.conftest import FakeTime, delete_keys
+
+EXAMPLES = 300  # sequences of calls, for a mutant that no law notices
+OPENS = "redis.call('ZADD', opens, due, gate.name)\n    set_timer(timer, opens, due)"
+LOCKED = "elseif lock and locked[lock] then"
+
+MUTANTS = [
+    # locks
+    Mutant("lock-not-taken", "enqueue", "send('HSET', locks, taken)"),
+    Mutant("lock-of-another", "enqueue", LOCKED, "elseif false then"),
+    Mutant("lock-twice-in-a-call", "enqueue", "locked[lock] = id"),
+    Mutant("lock-after-the-end", "exchange", "unlock(ended_ids, asked, now)"),
+    Mutant(
+        "lock-after-the-start",
+        "exchange",
+        "if next(asked) then unlock_started(ids, asked, now) end",
+    ),
+    Mutant("lock-of-a-broken-job", "exchange", "unlock(broken, asks_of(broken), now)"),
+    Mutant("lock-after-a-cancel", "cancel", "unlock(freed, asked, now)"),
+    Mutant("lock-after-a-reclaim", "reclaim", "unlock(list, asked, now)"),
+    Mutant("lock-of-a-parked-job", "park", "unlock(called_off, asked, now)"),
+    Mutant("no-lock-again", "exchange", "relock(again, asked, now)"),
+    Mutant("no-lock-when-reclaimed", "reclaim", "relock(again, asked, now)"),
+    Mutant("no-lock-when-parked", "park", "relock(aside, asked, now)"),
+    Mutant("no-lock-when-retried", "retry", "send('HSET', locks, locks_taken)"),
+    Mutant("two-retried-with-one-lock", "retry", "locked[lock] = id"),
+    Mutant("lock-of-another-opened", "exchange", "elseif values[i] == owners[i] then", "else"),
+    Mutant(
+        "lock-of-another-taken",
+        "exchange",
+        "if not owner or owner == owners[i] then",
+        "if true then",
+    ),
+    Mutant("no-time-after-the-end", "exchange", "values[i] == owners[i] and stays > now", "false"),
+    Mutant("time-without-end", "exchange", "send('ZADD', lapses, times)"),
+    Mutant("time-of-another", "trim", "if value and not locked_by(value, now)", "if value"),
+    # places
+    Mutant("place-not-taken", "exchange", "send('ZADD', entered, inside)"),
+    Mutant(
+        "place-not-counted", "exchange", "gate.inside = gate.inside + 1\n    members", "members"
+    ),
+    Mutant("place-counted-twice", "exchange", "named[string.match", "seen_gates[string.match"),
+    Mutant("place-kept", "exchange", "send('ZREM', entered, members)"),
+    Mutant("place-kept-when-reclaimed", "reclaim", "send('ZREM', entered, members)"),
+    Mutant("place-kept-when-parked", "park", "leave(moved, asked, unused, now)"),
+    # who is let in
+    Mutant(
+        "nobody-let-in",
+        "exchange",
+        "if gate.first then open_gate(gate, gate.most > 0 and count or given[name] or 0, now) end",
+    ),
+    Mutant("nobody-let-in-instead", "exchange", "turned_away[name] or 0", "0"),
+    Mutant("nobody-let-in-after-a-cancel", "cancel", "step_out(freed, stood, asked, now)"),
+    Mutant("nobody-let-in-after-a-replace", "replace", "step_out(moved, stood, before, now)"),
+    Mutant(
+        "all-but-one-turned-away",
+        "exchange",
+        "gate.first = gated_place(gate.name, members[count + 1])",
+    ),
+    Mutant("passes-who-waits", "exchange", "(gate.first and gate.first < score) or "),
+    Mutant("gated-for-ever", "cancel", "send('ZREM', gated, members)"),
+    Mutant("gated-and-in-line", "exchange", "redis.call('ZREM', gated, unpack(members))"),
+    Mutant("waiting-and-in-line", "exchange", "redis.call('ZREM', waiting, unpack(ids))"),
+    Mutant("let-in-asleep", "park", "set_wake(wake, ready)\n  return #members", "return #members"),
+    # rates
+    Mutant("rate-not-noted", "exchange", "keep_rates(now)\nreply[3]", "reply[3]"),
+    Mutant("never-opens", "exchange", OPENS),
+    Mutant("opens-untold", "exchange", "set_timer(timer, opens, due)"),
+    Mutant("opens-for-ever", "promote", "redis.call('ZREM', opens, name)"),
+    Mutant(
+        "opens-what-is-full", "exchange", "(gate.most > 0 and gate.inside >= gate.most)", "false"
+    ),
+    Mutant("share-kept", "exchange", "unused[id] = kind == 'G'"),
+    Mutant("share-back-after-a-run", "exchange", "unused[id] = kind == 'G'", "unused[id] = true"),
+    Mutant("share-kept-when-parked", "park", "unused[id] = true"),
+    Mutant(
+        "shut-when-the-clock-is-set", "promote", "ahead <= gate.slack + gate.interval + 1", "true"
+    ),
+    Mutant("burst-short", "exchange", "+ gate.slack + gate.interval / 100", "+ gate.slack"),
+    Mutant("old-numbers", "exchange", "if numbers then gate.most,", "if false then gate.most,"),
+    # turns
+    Mutant("turn-not-noted", "enqueue", "send('HSET', turns, flat)"),
+    Mutant(
+        "turn-behind-its-own",
+        "enqueue",
+        "math.max(band.turns[ask.key], line.head(priority))",
+        "band.turns[ask.key]",
+    ),
+    Mutant(
+        "turn-before-its-own",
+        "enqueue",
+        "math.max(band.turns[ask.key], line.head(priority))",
+        "line.head(priority)",
+    ),
+    Mutant(
+        "turns-at-one-place", "enqueue", "math.max(ask.cost, math.abs(priority) / 128)", "ask.cost"
+    ),
+    Mutant(
+        "line-lost-at-gates", "exchange", "take_turns = serve(scores, turns)", "take_turns = true"
+    ),
+    Mutant("line-goes-back", "enqueue", "or redis.call('EXISTS', gated) == 0 then", "or true then"),
+    Mutant("turns-without-end", "exchange", "redis.call('UNLINK', turns)"),
+    Mutant(
+        "turns-behind-plain-jobs", "enqueue", "line.last = math.max(line.last, math.ceil(turn))"
+    ),
+    # a replaced job
+    Mutant("replaced-while-it-runs", "replace", "elseif not from then", "elseif false then"),
+    Mutant(
+        "replaced-by-name", "replace", "locked_by(values[i], now) ~= id or gone[id]", "gone[id]"
+    ),
+    Mutant("replaced-but-parked", "replace", "send('ZREM', parked, names)"),
+    Mutant("replaced-with-failures", "replace", "redis.call('HDEL', errors, unpack(moved))"),
+]
+
+
+def laws() -> Iterator[Callable[..., None]]:
+    """The tests that need a broker, its clock and what they are given as parameters."""
+    modules: list[ModuleType] = [test_locks, test_gates, test_replace, test_turns]
+    for name, test in [pair for each in modules for pair in vars(each).items()]:
+        if name.startswith("test_"):
+            marks = getattr(test, "pytestmark", [])
+            given = [(mark.args[0], value) for mark in marks for value in mark.args[1]]
+            yield from [partial(test, **{name: value}) for name, value in given] or [test]
+
+
+def break_one(server: Server) -> None:
+    """Runs the tests until one fails."""
+    for law in laws():
+        clock = FakeTime()
+        broker = Broker(server, f"t{uuid4().hex[:12]}", now=clock)
+        values: dict[str, Any] = {"broker": broker, "clock": clock}
+        wanted = inspect.signature(law).parameters
+        try:
+            law(**{name: value for name, value in values.items() if name in wanted})
+        finally:
+            delete_keys(server, broker.prefix)
+
+
+def break_something(server: Server) -> None:
+    """Runs them, and then any calls in any order."""
+    break_one(server)
+    run_asking(server, EXAMPLES, phases=[Phase.generate], derandomize=True, database=None)
+
+
+def test_they_hold_without_a_mutant(server: Server) -> None:
+    assert len(list(laws())) > 150
+    break_something(server)
+
+
+@pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name)
+def test_a_test_notices(mutant: Mutant, server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "load", mutant.load)
+
+    with pytest.raises((AssertionError, IndexError, ValueError)):
+        break_something(server)
