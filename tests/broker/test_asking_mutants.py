@@ -87,15 +87,9 @@ MUTANTS = [
     Mutant("never-opens", "exchange", OPENS),
     Mutant("opens-untold", "exchange", "set_timer(timer, opens, due)"),
     Mutant("opens-for-ever", "promote", "redis.call('ZREM', opens, name)"),
-    Mutant(
-        "opens-what-is-full", "exchange", "(gate.most > 0 and gate.inside >= gate.most)", "false"
-    ),
     Mutant("share-kept", "exchange", "unused[id] = kind == 'G'"),
     Mutant("share-back-after-a-run", "exchange", "unused[id] = kind == 'G'", "unused[id] = true"),
     Mutant("share-kept-when-parked", "park", "unused[id] = true"),
-    Mutant(
-        "shut-when-the-clock-is-set", "promote", "ahead <= gate.slack + gate.interval + 1", "true"
-    ),
     Mutant("burst-short", "exchange", "+ gate.slack + gate.interval / 100", "+ gate.slack"),
     Mutant("old-numbers", "exchange", "if numbers then gate.most,", "if false then gate.most,"),
     # turns
