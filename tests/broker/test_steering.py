@@ -14,6 +14,7 @@ from tests.broker.helpers import (
     DAY,
     ENVELOPE,
     FAILURE,
+    LEASE,
     QUEUE,
     TASK,
     WINDOW,
@@ -332,6 +333,80 @@ def test_a_pause_can_end_by_itself(broker: Broker, steering: Steering, clock: An
     clock.forward(1000)
 
     assert not Inspector(broker).queue(QUEUE).paused
+
+
+def test_a_paused_queue_settles_and_grants_nothing(broker: Broker, steering: Steering) -> None:
+    child = Child(broker)
+    put(broker, ["a", "b"])
+    (grant,) = child.claim()
+    steering.pause(QUEUE, b"")
+
+    answer = child.exchange(10, [outcome(grant, "S")])
+
+    assert (answer.verdicts, answer.grants, answer.left) == ("O", [], 0)
+    assert states(broker) == {"ready": ["b"], "succeeded": ["a"]}
+    assert tokens(broker) == 0  # it would bring the worker back at once
+    steering.resume(QUEUE)
+    assert [each.id for each in child.claim(10)] == ["b"]
+
+
+def test_a_call_that_was_refused_for_a_pause_is_served_when_it_comes_again(
+    broker: Broker, steering: Steering
+) -> None:
+    child = Child(broker)
+    put(broker, ["a"])
+    steering.pause(QUEUE, b"")
+    assert child.claim() == []
+    steering.resume(QUEUE)
+
+    assert [each.id for each in child.again().grants] == ["a"]
+
+
+def test_what_was_granted_before_a_pause_is_found_again(broker: Broker, steering: Steering) -> None:
+    child = Child(broker)
+    put(broker, ["a", "b"])
+    child.claim()
+    steering.pause(QUEUE, b"")
+
+    assert [each.id for each in child.again().grants] == ["a"]
+
+
+def test_a_pause_that_is_over_holds_nothing_back(
+    broker: Broker, steering: Steering, clock: Any
+) -> None:
+    child = Child(broker)
+    put(broker, ["a"])
+    steering.pause(QUEUE, b"", clock.now + 1000)
+    assert child.claim() == []
+
+    clock.forward(1000)
+
+    assert [each.id for each in child.claim()] == ["a"]
+
+
+def test_a_renewal_wakes_somebody_when_a_pause_is_over(
+    broker: Broker, steering: Steering, clock: Any
+) -> None:
+    child = Child(broker)
+    put(broker, ["a"])
+    steering.pause(QUEUE, b"", clock.now + 1000)
+    child.claim()
+    clock.forward(1000)
+
+    broker.renew([QUEUE], [child.holder], LEASE)
+
+    assert tokens(broker) == 1
+
+
+def test_the_sweep_wakes_nobody_for_a_paused_queue(broker: Broker, steering: Steering) -> None:
+    child = Child(broker)
+    put(broker, ["a"])
+    steering.pause(QUEUE, b"")
+    child.claim()
+
+    assert not any(chunk.found for chunk in broker.walk(QUEUE, mend=True))
+
+    assert tokens(broker) == 0
 
 
 @pytest.mark.parametrize(

@@ -62,6 +62,12 @@ local function set_wake(wake, ready)
   return left
 end
 
+-- Whether a person holds the queue back: for good (1), or until a time (see pause.lua).
+local function is_paused(meta, now)
+  local paused = tonumber(redis.call('HGET', meta, 'paused') or 0) or 0
+  return paused == 1 or paused > now
+end
+
 -- Wakes the timekeeper when what was just added at `due` is the next thing due in `set`.
 local function set_timer(timer, set, due)
   local head = redis.call('ZRANGE', set, 0, 0, 'WITHSCORES')

@@ -9,6 +9,7 @@
 -- Kinds (job.Kind): S succeeded, R retrying, D dead, Q quarantined (dead, never run, counted in
 --   meta), C cancelled, Z snoozed, G given back, X its own process died of it, K the same once too
 --   often.
+-- A queue that is paused settles, and grants nothing.
 -- Reply: now, holder's state (O its lease holds, L it is lost: nothing was claimed), ready jobs
 --   left, a letter per settled job (O done, C done but as cancelled, D had been done, S stale:
 --   nothing changed), then per claimed job: id, envelope, live, errors
@@ -272,7 +273,8 @@ local function take(want)
   return ids, envelopes, asked
 end
 
-if want > 0 and state == 'O' then
+local paused = is_paused(meta, now)
+if want > 0 and state == 'O' and not paused then
   redis.call('HSET', claims, holder, struct.pack('>I8I8', request, now))
   local ids, envelopes, asked = take(want)
   if #ids > 0 then
@@ -321,6 +323,10 @@ if want > 0 and state == 'O' then
   end
 end
 keep_rates(now)
-reply[3] = set_wake(wake, ready)
+if paused then
+  redis.call('DEL', wake) -- a token would bring workers back at once, for nothing
+else
+  reply[3] = set_wake(wake, ready)
+end
 if take_turns and reply[3] == 0 and redis.call('EXISTS', gated) == 0 then redis.call('UNLINK', turns) end
 return reply

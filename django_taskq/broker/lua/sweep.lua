@@ -310,6 +310,7 @@ function look.claims(names)
 end
 
 function look.wake()
+  if is_paused(meta, now) then return end -- nobody is to be woken
   if redis.call('LLEN', wake) ~= math.min(redis.call('ZCARD', ready), 1) then
     found('asleep', 'wake')
     if mend then redis.call('DEL', wake) end -- set anew below

@@ -1,0 +1,27 @@
+"""Queues that a person holds back, with a real worker."""
+
+from __future__ import annotations
+
+from django_taskq.broker.steering import Steering
+from django_taskq.compat import task_backends
+from django_taskq.job import State
+from tests.processes.app import tasks
+from tests.processes.conftest import Station
+
+WAIT = 30.0
+
+
+def test_a_worker_leaves_a_paused_queue_alone_until_it_goes_on(station: Station) -> None:
+    steering = Steering(task_backends["default"].broker)
+    steering.pause("default", b"")
+    station.worker()
+    paused = tasks.add.enqueue(1, 2)
+
+    # The other queue's jobs run meanwhile, and so the worker has looked at both.
+    other = tasks.add.using(queue_name="low")
+    assert [other.enqueue(n, n).get(timeout=WAIT) for n in range(3)] == [0, 2, 4]
+    paused.refresh()
+    assert paused.state is State.READY
+
+    steering.resume("default")
+    assert paused.get(timeout=WAIT) == 3
