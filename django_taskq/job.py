@@ -79,26 +79,13 @@ TRANSITIONS: dict[str, frozenset[tuple[str, str]]] = {
             ("dead", "ready"),
             ("cancelled", "ready"),
             ("retrying", "ready"),
-        }
-    ),
-    "withdraw": frozenset(
-        {
-            ("waiting", "ready"),  # another, whose limit has room now
-            ("waiting", "cancelled"),
-            ("scheduled", "cancelled"),
-            ("ready", "cancelled"),
-            ("retrying", "cancelled"),
-        }
-    ),
-    "advance": frozenset({("scheduled", "ready"), ("retrying", "ready")}),
-    "postpone": frozenset(
-        {
             ("succeeded", "scheduled"),
             ("dead", "scheduled"),
             ("cancelled", "scheduled"),
             ("retrying", "scheduled"),
         }
     ),
+    "advance": frozenset({("scheduled", "ready"), ("retrying", "ready")}),
     "delete": frozenset({("succeeded", "gone"), ("dead", "gone"), ("cancelled", "gone")}),
     "trim": frozenset({("succeeded", "gone"), ("dead", "gone"), ("cancelled", "gone")}),
     "park": frozenset({("running", "waiting"), ("running", "cancelled"), ("waiting", "ready")}),

@@ -90,7 +90,7 @@ class Operations:
 
     def retry_at(self, queue: str, rows: Sequence[Row], params: Params) -> Done:
         """As ``retry``, at a time; scheduled jobs get that time."""
-        return told(self.steering.postpone(queue, ids(rows), params.due))
+        return told(self.broker.retry(queue, ids(rows), params.due))
 
     def run(self, queue: str, rows: Sequence[Row], params: Params) -> Done:
         """Scheduled and retrying jobs run now."""
@@ -164,7 +164,7 @@ class Operations:
             self.steering.withdraw(params.queue, [(id, self._name(row))], gone, 0)
             return REFUSED
         if job.state in (State.SCHEDULED, State.RETRYING) and job.due > self._now():
-            self.steering.postpone(params.queue, [id], round(job.due))
+            self.broker.retry(params.queue, [id], round(job.due))
         else:
             self.steering.advance(params.queue, [id])
         return DONE

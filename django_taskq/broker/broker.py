@@ -311,7 +311,8 @@ class Broker:
     ) -> Call:
         """The call that cancels (id, task) pairs; ``failure`` is what their errors will say.
 
-        ``order``: "kill" if a process may be ended for a job that does not stop by itself.
+        ``order``: "kill" if a process may be ended for a job that does not stop by itself, "spare"
+        if what runs is to be let alone.
         """
         args: list[Arg] = [self._time(), new_id(), retention, failure, order]
         for job in jobs:
@@ -335,7 +336,7 @@ class Broker:
             )
         ]
         for (id, _), answer in zip(jobs, answers, strict=True):
-            if answer.verdict == "R":
+            if answer.verdict == "R" and order != "spare":
                 message = self.stop_message(order, queue, id, answer)
                 self.server.command("PUBLISH", self.control, message)
         return answers
@@ -344,17 +345,17 @@ class Broker:
         """What the control channel says to the job's holder."""
         return f"{order} {answer.holder} {queue} {id} {answer.fence}"
 
-    def retry_call(self, queue: str, ids: Sequence[str]) -> Call:
-        """The call that puts jobs back in line."""
-        return self._call("retry", queue, [self._time(), new_id(), *ids])
+    def retry_call(self, queue: str, ids: Sequence[str], due: int = 0) -> Call:
+        """The call that puts jobs back in line, or has them run at ``due`` (ms)."""
+        return self._call("retry", queue, [self._time(), new_id(), due, *ids])
 
-    def retry(self, queue: str, ids: Sequence[str]) -> str:
+    def retry(self, queue: str, ids: Sequence[str], due: int = 0) -> str:
         """Puts ended or backing-off jobs back in line; a letter each: O, E not ended, U unknown.
 
-        L: another job has its lock.
+        L: another job has its lock. With ``due`` (ms) they run then, and so do scheduled ones.
         """
         return "".join(
-            letters(self.server.call(self.retry_call(queue, chunk)))
+            letters(self.server.call(self.retry_call(queue, chunk, due)))
             for chunk in chunks(ids, HOUSEKEEPING)
         )
 

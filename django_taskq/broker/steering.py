@@ -41,23 +41,12 @@ class Steering:
         self, queue: str, jobs: Sequence[tuple[str, str]], failure: bytes, retention: int
     ) -> str:
         """Cancels (id, task) pairs that are not running: O, R runs, E ended, U unknown."""
-
-        def call(chunk: Sequence[tuple[str, str]]) -> Call:
-            pairs = [part for pair in chunk for part in pair]
-            return self._moving("withdraw", queue, (retention, failure), pairs)
-
-        return self._each(jobs, call)
+        answers = self.broker.cancel(queue, jobs, failure, retention, "spare")
+        return "".join(answer.verdict for answer in answers).replace("C", "O")
 
     def advance(self, queue: str, ids: Sequence[str]) -> str:
         """Lets scheduled and retrying jobs run now: O, E for all others."""
         return self._each(ids, lambda chunk: self._moving("advance", queue, (), chunk))
-
-    def postpone(self, queue: str, ids: Sequence[str], due: int) -> str:
-        """Has jobs that ended, back off or are scheduled run at ``due`` (ms): O, E, U.
-
-        L: another job has its lock. Raises BrokerFull.
-        """
-        return self._each(ids, lambda chunk: self._moving("postpone", queue, (due,), chunk))
 
     def prioritize(self, queue: str, ids: Sequence[str], priority: int) -> str:
         """Gives jobs that have not ended another priority: O, E, U."""

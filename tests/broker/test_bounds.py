@@ -42,7 +42,7 @@ IDS = [f"job-{number:05}" for number in range(MANY)]
 PER_CALL = {
     "enqueue": (1, 6, CHUNK),
     "park": (3, 5, CHUNK),
-    "retry": (2, 1, HOUSEKEEPING),
+    "retry": (3, 1, HOUSEKEEPING),
     "fetch": (0, 1, HOUSEKEEPING),
 }
 

@@ -216,7 +216,7 @@ def test_what_makes_work_or_jobs_larger_is_refused(
     due = clock.now + DAY
     act = {
         "edit": lambda: steering.edit(QUEUE, "dead", ENVELOPE, b"[]"),
-        "postpone": lambda: steering.postpone(QUEUE, ["dead", "retrying"], due),
+        "postpone": lambda: broker.retry(QUEUE, ["dead", "retrying"], due),
     }[verb]
 
     with pytest.raises(BrokerFull):

@@ -382,7 +382,7 @@ def test_of_two_dead_jobs_with_one_lock_the_first_goes_on(broker: Broker) -> Non
 def test_a_retry_sent_again_answers_the_same(broker: Broker) -> None:
     child, grant = claim(broker)
     child.settle(outcome(grant, "D", delay=DAY))
-    call = broker._call("retry", QUEUE, (broker._time(), "token", "a"))
+    call = broker.retry_call(QUEUE, ["a"])
 
     assert broker.server.call(call) == broker.server.call(call) == b"O"
     assert locks(broker) == {"x": "a"}

@@ -213,15 +213,22 @@ class Queue(RuleBasedStateMachine):
         """What an operator does by hand; the call is sent twice."""
         self.model.now += step
         due = self.model.now + wait
-        args: dict[str, tuple[Any, ...]] = {"postpone": (due,), "withdraw": (DAY, FAILURE)}
-        names = [part for id in ids for part in ([id, TASK] if verb == "withdraw" else [id])]
-        call = Steering(self.broker)._moving(verb, QUEUE, args.get(verb, ()), names)
-        letters = self.broker.server.call(call).decode()
+        pairs = [(id, TASK) for id in ids]
+        call = {
+            "delete": lambda: Steering(self.broker)._moving("delete", QUEUE, (), ids),
+            "advance": lambda: Steering(self.broker)._moving("advance", QUEUE, (), ids),
+            "postpone": lambda: self.broker.retry_call(QUEUE, ids, due),
+            "withdraw": lambda: self.broker.cancel_call(QUEUE, pairs, FAILURE, DAY, "spare"),
+        }[verb]()
+        answer = self.broker.server.call(call).decode()
+        letters = answer
+        if verb == "withdraw":
+            letters = "".join(word[0] for word in answer.split()).replace("C", "O")
         move = partial(self.model.postpone, due=due)
         act = move if verb == "postpone" else getattr(self.model, verb)
         assert letters == "".join(act(id) for id in ids)
         if set(letters) & {"O", "W"}:  # only what moved something is remembered
-            assert self.broker.server.call(call).decode() == letters
+            assert self.broker.server.call(call).decode() == answer
 
     @rule(step=st.sampled_from([0, 1, 50, 3000, LEASE // 2]))
     def promote(self, step: int) -> None:

@@ -105,12 +105,11 @@ MUTANTS = [
     Mutant("trim-too-early", "trim", ".ended <= now - RESEND_WINDOW", ".ended <= now"),
     Mutant("end-too-early", "exchange", "if ends then ms = math.max(ms, RESEND_WINDOW) end"),
     # the token
-    Mutant("wake-stays", "exchange", "redis.call('DEL', wake)"),
+    Mutant("wake-stays", "exchange", "left == 0 then\n    redis.call('DEL', wake)", "left == 0 then"),
     Mutant("wake-missing", "reclaim", "redis.call('RPUSH', wake, '1')"),
     # what an operator does
     Mutant("delete-too-early", "delete", "elseif ended > now - RESEND_WINDOW", "elseif false"),
-    Mutant("withdraw-the-running", "withdraw", "if runs[i] then", "if false then"),
-    Mutant("postpone-keeps-value", "postpone", "send('HDEL', results, moved)"),
+    Mutant("withdraw-the-running", "cancel", "order == 'cancel' and not is_asked", "not is_asked"),
     Mutant(
         "advance-unwoken", "advance", "unpack(places))\n  set_wake(wake, ready)", "unpack(places))"
     ),

@@ -51,7 +51,7 @@ NAMES = scripts.names()
 every_script = pytest.mark.parametrize("name", NAMES)
 
 # They make a full Redis fuller.
-MAY_BE_REFUSED = {"enqueue", "retry", "replace", "register", "tick", "postpone", "edit"}
+MAY_BE_REFUSED = {"enqueue", "retry", "replace", "register", "tick", "edit"}
 UNBOUNDED = {
     *("KEYS", "SCAN", "RANDOMKEY", "DBSIZE", "SORT"),
     *("SMEMBERS", "HGETALL", "HKEYS", "HVALS", "SUNION", "SINTER", "ZUNION", "ZINTER"),
@@ -165,7 +165,7 @@ def test_an_ended_job_only_goes_unless_it_is_retried(state: State) -> None:
 
     assert moves - {("sweep", "gone")} == {  # it deletes what has lost its envelope
         ("retry", "ready"),
-        ("postpone", "scheduled"),
+        ("retry", "scheduled"),
         ("exchange", "gone"),
         ("trim", "gone"),
         ("delete", "gone"),
@@ -378,7 +378,13 @@ def ways_of_cancel(full: Broker, limited: Broker, clock: Any) -> None:
 
 def ways_of_retry(full: Broker, limited: Broker, clock: Any) -> None:
     seed_all(full)
-    limited.retry(QUEUE, [state.value for state in State])
+    letters = limited.retry(QUEUE, [*State], clock.now + 1)
+    assert sorted(letters) == sorted("EOEEOOOO")
+    clock.forward(1)
+    full.promote(QUEUE, "keeper")
+    Child(full).claim(10)
+    seed(full, dead="again")
+    assert limited.retry(QUEUE, ["again"]) == "O"
 
 
 def ways_of_delete(full: Broker, limited: Broker, clock: Any) -> None:
@@ -389,12 +395,6 @@ def ways_of_delete(full: Broker, limited: Broker, clock: Any) -> None:
     assert Steering(limited).delete(QUEUE, [*State]) == "EEWEEOOO"
 
 
-def ways_of_withdraw(full: Broker, limited: Broker, clock: Any) -> None:
-    seed_all(full)
-    jobs = [(state.value, TASK) for state in State]
-    assert Steering(limited).withdraw(QUEUE, jobs, FAILURE, DAY) == "OOOROEEE"
-
-
 def ways_of_peek(full: Broker, limited: Broker, clock: Any) -> None:
     seed_all(full)
     assert [row.state for row in Inspector(limited).peek(QUEUE, [*State])] == [*State]
@@ -403,12 +403,6 @@ def ways_of_peek(full: Broker, limited: Broker, clock: Any) -> None:
 def ways_of_advance(full: Broker, limited: Broker, clock: Any) -> None:
     seed_all(full)
     assert Steering(limited).advance(QUEUE, ["scheduled", "retrying"]) == "OO"
-
-
-def ways_of_postpone(full: Broker, limited: Broker, clock: Any) -> None:
-    seed_all(full)
-    letters = Steering(limited).postpone(QUEUE, [*State], clock.now + 1)
-    assert sorted(letters) == sorted("EOEEOOOO")
 
 
 def ways_of_prioritize(full: Broker, limited: Broker, clock: Any) -> None:

@@ -128,14 +128,14 @@ def test_what_runs_is_not_even_asked_to_stop(broker: Broker, steering: Steering)
     assert dump(broker) == before
 
 
-def test_a_withdrawal_sent_again_answers_as_before(broker: Broker, steering: Steering) -> None:
+def test_a_withdrawal_sent_again_answers_as_before(broker: Broker) -> None:
     put(broker, "a")
-    call = steering._moving("withdraw", QUEUE, (DAY, FAILURE), ["a", TASK])
-    assert broker.server.call(call) == b"O"
+    call = broker.cancel_call(QUEUE, [("a", TASK)], FAILURE, DAY, "spare")
+    assert broker.server.call(call) == b"C/0/"
     broker.retry(QUEUE, ["a"])
     before = dump(broker)
 
-    assert broker.server.call(call) == b"O"
+    assert broker.server.call(call) == b"C/0/"
 
     assert dump(broker) == before
 
@@ -189,7 +189,7 @@ def test_a_job_runs_at_another_time(
     seed(broker, **{state: "a"})
     take_token(broker, "timer")
 
-    assert steering.postpone(QUEUE, ["a"], clock.now + 1000) == "O"
+    assert broker.retry(QUEUE, ["a"], clock.now + 1000) == "O"
 
     assert scores(broker, "scheduled") == {"a": clock.now + 1000}
     assert states(broker) == {"scheduled": ["a"]}
@@ -207,7 +207,7 @@ def test_what_is_in_line_or_runs_is_not_postponed(
     seed_all(broker)
     before = dump(broker)
 
-    letters = steering.postpone(QUEUE, ["ready", "running", "waiting", "unknown"], clock.now + 1)
+    letters = broker.retry(QUEUE, ["ready", "running", "waiting", "unknown"], clock.now + 1)
 
     assert letters == "EEEU"
     assert dump(broker) == before
@@ -217,7 +217,7 @@ def test_a_postpone_sent_again_moves_nothing_twice(
     broker: Broker, steering: Steering, clock: Any
 ) -> None:
     seed(broker, dead="a")
-    call = steering._moving("postpone", QUEUE, (clock.now + 5,), ["a"])
+    call = broker.retry_call(QUEUE, ["a"], clock.now + 5)
     assert broker.server.call(call) == b"O"
     clock.forward(5)
     broker.promote(QUEUE, "keeper", force=True)
@@ -445,10 +445,10 @@ def test_a_postponed_job_takes_its_lock_and_waits_for_no_others(
     put_asking(broker, ["a"], asked(lock="k"))
     broker.cancel(QUEUE, [("a", TASK)], FAILURE, DAY)
     put_asking(broker, ["b"], asked(lock="k"))
-    assert steering.postpone(QUEUE, ["a"], clock.now + 5) == "L"
+    assert broker.retry(QUEUE, ["a"], clock.now + 5) == "L"
     broker.cancel(QUEUE, [("b", TASK)], FAILURE, DAY)
 
-    assert steering.postpone(QUEUE, ["a", "b"], clock.now + 5) == "OL"
+    assert broker.retry(QUEUE, ["a", "b"], clock.now + 5) == "OL"
 
     assert put_asking(broker, ["c"], asked(lock="k")).startswith("U")
 

@@ -3,10 +3,10 @@
 --
 -- Cancels what is not running, and asks for it where it is: a running job keeps its state until
 -- its code has stopped.
--- ARGV: now, token of the call, retention ms, failure (a JSON line), order (cancel, or kill: its
---   process may be ended for it), then per job (at most 100): id, task
--- Reply: a word per job, joined by spaces: a letter (C cancelled, R asked for, E had ended,
---   U unknown), "/", its fence, "/", its holder ("" if it is not running)
+-- ARGV: now, token of the call, retention ms, failure (a JSON line), order (cancel; kill: its
+--   process may be ended for it; spare: what runs is let alone), then per job (at most 100): id, task
+-- Reply: a word per job, joined by spaces: a letter (C cancelled, R it runs, and is asked unless it
+--   is spared, E had ended, U unknown), "/", its fence, "/", its holder ("" if it is not running)
 -- Sending the call again cancels nothing more and answers the same.
 
 local now, token = clock(ARGV[1]), ARGV[2]
@@ -35,7 +35,8 @@ for i, id in ipairs(ids) do
     if rest[1] == waiting then stood[id] = rest[2][i] end
   end
   if runs[i] then
-    if order == 'kill' or redis.call('HEXISTS', cancels, id) == 0 then -- a kill stays one
+    local is_asked = redis.call('HEXISTS', cancels, id) == 1
+    if order == 'kill' or (order == 'cancel' and not is_asked) then -- a kill stays one
       orders[#orders + 1] = id
       orders[#orders + 1] = order .. ' ' .. ARGV[3]
     end
