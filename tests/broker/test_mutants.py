@@ -105,7 +105,12 @@ MUTANTS = [
     Mutant("trim-too-early", "trim", ".ended <= now - RESEND_WINDOW", ".ended <= now"),
     Mutant("end-too-early", "exchange", "if ends then ms = math.max(ms, RESEND_WINDOW) end"),
     # the token
-    Mutant("wake-stays", "exchange", "left == 0 then\n    redis.call('DEL', wake)", "left == 0 then"),
+    Mutant(
+        "wake-stays",
+        "exchange",
+        "if left == 0 then\n    redis.call('DEL', wake)",
+        "if left == 0 then",
+    ),
     Mutant("wake-missing", "reclaim", "redis.call('RPUSH', wake, '1')"),
     # what an operator does
     Mutant("delete-too-early", "delete", "elseif ended > now - RESEND_WINDOW", "elseif false"),
