@@ -16,13 +16,19 @@ local function text_at(raw, at)
   if stop then return string.sub(raw, at, stop - 1), stop + 1 end
 end
 
+-- Whether it is a lock and nothing else: neither a key nor a gate is behind it.
+local function is_lock(raw) return #raw >= 19 and string.byte(raw, -2) == 0 end
+
 -- nil for what is none: one broken entry must not stop the others. Jobs of one task often ask for
--- the very same, which is read once a call.
-local asks_read = {}
+-- the very same, which is read once a call; locks, which seldom are alike, have a way of their own.
+local asks_read, NO_GATES = {}, {}
 local function read_ask(raw)
   local ask = asks_read[raw]
-  if ask or #raw < 17 then return ask end
+  if ask or #raw < 19 then return ask end
   local stays, flags, cost, at = struct.unpack(ASK, raw)
+  if is_lock(raw) then
+    return { stays = stays, flags = flags, lock = string.sub(raw, at, -3), key = '', gates = NO_GATES }
+  end
   local lock, key
   lock, at = text_at(raw, at)
   if at then key, at = text_at(raw, at) end
@@ -45,12 +51,15 @@ local function ask_to_keep(raw, ask, now)
   return struct.pack('>I8', now + ask.stays) .. string.sub(raw, 9)
 end
 
--- id -> what it asks for.
-local function asks_of(ids)
+-- id -> what it asks for. `starting`: the jobs are to run, which locks have no say in that are kept
+-- until they have.
+local function asks_of(ids, starting)
   local found = {}
   if #ids == 0 or redis.call('EXISTS', asks) == 0 then return found end
   for i, raw in ipairs(redis.call('HMGET', asks, unpack(ids))) do
-    if raw then found[ids[i]] = read_ask(raw) end
+    if raw and not (starting and is_lock(raw) and string.byte(raw, 9) % 2 ~= UNTIL_STARTED) then
+      found[ids[i]] = read_ask(raw)
+    end
   end
   return found
 end

@@ -240,7 +240,7 @@ local function take(want)
     if #page == 0 then break end
     local found = {}
     for i = 1, #page, 2 do found[#found + 1] = page[i] end
-    local raws, asks_here = redis.call('HMGET', jobs, unpack(found)), asks_of(found)
+    local raws, asks_here = redis.call('HMGET', jobs, unpack(found)), asks_of(found, true)
     see_gates(asks_here, now)
     local looked = 0
     while looked < #found and #ids < want do
