@@ -44,8 +44,8 @@ class ChildProcess:
         context: Any = multiprocessing.get_context(method)
         self.holder = new_id()
         self.runs_errands = bool(plan.errands)
-        memory = context.RawArray("B", Table.size(plan.concurrency))
-        self.table = Table(memory, plan.concurrency)
+        memory = context.RawArray("B", Table.size(plan.concurrency, len(plan.names)))
+        self.table = Table(memory, plan.concurrency, len(plan.names))
         self.started = monotonic()
         self.stop_by = FOREVER
         self.blameless = False  # its end is not the fault of what ran in it
@@ -95,8 +95,9 @@ class ChildProcess:
         return held.now
 
     def has_lost(self, now: float) -> bool:
-        """Whether it still runs something although its lease is over."""
-        return self.table.is_over(now) and bool(self.table.rows())
+        """Whether it still runs a job of a queue in which its lease is over."""
+        ended = self.table.ended(now)
+        return bool(ended) and any(row.queue in ended for row in self.table.rows())
 
     def obstinate(self, now: float) -> Row | None:
         """A running job that should have stopped long ago."""

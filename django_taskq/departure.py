@@ -46,6 +46,7 @@ class Departure:
         self._loop = loop
         self._look = look
         self._leaving = False
+        self._given_up: set[str] = set()  # queues in which the lease is over
         self._patience = FAREWELL
 
     def stop(self, timeout: float) -> None:
@@ -57,12 +58,18 @@ class Departure:
         self._pool.summon()
         self._look()
 
+    def retire(self) -> None:
+        """Finish as if stopped, and have another child take this one's place."""
+        if self.stop_at is None and not self._leaving:
+            self.code = RECYCLE
+            self.stop(self._plan.shutdown_timeout)
+
     def is_under_way(self, now: float) -> bool:
         """Whether the child leaves, and nothing is to be watched over any more."""
         if self._leaving:
             return True
-        if self._consumer.lost or self._table.is_over(now):
-            self._lease_is_over()
+        self._look_at_leases(now)
+        if self._leaving:
             return True
         idle = self._pool.running == 0
         if self.stop_at is not None and (idle or now >= self.stop_at):
@@ -76,6 +83,42 @@ class Departure:
                 self.code = RECYCLE
                 self.stop(self._plan.shutdown_timeout)
         return False
+
+    def _look_at_leases(self, now: float) -> None:
+        """Where its lease is over this child holds nothing any more; where it holds, it goes on."""
+        told = set(self._consumer.lost)  # by Redis
+        over = told | {self._plan.names[place] for place in self._table.ended(now)}
+        if over <= self._given_up:
+            return
+        if over >= {self._plan.names[place] for place in self._table.claimed()}:
+            self._lease_is_over()
+            return
+        for queue in over - self._given_up:
+            self._give_up(queue)
+        if told:
+            self.retire()
+
+    def _give_up(self, queue: str) -> None:
+        """Stops what is of this queue. Code that does not stop ends with its process."""
+        holder = self._pool.runner.holder
+        logger.error(
+            "the lease of %s in queue %s is over: its jobs of that are stopped", holder, queue
+        )
+        self._given_up.add(queue)
+        self._consumer.give_up(queue)
+        self._stop_jobs(queue)
+        self._loop.call_later(FAREWELL, self._leave_if_running, queue)
+
+    def _leave_if_running(self, queue: str) -> None:
+        if queue in self._running():
+            logger.error("jobs of queue %s do not stop: their process ends", queue)
+            self.code = LEASE_OVER
+            self._loop.stop()
+
+    def _running(self) -> set[str]:
+        """The queues whose jobs run here."""
+        attempts = [slot.attempt for slot in self._pool.slots]
+        return {attempt.grant.queue for attempt in attempts if attempt is not None}
 
     def _leave_behind(self, now: float) -> None:
         """A job that cannot be stopped ends with its process, and so do those beside it.
@@ -130,12 +173,12 @@ class Departure:
         if self._pool.running:
             self._loop.stop()
 
-    def _stop_jobs(self) -> list[str]:
-        """Interrupts what runs; the ids."""
+    def _stop_jobs(self, queue: str | None = None) -> list[str]:
+        """Interrupts what runs, or what is of a queue; the ids."""
         ids = []
         for slot in self._pool.slots:
             attempt = slot.attempt
-            if attempt is not None:
+            if attempt is not None and queue in (None, attempt.grant.queue):
                 grant = attempt.grant
                 ids.append(grant.id)
                 slot.interrupt(grant.id, grant.live.fence, LeaseLost)

@@ -21,6 +21,7 @@ from .hygiene import AsyncHygiene, tidy
 from .isolation import Isolation
 from .job import Grant, Outcome
 from .pace import SAMPLE
+from .service import FOREVER
 from .services.consumer import Consumer
 from .slot import Slot
 from .table import Table
@@ -101,13 +102,15 @@ class Pool:
             raise
         if grant is None:
             self.free.append(slot)
+            if consumer.next_try < FOREVER:
+                self._busy()  # somebody has to look when it is tried again
             if consumer.listen():
                 return True
             return self._hand_in()
-        if self._table.is_over(monotonic()):  # what was claimed may be somebody else's by now
+        if self._table.is_over(self.places[grant.queue], monotonic()):  # it may be anybody's by now
             self.free.append(slot)
             self._busy()
-            return False
+            return True
         self.taken += 1
         self._start(slot, grant)
         return not (self._hands.active > 1 and consumer.pace.one_thread_is_best)
@@ -180,12 +183,12 @@ class Pool:
             self._finish(slot, attempt.give_back())
             return
         # It took its time: the job may be somebody else's by now.
-        if self._hands.closed or self._table.is_over(monotonic()):
+        place = self.places[attempt.grant.queue]
+        if self._hands.closed or self._table.is_over(place, monotonic()):
             cell.close()
             self._finish(slot, attempt.give_back())
             return
         unknown = self.consumer.pace.begins(attempt.task.module_path)
-        place = self.places[attempt.grant.queue]
         with closing(cell):
             began = slot.enter(attempt, place, contained=True)
             self._busy()

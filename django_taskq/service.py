@@ -8,10 +8,10 @@ from collections.abc import Iterable
 
 from .clock import monotonic
 from .exceptions import BrokerError
+from .troubles import FOREVER as FOREVER
+from .troubles import Troubles
 
 logger = logging.getLogger("django_taskq.worker")
-
-FOREVER = float("inf")
 
 
 class Service:
@@ -27,6 +27,7 @@ class Service:
     def __init__(self) -> None:
         self.due = 0.0  # monotonic
         self._failures = 0
+        self.troubles = Troubles(self.name, self.error_delay, self.longest_delay)
 
     @property
     def name(self) -> str:

@@ -168,6 +168,7 @@ class Supervisor:
         self._court.close()
         self._rows.close()
         self._children.end()
+        self._reaper.troubles.urge()
         self._reaper.run(FOREVER)
         self._hang_up()
 

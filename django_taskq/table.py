@@ -7,12 +7,14 @@ all processes of a machine share.
 
 from __future__ import annotations
 
+import struct
 from struct import Struct
 from typing import Any, NamedTuple
 
 from .job import MAX_ID_LENGTH
 
-HEAD = Struct("=ddB")  # lease until, last sign of life, memory in % of Redis' maximum
+HEAD = Struct("=dB")  # last sign of life, memory in % of Redis' maximum
+LEASE = Struct("=d")  # per queue: until when
 ROW = Struct(f"=I{MAX_ID_LENGTH}sHddI")  # fence, id, queue, started, deadline, pid
 FENCE = PROCESS = Struct("=I")
 
@@ -30,16 +32,18 @@ class Row(NamedTuple):
 
 
 class Table:
-    """The rows of one child over a buffer of ``size(slots)`` bytes."""
+    """The leases and the rows of one child over a buffer of ``size(slots, queues)`` bytes."""
 
-    def __init__(self, memory: Any, slots: int) -> None:
+    def __init__(self, memory: Any, slots: int, queues: int = 1) -> None:
         self._memory = memoryview(memory).cast("B")
         self.slots = slots
+        self.queues = queues
+        self._rows = HEAD.size + queues * LEASE.size
 
     @staticmethod
-    def size(slots: int) -> int:
-        """Bytes that ``slots`` rows need."""
-        return HEAD.size + slots * ROW.size
+    def size(slots: int, queues: int = 1) -> int:
+        """Bytes that ``slots`` rows need, of jobs of so many queues."""
+        return HEAD.size + queues * LEASE.size + slots * ROW.size
 
     def clear(self) -> None:
         """Makes it a new child's."""
@@ -47,41 +51,47 @@ class Table:
 
     # -- head ------------------------------------------------------------------------------------
 
-    @property
-    def lease_until(self) -> float:
-        """When the child must have stopped; 0 before its first claim."""
-        return float(HEAD.unpack_from(self._memory)[0])
+    # One field, one writer: the supervisor and the child never write the same one. (A lease is
+    # the child's until its first claim in that queue, and the supervisor's from then on.)
 
-    @lease_until.setter
-    def lease_until(self, moment: float) -> None:
-        self._write_head(0, moment)
+    def lease(self, queue: int) -> float:
+        """When the child must have stopped what it runs of a queue; 0 before its first claim."""
+        moment: float = LEASE.unpack_from(self._memory, HEAD.size + queue * LEASE.size)[0]
+        return moment
 
-    def is_over(self, now: float) -> bool:
-        """Whether the child's lease has ended."""
-        return 0 < self.lease_until < now
+    def extend(self, queue: int, moment: float) -> None:
+        """Writes until when the lease in a queue lasts."""
+        LEASE.pack_into(self._memory, HEAD.size + queue * LEASE.size, moment)
+
+    def is_over(self, queue: int, now: float) -> bool:
+        """Whether the child's lease in a queue has ended."""
+        return 0 < self.lease(queue) < now
+
+    def ended(self, now: float) -> list[int]:
+        """The queues in which its lease has ended."""
+        return [queue for queue in range(self.queues) if self.is_over(queue, now)]
+
+    def claimed(self) -> list[int]:
+        """The queues in which it has, or had, a lease."""
+        return [queue for queue in range(self.queues) if self.lease(queue)]
 
     @property
     def alive_at(self) -> float:
         """The child's last sign of life."""
-        return float(HEAD.unpack_from(self._memory)[1])
+        return float(HEAD.unpack_from(self._memory)[0])
 
     @alive_at.setter
     def alive_at(self, moment: float) -> None:
-        self._write_head(1, moment)
+        struct.pack_into("=d", self._memory, 0, moment)
 
     @property
     def memory(self) -> int:
         """Redis' used memory in % of its maximum, as of the last renewal."""
-        return int(HEAD.unpack_from(self._memory)[2])
+        return int(HEAD.unpack_from(self._memory)[1])
 
     @memory.setter
     def memory(self, percent: int) -> None:
-        self._write_head(2, min(percent, 255))
-
-    def _write_head(self, at: int, value: float) -> None:
-        # One field, one writer: the supervisor and the child never write the same one.
-        offset = (0, 8, 16)[at]
-        Struct("=B" if at == 2 else "=d").pack_into(self._memory, offset, value)
+        self._memory[HEAD.size - 1] = min(percent, 255)
 
     # -- rows ------------------------------------------------------------------------------------
 
@@ -89,24 +99,24 @@ class Table:
         self, slot: int, fence: int, id: str, queue: int, now: float, deadline: float
     ) -> None:
         """Writes a row; its fence last, because it says that the row counts."""
-        at = HEAD.size + slot * ROW.size
+        at = self._rows + slot * ROW.size
         ROW.pack_into(self._memory, at, 0, id.encode(), queue, now, deadline, 0)
         FENCE.pack_into(self._memory, at, fence)
 
     def note_process(self, slot: int, pid: int) -> None:
         """Notes that the row's job runs in a process of its own."""
-        PROCESS.pack_into(self._memory, HEAD.size + (slot + 1) * ROW.size - PROCESS.size, pid)
+        PROCESS.pack_into(self._memory, self._rows + (slot + 1) * ROW.size - PROCESS.size, pid)
 
     def stop(self, slot: int) -> None:
         """Clears a row."""
-        FENCE.pack_into(self._memory, HEAD.size + slot * ROW.size, 0)
+        FENCE.pack_into(self._memory, self._rows + slot * ROW.size, 0)
 
     def rows(self) -> list[Row]:
         """The jobs that are running."""
         rows = []
         for slot in range(self.slots):
             fence, id, queue, started, deadline, process = ROW.unpack_from(
-                self._memory, HEAD.size + slot * ROW.size
+                self._memory, self._rows + slot * ROW.size
             )
             if fence:
                 name = id.rstrip(b"\0").decode("ascii", "replace")

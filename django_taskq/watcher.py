@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from .exceptions import TaskTimeout
 from .pool import Pool
+from .service import FOREVER
 from .services.consumer import Consumer
 
 TICK = 0.002  # seconds between two looks while another hand may be needed
@@ -38,7 +39,7 @@ class Watcher:
             self._pool.summon()
         if self._consumer.is_due and not self._consumer.leading:
             self._pool.summon()
-        return self._rest(all_busy)
+        return self._rest(all_busy, now)
 
     def _interrupt_late(self, now: float) -> None:
         for slot in self._pool.slots:
@@ -69,7 +70,7 @@ class Watcher:
         if consumer.buffer and now - consumer.buffered_at > GIVE_BACK_AFTER:
             consumer.give_back_buffer()
 
-    def _rest(self, all_busy: bool) -> float | None:
+    def _rest(self, all_busy: bool, now: float) -> float | None:
         consumer = self._consumer
         if not all_busy and (consumer.has_work or not consumer.listening):
             return TICK if self._pool.running else SLOW_TICK
@@ -77,4 +78,6 @@ class Watcher:
             return SLOW_TICK
         if self._pool.running:
             return LAZY_TICK
-        return SLOW_TICK if self.restless else None
+        if self.restless:
+            return SLOW_TICK
+        return None if consumer.next_try == FOREVER else max(consumer.next_try - now, TICK)

@@ -1,27 +1,41 @@
 """One child's line to Redis: an exchange on its way, and what is done when its answer is lost.
 
-Whoever leads holds the consumer's lock while it sends and collects; only ``trouble`` is also called
-by a hand that listens.
+Each queue has its own answer: one that fails is sent again, under the same names, and the others
+go on. Whoever leads holds the consumer's lock while it sends and collects; only ``trouble`` is
+also called by a hand that listens.
 """
 
 from __future__ import annotations
 
-import logging
-import random
 import threading
+from collections.abc import Iterable
 from contextlib import suppress
+from typing import NamedTuple
 
 from .broker.broker import Broker, Exchange, Inflight
 from .broker.replies import Exchanged
 from .clock import monotonic
 from .exceptions import BrokerUnavailable
-
-logger = logging.getLogger("django_taskq.worker")
+from .troubles import FOREVER, Troubles
 
 AT_ONCE = 0.0002  # seconds: waited for at once, or for longer than that, it was a round trip
-LONGEST_PAUSE = 5.0  # seconds between tries to reach Redis
+SHORTEST_PAUSE = 0.1  # seconds between two tries to reach Redis, at most; doubled each time
+LONGEST_PAUSE = 5.0
 
-Answers = list[tuple[Exchange, Exchanged]]
+
+class Owed(NamedTuple):
+    """What was sent and has no answer yet. ``since``: when it was sent first (monotonic)."""
+
+    parcel: Exchange
+    since: float
+
+
+class Answer(NamedTuple):
+    """What a queue said to what; ``since``: when that was sent first (monotonic)."""
+
+    request: Exchange
+    said: Exchanged
+    since: float
 
 
 class Wire:
@@ -30,9 +44,11 @@ class Wire:
     def __init__(self, broker: Broker) -> None:
         self._broker = broker
         self._inflight: Inflight | None = None
-        self._unanswered: list[Exchange] = []
-        self._first_sent = self._sent = 0.0
-        self._failures = 0
+        self._owed: dict[str, Owed] = {}
+        self._sent = 0.0
+        self._troubles = Troubles(
+            "the exchange with Redis", SHORTEST_PAUSE, LONGEST_PAUSE, "it goes on when it is back"
+        )
         self.hurry = threading.Event()  # set to cut a rest between tries short
         self.trip = 0.001  # seconds the last round trip took that was waited for
 
@@ -44,66 +60,99 @@ class Wire:
     @property
     def is_owed(self) -> bool:
         """Whether something was sent, or is to be sent again, that has no answer yet."""
-        return bool(self._unanswered)
+        return bool(self._owed)
 
     @property
     def is_down(self) -> bool:
-        """Whether the last try failed."""
-        return self._failures > 0
+        """Whether something failed and was not done since."""
+        return bool(self._troubles)
+
+    def has_failed(self, queue: str) -> bool:
+        """Whether the last try with a queue failed."""
+        return queue in self._troubles
+
+    def may_take(self, queue: str) -> bool:
+        """Whether something new may be sent to a queue."""
+        return queue not in self._owed and self._troubles.until(queue) <= monotonic()
+
+    @property
+    def next_try(self) -> float:
+        """When what failed is to be tried again (monotonic)."""
+        return self._troubles.next_try
 
     @property
     def sent(self) -> float:
         """When the last exchange was sent, for the first time or again (monotonic)."""
         return self._sent
 
-    @property
-    def since(self) -> float:
-        """When the exchange that was answered last was first sent (monotonic)."""
-        return self._first_sent
-
-    def send(self, parcels: list[Exchange]) -> None:
-        """Sends the parcels, or again those that still have no answer; they must be the same."""
-        now = monotonic()
-        if self._unanswered:
-            parcels = [parcel._replace(resent=True) for parcel in self._unanswered]
-        else:
-            self._first_sent = now
-        if not parcels:
+    def send(self, parcels: Iterable[Exchange]) -> None:
+        """Sends the parcels, of queues that owe no answer, and again those whose rest is over."""
+        now = self._sent = monotonic()
+        batch = [
+            owed.parcel._replace(resent=True)
+            for queue, owed in self._owed.items()
+            if self._troubles.until(queue) <= now
+        ]
+        for parcel in parcels:
+            self._owed[parcel.queue] = Owed(parcel, now)
+            batch.append(parcel)
+        if not batch:
             return
-        self._unanswered = parcels
-        self._sent = now
         try:
-            self._inflight = self._broker.begin(parcels)
+            self._inflight = self._broker.begin(batch)
         except BrokerUnavailable as error:
-            self.trouble(error)
+            self.failed((parcel.queue for parcel in batch), error)
 
-    def collect(self) -> Answers:
-        """The answers, waited for if need be; none when nothing was sent, or they are lost."""
+    def collect(self) -> list[Answer]:
+        """The answers, waited for if need be; none of what failed, or when nothing was sent."""
         if self._inflight is None:
             return []
         inflight, self._inflight = self._inflight, None
         began = monotonic()
-        try:
-            answers = inflight.finish()
-        except Exception as error:  # a final one, too: it is tried again, for nobody else would
-            self.trouble(error)
-            return []
-        self._unanswered = []
+        answers = []
+        errors: dict[BaseException, list[str]] = {}
+        for request, said in zip(inflight.requests, inflight.finish(), strict=True):
+            if isinstance(said, BaseException):
+                errors.setdefault(said, []).append(request.queue)
+                continue
+            answers.append(Answer(request, said, self._owed.pop(request.queue).since))
+            if self._troubles:
+                self._troubles.over(request.queue)
+        for error, queues in errors.items():
+            self.failed(queues, error)
         now = monotonic()
         if began - self._sent < AT_ONCE or now - began > AT_ONCE:
             self.trip = now - self._sent  # else it lay there while nobody waited
-        if self._failures:
-            logger.warning("%s is back", self._broker.server.address)
-            self._failures = 0
-        return list(zip(inflight.requests, answers, strict=True))
+        return answers
 
-    def trouble(self, error: Exception) -> None:
-        """Says it once, and rests a little longer each time."""
-        self._failures += 1
-        if self._failures == 1:
-            logger.error("%s; the worker goes on when it is back", error)
-        longest = min(0.05 * 2 ** min(self._failures, 10), LONGEST_PAUSE)
-        self.hurry.wait(random.uniform(longest / 2, longest))
-        self.hurry.clear()  # one rest, not all that follow: a worker that stops must not spin
-        with suppress(BrokerUnavailable):
-            self._broker.server.mend()
+    def rest(self, until: float = FOREVER) -> None:
+        """Waits until what failed is to be tried again, or somebody is in a hurry."""
+        self._pause(min(self.next_try, until) - monotonic())
+
+    def urge(self) -> None:
+        """What failed is to be sent again now."""
+        self._troubles.urge()
+
+    def trouble(self, error: BaseException) -> None:
+        """Waiting for work failed: says it once, and rests a little longer each time."""
+        self.failed([""], error)
+        self._pause(self._troubles.until("") - monotonic())
+
+    def works(self, queue: str = "") -> None:
+        """What failed with a queue, or waiting, was done now."""
+        if self._troubles:
+            self._troubles.over(queue)
+
+    def failed(self, queues: Iterable[str], error: BaseException) -> None:
+        """Something could not be done for these queues."""
+        until = 0.0
+        for queue in queues:
+            until = self._troubles.met(queue, error, until)
+        if isinstance(error, BrokerUnavailable):
+            with suppress(BrokerUnavailable):
+                self._broker.server.mend()
+
+    def _pause(self, seconds: float) -> None:
+        if seconds > 0 and self.hurry.wait(seconds):
+            self.hurry.clear()  # one rest, not all that follow: a worker that stops must not spin
+            self._troubles.urge()

@@ -102,9 +102,10 @@ class Child:
             return 0
         return len(self.pool.free) + 1
 
-    def _registered(self, since: float) -> None:
-        if not self.table.lease_until:
-            self.table.lease_until = since + self.plan.lease
+    def _registered(self, queue: str, since: float) -> None:
+        place = self.plan.names.index(queue)
+        if not self.table.lease(place):
+            self.table.extend(place, since + self.plan.lease)
 
     # -- orders ----------------------------------------------------------------------------------
 
@@ -119,6 +120,10 @@ class Child:
     def _order_stop(self, timeout: float) -> None:
         """Finish within ``timeout`` seconds, then give back."""
         self._departure.stop(timeout)
+
+    def _order_retire(self) -> None:
+        """Make room for a child that has a lease in every queue."""
+        self._departure.retire()
 
     def _order_quiet(self) -> None:
         """Finish what runs, take no more."""
@@ -195,7 +200,9 @@ def run_child(
     sys.setswitchinterval(0.0005)
     code = 1
     try:
-        child = Child(plan, make, holder, Table(memory, plan.concurrency), Taker(orders))
+        child = Child(
+            plan, make, holder, Table(memory, plan.concurrency, len(plan.names)), Taker(orders)
+        )
         code = child.run()
     except BaseException:
         logger.exception("the worker's child failed")

@@ -17,7 +17,8 @@ LAYERS = [
      unique""",
     "broker",
     """context task result registry reader recipe duplicates producer client execution hygiene pace
-     shares slot table pool wire service errands watcher worker child_process judge memory deaths
+     shares slot table pool wire troubles service errands watcher worker child_process judge memory
+     deaths
      isolation isolated preload paths orders children court outcomes hands departure plan sealing
      held supervisor services doctor periodic firing line timetable server_clock showing finding
      operations bulk""",

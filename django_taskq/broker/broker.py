@@ -12,8 +12,9 @@ from ..codec import OPEN, Seals
 from ..exceptions import NotReplicated
 from ..job import Failure, Live, Outcome, new_id
 from .calls import Arg, Call
-from .connection import Server
+from .connection import Server, value_of
 from .keys import QUEUE_KEYS, global_key, queue_key
+from .links import Place
 from .replies import (
     Cancelled,
     Exchanged,
@@ -43,6 +44,11 @@ LOST_LIMIT = 20  # times its whole worker may vanish
 LAST_NUMBER = b"#"  # the field of ``queues`` with the number given last; no queue has that name
 DERIVED = 10_000_000  # numbers from here on are derived from names, those below are given by Redis
 KEEPER_GRACE = 2000  # ms after which a timekeeper that is late is replaced
+
+
+def raise_it(queue: str, error: BaseException) -> None:
+    """What is done about a queue's error where nobody else does something."""
+    raise error
 
 
 class Draft(NamedTuple):
@@ -84,10 +90,10 @@ class Inflight:
         self.requests = requests
         self._sent = sent
 
-    def finish(self) -> list[Exchanged]:
-        """The answers, waiting for them if need be. Raises BrokerUnavailable."""
+    def finish(self) -> list[Exchanged | BaseException]:
+        """An answer or an error per queue, waiting for them if need be."""
         return [
-            exchanged(request.queue, reply)
+            reply if isinstance(reply, BaseException) else exchanged(request.queue, reply)
             for request, reply in zip(self.requests, self._sent.replies(), strict=True)
         ]
 
@@ -163,6 +169,10 @@ class Broker:
     def key(self, queue: str, name: str) -> str:
         """A key of a queue by its name in keys.py."""
         return queue_key(self.prefix, queue, name)
+
+    def place_of(self, queue: str) -> Place | None:
+        """The server where the queue is, as far as that is known."""
+        return self.server.known_place(self.key(queue, "jobs"))
 
     def notice(self, queue: str, failure: Failure) -> bytes:
         """The line of a failure that a script writes into the errors of several jobs."""
@@ -370,8 +380,8 @@ class Broker:
         return Inflight(requests, self.server.begin(calls))
 
     def exchange(self, requests: Sequence[Exchange]) -> list[Exchanged]:
-        """``begin`` and ``finish`` in one."""
-        return self.begin(requests).finish()
+        """``begin`` and ``finish`` in one; raises the first error."""
+        return [value_of(answer) for answer in self.begin(requests).finish()]
 
     def _exchange_call(self, request: Exchange) -> Call:
         keep = self.limits
@@ -428,13 +438,26 @@ class Broker:
         return Promoted(*self.server.call(self._call("promote", queue, args)))
 
     def renew(
-        self, queues: Iterable[str], holders: Sequence[str], lease: int, cursor: str = ""
+        self,
+        queues: Iterable[str],
+        holders: Sequence[str],
+        lease: int,
+        cursor: str = "",
+        failed: Callable[[str, BaseException], object] = raise_it,
     ) -> dict[str, Renewed]:
-        """Renews the holders' leases in every queue, one round trip in all."""
+        """Renews the holders' leases in every queue, one round trip in all.
+
+        ``failed`` is called with the queues where that was not possible, and why.
+        """
         args: list[Arg] = [self._time(), lease, cursor, *holders]
         calls = {queue: self._call("renew", queue, args) for queue in queues}
-        replies = self.server.call_many(list(calls.values()))
-        return {queue: renewed(holders, reply) for queue, reply in zip(calls, replies, strict=True)}
+        answers = {}
+        for queue, reply in zip(calls, self.server.call_each(list(calls.values())), strict=True):
+            if isinstance(reply, BaseException):
+                failed(queue, reply)
+            else:
+                answers[queue] = renewed(holders, reply)
+        return answers
 
     def reclaim(
         self,

@@ -93,7 +93,7 @@ KEYLESS = {
 
 
 def exchange(connection: Any, calls: Sequence[Call], *, asking: bool = False) -> list[Any]:
-    """Sends the calls at once and reads all replies; an error reply is raised after the last.
+    """Sends the calls at once and reads all replies, error replies among them.
 
     ``asking``: the slot is being moved, and the node that it moves to is asked.
     """
@@ -101,25 +101,19 @@ def exchange(connection: Any, calls: Sequence[Call], *, asking: bool = False) ->
         connection.send_packed_command([ASKING + call.pack_source() for call in calls])
     else:
         send(connection, calls)
-    return receive(connection, calls, asking=asking)
+    return receive_each(connection, calls, asking=asking)
 
 
 def send(connection: Any, calls: Sequence[Call]) -> None:
-    """Sends the calls; ``receive`` must follow on the same connection."""
+    """Sends the calls; ``receive_each`` must follow on the same connection."""
     connection.send_packed_command([b"".join([call.pack() for call in calls])])
 
 
-def receive(connection: Any, calls: Sequence[Call], *, asking: bool = False) -> list[Any]:
-    """The replies to what ``send`` sent; loads a script that the server does not know."""
-    replies = receive_each(connection, calls, asking=asking)
-    for reply in replies:
-        if isinstance(reply, redis.ResponseError):
-            raise reply
-    return replies
-
-
 def receive_each(connection: Any, calls: Sequence[Call], *, asking: bool = False) -> list[Any]:
-    """As ``receive``, with an error reply in its place among the replies."""
+    """The replies to what ``send`` sent; loads a script that the server does not know.
+
+    An error reply has its place among the others.
+    """
     replies: list[Any] = []
     for call in calls:
         if asking:

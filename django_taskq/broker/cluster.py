@@ -9,7 +9,7 @@ import random
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -17,9 +17,10 @@ import redis
 from redis.crc import REDIS_CLUSTER_HASH_SLOTS, key_slot
 
 from ..address import Host
+from ..exceptions import BrokerError, BrokerUnavailable
 from . import calls as wire
 from .calls import Call
-from .connection import Server
+from .connection import Server, value_of
 from .faults import LOST_ERRORS, Fault, describe, fault_of
 from .links import Place
 from .trips import Delivery, Sent
@@ -207,12 +208,10 @@ class ClusterServer(Server):
                 raise
             else:
                 self.give_back(connection)
-                return reply
+                return value_of(reply)
 
-    def call_many(self, calls: Sequence[Call]) -> list[Any]:
+    def call_each(self, calls: Sequence[Call]) -> list[Any]:
         """As Server's, with one round trip to each node, all at the same time."""
-        if len(calls) == 1:
-            return [self.call(calls[0])]
         return Scattered(self, calls, again=True).replies()
 
     def begin(self, calls: Sequence[Call]) -> Sent:
@@ -255,16 +254,22 @@ class Scattered(Sent):
         self._calls = calls
         self._again = again
         self._begun = time.monotonic()
-        self._parts = [self._send(*part) for part in self._by_place(calls)]
+        self._nowhere: dict[int, BaseException] = {}  # calls that no node takes
+        self._parts = [self._send(*part) for part in self._by_place(calls).items()]
 
-    def _by_place(self, calls: Sequence[Call]) -> Iterator[tuple[Place, list[int]]]:
+    def _by_place(self, calls: Sequence[Call]) -> dict[Place, list[int]]:
         places: dict[Place, list[int]] = {}
-        try:
-            for at, call in enumerate(calls):
-                places.setdefault(self._cluster._place_of(call), []).append(at)
-        except (redis.RedisError, OSError) as error:
-            raise self._cluster.unavailable(error, maybe_sent=False) from error
-        return iter(places.items())
+        nobody: BaseException | None = None  # who could be asked answered
+        for at, call in enumerate(calls):
+            key = call.keys[0] if call.keys else ""
+            try:
+                if nobody is not None and self._cluster.known_place(key) is None:
+                    raise nobody
+                places.setdefault(self._cluster.place(key), []).append(at)
+            except (redis.RedisError, OSError) as error:
+                self._nowhere[at] = error
+                nobody = error if isinstance(error, LOST_ERRORS) else nobody
+        return places
 
     def _send(self, place: Place, places: list[int]) -> Part:
         calls = [self._calls[at] for at in places]
@@ -279,28 +284,40 @@ class Scattered(Sent):
         return Part(connection, places, calls, None)
 
     def replies(self) -> list[Any]:
-        """The replies, in order, of every node before an error is raised."""
-        replies: list[Any] = [None] * len(self._calls)
-        failures: list[tuple[int, BaseException]] = []
+        """A reply or an error per call, in order, when every node has answered or is given up."""
+        replies: list[Any] = [self._nowhere.get(at) for at in range(len(self._calls))]
         for part in self._parts:
             for at, reply in zip(part.places, self._read(part), strict=True):
                 replies[at] = reply
-                if isinstance(reply, BaseException):
-                    failures.append((at, reply))
-        for at, error in failures:
-            fault = fault_of(error)
-            if fault is Fault.ELSEWHERE:
-                self._cluster.recover(error)
-            if fault is Fault.ELSEWHERE or (self._again and fault is not Fault.FINAL):
-                unsure_since = self._begun if fault is Fault.LOST else 0.0
-                delivery = Delivery(self._cluster, unsure_since)
-                replies[at] = self._cluster.deliver(self._calls[at], delivery)
-            elif fault is Fault.FINAL:
-                self._cluster.refuse(error)
-            else:
-                maybe_sent = fault is Fault.LOST
-                raise self._cluster.unavailable(error, maybe_sent=maybe_sent) from error
+        away: dict[Place | None, BrokerUnavailable] = {}  # nodes that were tried once more
+        for at, reply in enumerate(replies):
+            if isinstance(reply, BaseException):
+                replies[at] = self._second_try(at, reply, away)
         return replies
+
+    def _second_try(
+        self, at: int, error: BaseException, away: dict[Place | None, BrokerUnavailable]
+    ) -> Any:
+        """The reply to a call that met an error, or what that means."""
+        fault = fault_of(error)
+        if fault is Fault.FINAL:
+            return self._cluster.meaning(error)
+        if fault is not Fault.ELSEWHERE and not self._again:
+            return self._cluster.unavailable(error, maybe_sent=fault is Fault.LOST)
+        if fault is Fault.ELSEWHERE:
+            self._cluster.recover(error)
+        call = self._calls[at]
+        place = self._cluster.known_place(call.keys[0] if call.keys else "")
+        if place in away:
+            return away[place]
+        try:
+            unsure_since = self._begun if fault is Fault.LOST else 0.0
+            return self._cluster.deliver(call, Delivery(self._cluster, unsure_since))
+        except BrokerUnavailable as unavailable:
+            away[place] = unavailable
+            return unavailable
+        except (BrokerError, redis.ResponseError) as final:
+            return final
 
     def _read(self, part: Part) -> list[Any]:
         """A reply or an error per call of one node."""

@@ -10,7 +10,7 @@ import os
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, NoReturn
+from typing import Any
 from weakref import WeakSet
 
 import redis
@@ -146,18 +146,27 @@ class Server:
 
     def call(self, call: Call) -> Any:
         """The script's reply. Raises BrokerUnavailable or BrokerFull."""
-        return self.call_many((call,))[0]
+        (reply,) = self._deliver((call,), Delivery(self))
+        return value_of(reply)
 
     def call_many(self, calls: Sequence[Call]) -> list[Any]:
         """The replies of several scripts in one round trip, each atomic by itself.
 
         Raises BrokerUnavailable (``maybe_sent`` says whether they may have run) or BrokerFull.
         """
-        return self._deliver(calls, Delivery(self))
+        return [value_of(reply) for reply in self.call_each(calls)]
+
+    def call_each(self, calls: Sequence[Call]) -> list[Any]:
+        """As ``call_many``, with what a call would raise in the place of its reply."""
+        try:
+            return self._deliver(calls, Delivery(self))
+        except BrokerUnavailable as error:
+            return [error] * len(calls)
 
     def call_again(self, call: Call, unsure_since: float) -> Any:
         """As ``call()``, of one that was sent (monotonic; 0: it was not) and not answered."""
-        return self._deliver((call,), Delivery(self, unsure_since))[0]
+        (reply,) = self._deliver((call,), Delivery(self, unsure_since))
+        return value_of(reply)
 
     def _deliver(self, calls: Sequence[Call], delivery: Delivery) -> list[Any]:
         while True:
@@ -219,19 +228,19 @@ class Server:
         return Sent(self, connection, calls)
 
     def finish(self, connection: Any, calls: Sequence[Call]) -> list[Any]:
-        """The replies to what ``begin`` sent."""
+        """A reply or an error per call that ``begin`` sent."""
         try:
-            replies = wire.receive(connection, calls)
+            replies = wire.receive_each(connection, calls)
         except LOST_ERRORS as error:
             connection.disconnect()
-            raise self.unavailable(error, maybe_sent=True) from error
-        except redis.ResponseError as error:
-            self._idle.append(connection)
-            self.refuse(error)
+            return [self.unavailable(error, maybe_sent=True)] * len(calls)
         except BaseException:
             connection.disconnect()
             raise
         self._idle.append(connection)
+        for at, reply in enumerate(replies):
+            if isinstance(reply, redis.ResponseError):
+                replies[at] = self.meaning(reply)
         return replies
 
     def call_at(self, place: Place, call: Call) -> Any:
@@ -280,31 +289,43 @@ class Server:
         if isinstance(error, BrokerUnavailable):
             return error
         scrub(error, self._secrets)
-        return BrokerUnavailable(
+        meant = BrokerUnavailable(
             f"{self.address} cannot be reached: {describe(error)}",
             address=self.address,
             maybe_sent=maybe_sent,
         )
+        meant.__cause__ = error
+        return meant
 
-    def refuse(self, error: BaseException) -> NoReturn:
-        """Raises what an error reply means to the caller."""
+    def meaning(self, error: BaseException) -> BaseException:
+        """What an error reply means to the caller."""
         scrub(error, self._secrets)
+        meant: BaseException = error
         if isinstance(error, redis.exceptions.OutOfMemoryError) or str(error).startswith("OOM"):
-            raise BrokerFull(
+            meant = BrokerFull(
                 f"{self.address} is full (maxmemory reached): nothing was enqueued; "
                 "workers go on and make room"
-            ) from error
-        if isinstance(error, redis.exceptions.AskError) and not self.is_cluster:
+            )
+        elif isinstance(error, redis.exceptions.AskError) and not self.is_cluster:
             hint = "it is a node of a Cluster: set redis+cluster://host:port as the URL"
-            raise self.unavailable(redis.RedisError(hint), maybe_sent=False) from error
-        if isinstance(error, redis.exceptions.NoPermissionError):
-            raise BrokerError(
+            meant = self.unavailable(redis.RedisError(hint), maybe_sent=False)
+        elif isinstance(error, redis.exceptions.NoPermissionError):
+            meant = BrokerError(
                 f"{self.address} does not let its user do this: {describe(error)}; "
                 "docs/servers.md says which rights are needed"
-            ) from error
-        if fault_of(error) is not Fault.FINAL:
-            raise self.unavailable(error, maybe_sent=False) from error
-        raise error
+            )
+        elif fault_of(error) is not Fault.FINAL:
+            return self.unavailable(error, maybe_sent=False)
+        if meant is not error:
+            meant.__cause__ = error
+        return meant
+
+
+def value_of(reply: Any) -> Any:
+    """A reply; raises what stands in its place."""
+    if isinstance(reply, BaseException):
+        raise reply
+    return reply
 
 
 _servers: dict[tuple[str, float, float, float], Server] = {}

@@ -31,14 +31,25 @@ class Doorbell:
 
     def __init__(self, server: Server, keys: Sequence[str]) -> None:
         self._server = server
-        self._lines = [Line(server, group) for group in server.together(keys)]
-        self._gate = Gate() if len(self._lines) > 1 else None
+        self._keys: list[str] = []
+        self._lines: list[Line] = []
+        self._gate: Gate | None = None
         self._patience = 0.0
+        self.tune(keys)
+
+    def tune(self, keys: Sequence[str]) -> None:
+        """Waits for these from now on; what was asked before is forgotten if they are others."""
+        if list(keys) == self._keys:
+            return
+        self.close()
+        self._keys = list(keys)
+        self._lines = [Line(self._server, group) for group in self._server.together(keys)]
+        self._gate = Gate() if len(self._lines) > 1 else None
 
     @property
     def asked(self) -> bool:
         """Whether an answer is to be expected."""
-        return all(line.asked for line in self._lines)
+        return bool(self._keys) and all(line.asked for line in self._lines)
 
     def ask(self, patience: float) -> None:
         """Asks for a token; the server answers at the latest after ``patience`` seconds.

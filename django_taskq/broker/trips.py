@@ -44,10 +44,21 @@ class Delivery:
         self._unsure_since = unsure_since  # when one was sent first that got no answer
 
     def run(self, connection: Any, calls: Sequence[Call], *, asking: bool = False) -> list[Any]:
+        """A reply or what its error means per call; raises what may pass if they are sent again."""
         if not connection.is_connected:
             connection.connect()
         self.departs()
-        return wire.exchange(connection, calls, asking=asking)
+        replies = wire.exchange(connection, calls, asking=asking)
+        for at, reply in enumerate(replies):
+            if isinstance(reply, redis.ResponseError):
+                if not self._is_final(reply):
+                    raise reply
+                replies[at] = self.server.meaning(reply)
+        return replies
+
+    def _is_final(self, error: BaseException) -> bool:
+        fault = fault_of(error)
+        return fault is Fault.FINAL or (fault is Fault.ELSEWHERE and not self.server.is_cluster)
 
     def departs(self) -> None:
         """To be called when the connection is open and the calls are about to be sent."""
@@ -64,9 +75,9 @@ class Delivery:
         Raises what the error means when there is none: BrokerUnavailable, BrokerFull, or the
         error itself.
         """
+        if self._is_final(error):
+            raise self.server.meaning(error)
         fault = fault_of(error)
-        if fault is Fault.FINAL or (fault is Fault.ELSEWHERE and not self.server.is_cluster):
-            self.server.refuse(error)
         self.failures += 1
         # Of several calls one may have been refused, the others not.
         if self._departed and (fault is Fault.LOST or len(calls) > 1):
@@ -123,7 +134,7 @@ class Sent:
         self._calls = calls
 
     def replies(self) -> list[Any]:
-        """The replies, in order. Raises BrokerUnavailable or BrokerFull."""
+        """A reply or an error per call, in order: BrokerUnavailable, BrokerFull or what it is."""
         return self._server.finish(self._connection, self._calls)
 
     def abandon(self) -> None:

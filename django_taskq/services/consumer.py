@@ -17,7 +17,6 @@ import msgspec
 
 from ..broker.broker import CHUNK, Broker, Exchange
 from ..broker.doorbell import Doorbell
-from ..broker.replies import Exchanged
 from ..clock import monotonic
 from ..codec import OPEN, Seals, printable
 from ..exceptions import BrokerUnavailable
@@ -25,7 +24,7 @@ from ..held import AGAIN, Held
 from ..job import TRUNCATED, Grant, Kind, Outcome
 from ..pace import Pace
 from ..shares import Shares
-from ..wire import Wire
+from ..wire import Answer, Wire
 
 logger = logging.getLogger("django_taskq.worker")
 
@@ -39,7 +38,7 @@ class Consumer:
     """The buffer and the outcomes of one child.
 
     ``room`` says how many slots are free; ``memory`` how full Redis is (%); ``registered`` is
-    told when the lease counts from (monotonic).
+    told when the lease in a queue counts from (monotonic).
     """
 
     def __init__(
@@ -50,13 +49,13 @@ class Consumer:
         lease: float,
         room: Callable[[], int],
         memory: Callable[[], int],
-        registered: Callable[[float], None],
+        registered: Callable[[str, float], None],
     ) -> None:
         self.pace = Pace()
         self.buffer: deque[Grant] = deque()
         self.outcomes: deque[Outcome] = deque()
         self.closing = False
-        self.lost = False  # Redis says the lease is over
+        self.lost: set[str] = set()  # queues in which the lease is over
         self.stuck = False  # nothing was taken for a while: claim no more than can start
         self.offset = 0.0  # Redis' clock minus the monotonic one, seconds
         self.buffered_at = self.oldest = 0.0  # when the buffer was filled, the first outcome came
@@ -74,7 +73,8 @@ class Consumer:
         self._request = 0
         self._known: set[str] = set()  # queues that know the holder
         self._low = 0
-        self._dry: set[str] = set()  # queues whose last answer left nothing
+        self._dry: set[str] = set()  # queues whose last answer left nothing, or was none
+        self._kept: dict[str, list[Outcome]] = {}  # outcomes for queues that take nothing now
         self._woken: str | None = None
         self._channels = {broker.key(queue, "wake"): queue for queue in shares.queues}
         self._bell = Doorbell(broker.server, list(self._channels))
@@ -111,11 +111,13 @@ class Consumer:
 
     def listen(self) -> bool:
         """Waits for a token; whether to look again. One hand at a time, and only when idle."""
-        if not self._all_dry or self._wire.is_owed or self.closing:
+        if not self._all_dry or self._wire.is_waiting or self._is_overdue or self.closing:
             return False
         if not self._listening.acquire(blocking=False):
             return False
         try:
+            if not self._tune():
+                return False
             self._bell.ask(WAKE_PATIENCE)
             if self.closing:  # close() came before there was a connection that it could close
                 self._bell.close()
@@ -128,10 +130,22 @@ class Consumer:
             return True
         finally:
             self._listening.release()
+        self._wire.works()
         woken = [self._channels[key] for key in keys]
         self._dry.difference_update(woken)
         self._woken = woken[0] if len(woken) == 1 else None  # several only on a Cluster
         return True
+
+    def _tune(self) -> bool:
+        """Has the bell wait for the queues that answer; one that does not would break it."""
+        heard = [
+            key
+            for key, queue in self._channels.items()
+            if queue not in self.lost and not self._wire.has_failed(queue)
+        ]
+        if heard:
+            self._bell.tune(heard)
+        return bool(heard)
 
     # -- for whoever watches ---------------------------------------------------------------------
 
@@ -146,12 +160,22 @@ class Consumer:
     @property
     def has_work(self) -> bool:
         """Whether a hand would find something to do."""
-        return bool(self.buffer or self._wire.is_owed)
+        return bool(self.buffer) or self._wire.is_waiting or self._is_overdue
+
+    @property
+    def _is_overdue(self) -> bool:
+        """Whether something that failed is to be tried again."""
+        return self._wire.is_down and self._wire.next_try <= monotonic()
+
+    @property
+    def next_try(self) -> float:
+        """When something that failed is to be tried again (monotonic)."""
+        return self._wire.next_try
 
     @property
     def is_due(self) -> bool:
         """Whether outcomes, or an answer that no hand has read, have waited long enough."""
-        if self._held.is_doubtful:
+        if self._held.is_doubtful or self._is_overdue:
             return True
         if self.outcomes and monotonic() - self.oldest >= FLUSH_AFTER:
             return True
@@ -161,7 +185,12 @@ class Consumer:
     @property
     def is_empty(self) -> bool:
         """Whether every queue was left empty, and nothing is held here or changes hands."""
-        return self._all_dry and not (self.leading or self.has_work or self.outcomes)
+        return self._all_dry and not (self.leading or self.buffer or self._is_in_debt)
+
+    @property
+    def _is_in_debt(self) -> bool:
+        """Whether Redis was not told everything yet, or has not answered."""
+        return bool(self.outcomes or self._kept) or self._wire.is_owed or self._wire.is_down
 
     @property
     def _all_dry(self) -> bool:
@@ -174,6 +203,15 @@ class Consumer:
         with suppress(IndexError):
             while True:
                 self.done(Outcome(self.buffer.popleft(), Kind.RETURNED))
+
+    def give_up(self, queue: str) -> None:
+        """The lease in a queue is over: what is buffered of it may be anybody's."""
+        self.lost.add(queue)
+        for _ in range(len(self.buffer)):
+            with suppress(IndexError):
+                grant = self.buffer.popleft()
+                if grant.queue != queue:
+                    self.buffer.append(grant)
 
     def close(self) -> None:
         """Claims no more and wakes whoever listens."""
@@ -193,27 +231,41 @@ class Consumer:
             self._wire.hurry.clear()
             self._collect()
             self.give_back_buffer()
-            while (self.outcomes or self._wire.is_owed) and monotonic() < until:
-                self._send(0)
+            self._wire.urge()
+            while (self.outcomes or self._kept or self._wire.is_owed) and monotonic() < until:
+                self._wire.send(self._pack(0))
+                if not self._wire.is_waiting:
+                    self._wire.rest(until)
                 self._collect()
-            if not self._wire.is_down:
-                self._wire.send([self._parcel(queue, 0, []) for queue in self._known])
-                self._collect()
+            self._wire.send(
+                [self._parcel(queue, 0, []) for queue in self._known if self._wire.may_take(queue)]
+            )
+            self._collect()
 
     # -- the exchange, under the lead lock -------------------------------------------------------
 
     def _send(self, room: int) -> None:
-        self._wire.send([] if self._wire.is_owed else self._pack(room))
+        if self._wire.is_down and not self.buffer and all(map(self._is_shut, self._shares.queues)):
+            self._wire.rest()
+        self._wire.send(self._pack(room))
+
+    def _is_shut(self, queue: str) -> bool:
+        """Whether nothing may be claimed of a queue."""
+        return queue in self.lost or not self._wire.may_take(queue)
 
     def _collect(self) -> None:
-        was_down = self._wire.is_down
-        for request, answer in self._wire.collect():
-            self._take(request, answer)
-        if was_down and not self._wire.is_down:
-            self._dry.clear()
-            self._held.doubt()
-        if self._held.is_doubtful and not self._wire.is_down:
-            for grant in self._held.strays(self._known):
+        failed = [queue for queue in self._shares.queues if self._wire.has_failed(queue)]
+        for answer in self._wire.collect():
+            self._take(answer)
+        for queue in failed:
+            if not self._wire.has_failed(queue):
+                self._dry.discard(queue)
+                self._held.doubt()
+        if self._wire.is_down:  # who cannot be asked is not waited for
+            self._dry.update(filter(self._wire.has_failed, self._shares.queues))
+        if self._held.is_doubtful:
+            sure = [queue for queue in self._known if not self._is_shut(queue)]
+            for grant in self._held.strays(sure):
                 self.done(Outcome(grant, Kind.RETURNED))
         self.pace.travelled(self._wire.trip)
         self._low = self.pace.ahead() // 2
@@ -229,10 +281,12 @@ class Consumer:
     def _asks(self, room: int) -> dict[str, int]:
         """How many jobs to ask of each queue."""
         woken, self._woken = self._woken, None
-        if self.closing or self.lost or self._all_dry:
+        if self.closing or self._all_dry:
             return {}  # where all are dry, a token will tell
         ahead = 0 if self.stuck or not room else self.pace.ahead()
         asks = self._shares.split(room + ahead - len(self.buffer), self._dry)
+        if self.lost or self._wire.is_down:
+            asks = {queue: ask for queue, ask in asks.items() if not self._is_shut(queue)}
         return {woken: asks[woken]} if woken in asks else asks
 
     def _parcel(self, queue: str, want: int, outcomes: list[Outcome]) -> Exchange:
@@ -250,6 +304,8 @@ class Consumer:
 
     def _outcomes_by_queue(self) -> dict[str, list[Outcome]]:
         lean = self._memory() >= LEAN_ABOVE
+        for queue in [queue for queue in self._kept if self._wire.may_take(queue)]:
+            self.outcomes.extendleft(reversed(self._kept.pop(queue)))
         by_queue: dict[str, list[Outcome]] = {}
         parked: dict[str, list[Outcome]] = {}
         for _ in range(min(len(self.outcomes), CHUNK)):
@@ -259,28 +315,33 @@ class Consumer:
             where = parked if outcome.kind is Kind.PARKED else by_queue
             where.setdefault(outcome.grant.queue, []).append(outcome)
         self.oldest = monotonic()
+        if self._wire.is_down:
+            for queue in [queue for queue in by_queue if not self._wire.may_take(queue)]:
+                self._kept.setdefault(queue, []).extend(by_queue.pop(queue))
         for queue, outcomes in parked.items():
             self._park(queue, outcomes)
         return by_queue
 
     def _park(self, queue: str, outcomes: list[Outcome]) -> None:
         """Sends away what this worker cannot run and another may."""
-        try:
-            self._broker.park(queue, outcomes)
-            self._held.settled(queue, outcomes)
-        except BrokerUnavailable as error:
-            self.outcomes.extend(outcomes)
-            self._wire.trouble(error)
-        except Exception:
-            self.outcomes.extend(outcomes)
-            logger.exception("jobs of unknown tasks could not be set aside; trying again")
+        if self._wire.may_take(queue):
+            try:
+                self._broker.park(queue, outcomes)
+                self._held.settled(queue, outcomes)
+            except Exception as error:
+                self._wire.failed([queue], error)
+            else:
+                return
+        self._kept.setdefault(queue, []).extend(outcomes)
 
-    def _take(self, request: Exchange, answer: Exchanged) -> None:
+    def _take(self, told: Answer) -> None:
+        request, answer, since = told
         if request.first and answer.alive:
             self._known.add(request.queue)
-            self._registered(self._wire.since)
+            self._registered(request.queue, since)
         if request.want:
-            self.lost = self.lost or not answer.alive
+            if not answer.alive:
+                self.lost.add(request.queue)
             (self._dry.discard if answer.left else self._dry.add)(request.queue)
         elif answer.left and all(each.kind is not Kind.RETURNED for each in request.outcomes):
             self._dry.discard(request.queue)  # an end lets in who waited at a limit

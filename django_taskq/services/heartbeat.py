@@ -34,7 +34,10 @@ class Leased(Protocol):
 
 
 class Heartbeat(Service):
-    """One round trip for all queues every third of the lease, however much is held."""
+    """One round trip for all queues every third of the lease, however much is held.
+
+    ``queues``: in the order of the tables.
+    """
 
     def __init__(
         self,
@@ -64,9 +67,13 @@ class Heartbeat(Service):
             [c.holder for c in children],
             round(self._lease * 1000),
             self._cursor and self._cursor + "!",  # the first string behind all of "name id"
+            self.troubles.met,
         )
-        for child in children:
-            self._extend(child, [a.holders[child.holder] for a in answers.values()], before)
+        for place, queue in enumerate(self._queues):
+            if queue in answers:
+                self.troubles.over(queue)
+                for child in children:
+                    self._extend(child, place, answers[queue].holders[child.holder], before)
         # Names beyond a reply's fifty are asked for with the next renewal.
         self._cursor = min(  # of several queues the one that is behind
             (a.parked[-1] for a in answers.values() if len(a.parked) >= MOST), default=""
@@ -76,13 +83,16 @@ class Heartbeat(Service):
             self._obey(queue, answer, children)
             if answer.next_end >= 0:
                 rest = min(rest, (answer.next_end + 20) / 1000)
-        return rest
+        return max(min(rest, self.troubles.next_try - monotonic()), 0.0)
 
-    def _extend(self, child: Leased, letters: list[str], before: float) -> None:
-        if "L" in letters:
-            child.table.lease_until = before  # it ends itself when it sees this
-        elif "O" in letters:
-            child.table.lease_until = before + self._lease
+    def _extend(self, child: Leased, place: int, letter: str, before: float) -> None:
+        """A child gives up what it holds where its lease is over, and gets no other one there."""
+        if letter == "L" and not child.table.is_over(place, before):
+            child.table.extend(place, before)
+        if letter == "L" or child.table.is_over(place, before):
+            child.order("retire")
+        elif letter == "O":
+            child.table.extend(place, before + self._lease)
 
     def _obey(self, queue: str, answer: Renewed, children: Sequence[Leased]) -> None:
         for child in children:
@@ -95,8 +105,15 @@ class Heartbeat(Service):
             self._janitor.make_room()
         for holder in answer.lapsed:
             self._reaper.lapsed(queue, holder)
-        for name in answer.parked:
-            if registry.find(name) is not None:
-                for _ in range(ROUNDS):
-                    if self._broker.release(queue, name) < HOUSEKEEPING:
-                        break
+        if answer.parked:
+            self._release(queue, answer.parked)
+
+    def _release(self, queue: str, names: Sequence[str]) -> None:
+        try:
+            for name in names:
+                if registry.find(name) is not None:
+                    for _ in range(ROUNDS):
+                        if self._broker.release(queue, name) < HOUSEKEEPING:
+                            break
+        except Exception as error:
+            self.troubles.met(queue, error)

@@ -28,18 +28,19 @@ class Janitor(Service):
         self._queues = list(queues)
         self._reaper = reaper
         self._next_round = 0.0  # monotonic
+        self._trimming: list[str] = []  # queues that were not seen to in this round
         self._walking: list[str] = []  # queues whose walk is not round yet
 
     def tick(self) -> float:
         if monotonic() >= self._next_round:
             self._next_round = monotonic() + INTERVAL * random.uniform(0.8, 1.2)
+            self._trimming = list(self._queues)
             self._walking = list(self._queues)
-            for queue in self._queues:
-                self._trim(queue)
-                self._reaper.lapsed(queue, "")  # stands for every holder that is unknown
-        self._walking = [queue for queue in self._walking if not self._sweep(queue)]
+        place_of = self._broker.place_of
+        self.troubles.each(list(self._trimming), self._trim, place_of)
+        self.troubles.each(list(self._walking), self._sweep, place_of)
         rest = max(self._next_round - monotonic(), 0.0)
-        return min(rest, STEP) if self._walking else rest
+        return min(rest, STEP) if self._walking or self._trimming else rest
 
     def make_room(self) -> None:
         """Redis is nearly full: the next round is now."""
@@ -49,12 +50,15 @@ class Janitor(Service):
         for _ in range(ROUNDS):
             if self._broker.trim(queue) < HOUSEKEEPING:
                 break
+        self._reaper.lapsed(queue, "")  # stands for every holder that is unknown
+        self._trimming.remove(queue)
 
-    def _sweep(self, queue: str) -> bool:
-        """Takes the queue's walk a step further; whether nothing more is to be done now."""
+    def _sweep(self, queue: str) -> None:
+        """Takes the queue's walk a step further."""
         chunk = self._broker.sweep(queue)
         for name, ids in chunk.found.items():
             if not CHECKS[name].passing and name != "unheld":  # the reaper speaks of those
                 what, mended = CHECKS[name].what, CHECKS[name].mended
                 logger.warning("queue %s: %s: %d %s", queue, what, len(ids), mended)
-        return not chunk.place
+        if not chunk.place:
+            self._walking.remove(queue)

@@ -8,7 +8,7 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from ..broker.broker import Broker
-from ..clock import now_ms
+from ..clock import monotonic, now_ms
 from ..codec import printable
 from ..exceptions import WorkerCrashed
 from ..job import Failure
@@ -65,27 +65,30 @@ class Reaper(Service):
         self.due = 0.0
 
     def tick(self) -> float:
-        while self._waiting:
-            queue, holder, cause, died, started, overdue = self._waiting[0]
-            if overdue and self._judge is not None:
-                self._judge.settle(queue, holder, overdue)
-            failure = Failure(
-                c=f"{WorkerCrashed.__module__}.{WorkerCrashed.__qualname__}",
-                m=cause,
-                w=holder,
-                f=now_ms(),
-            )
-            line = self._broker.notice(queue, failure)
-            taken, hopeless = self._broker.reclaim(queue, holder, line, died=died, started=started)
-            del self._waiting[0]
-            if taken:
-                logger.warning(
-                    "queue %s: %d jobs of %s go back (%s)",
-                    queue,
-                    len(taken),
-                    printable(holder),
-                    cause,
-                )
-            for id in map(printable, hopeless):
-                logger.error("job %s is dead: %s, again and again", id, cause, extra={"job_id": id})
-        return FOREVER
+        queues = dict.fromkeys(death.queue for death in self._waiting)
+        self.troubles.each(queues, self._take_back, self._broker.place_of)
+        return max(self.troubles.next_try - monotonic(), 0.0) if self._waiting else FOREVER
+
+    def _take_back(self, queue: str) -> None:
+        """What the dead held of a queue."""
+        for death in [death for death in self._waiting if death.queue == queue]:
+            self._reclaim(death)
+            self._waiting.remove(death)
+
+    def _reclaim(self, death: Death) -> None:
+        queue, holder, cause, died, started, overdue = death
+        if overdue and self._judge is not None:
+            self._judge.settle(queue, holder, overdue)
+        failure = Failure(
+            c=f"{WorkerCrashed.__module__}.{WorkerCrashed.__qualname__}",
+            m=cause,
+            w=holder,
+            f=now_ms(),
+        )
+        line = self._broker.notice(queue, failure)
+        taken, hopeless = self._broker.reclaim(queue, holder, line, died=died, started=started)
+        if taken:
+            text = "queue %s: %d jobs of %s go back (%s)"
+            logger.warning(text, queue, len(taken), printable(holder), cause)
+        for id in map(printable, hopeless):
+            logger.error("job %s is dead: %s, again and again", id, cause, extra={"job_id": id})

@@ -26,13 +26,28 @@ class Timekeeper(Service):
         self.bell = Doorbell(broker.server, list(self._queues))
 
     def tick(self) -> float:
-        if not self.bell.asked:
-            self.bell.ask(PATIENCE)
         now = monotonic()
-        for queue, due in self._due.items():
-            if due <= now:
-                self._promote(queue)
-        return max(min(self._due.values()) - monotonic(), 0.0)
+        due = [queue for queue, moment in self._due.items() if moment <= now]
+        self.troubles.each(due, self._promote, self._broker.place_of)
+        self._listen()
+        soonest = min(self.troubles.until("") or FOREVER, *map(self._next, self._due))
+        return max(soonest - monotonic(), 0.0)
+
+    def _next(self, queue: str) -> float:
+        return max(self._due[queue], self.troubles.until(queue))
+
+    def _listen(self) -> None:
+        """Waits for the tokens of the queues that answer; one that does not would break it."""
+        keys = [key for key, queue in self._queues.items() if queue not in self.troubles]
+        self.bell.tune(keys)
+        if not keys or self.bell.asked or self.troubles.until("") > monotonic():
+            return
+        try:
+            self.bell.ask(PATIENCE)
+        except BrokerUnavailable as error:
+            self.troubles.met("", error)
+        else:
+            self.troubles.over("")
 
     def _promote(self, queue: str) -> None:
         answer = self._broker.promote(queue, self._keeper, force=queue in self._force)

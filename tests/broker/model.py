@@ -303,9 +303,11 @@ class Model:
 
     def renew(self, holder: str) -> tuple[str, list[str]]:
         """The holder's letter, and the dead that may be reaped."""
-        outage = self.renewed and self.now - self.renewed > LEASE / 2
-        if outage or self.reap_after > self.now + LEASE:  # or the clock was set back
-            self.reap_after = self.now + LEASE
+        renewed = self.renewed or self.now
+        if renewed > self.now:  # the clock was set back
+            self.reap_after = self.now + max(self.reap_after - renewed, 0)
+        if self.now - renewed > LEASE / 2:  # an outage
+            self.reap_after = max(self.reap_after, self.now + LEASE)
         self.renewed = self.now
         letter = "U"
         if holder in self.leases:

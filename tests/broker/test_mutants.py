@@ -80,12 +80,7 @@ MUTANTS = [
     Mutant("claim-unheld", "exchange", "redis.call('ZADD', holders, now + lease, holder)"),
     Mutant("renew-revives", "renew", "elseif tonumber(until_ms) <= now then", "elseif false then"),
     Mutant("renew-nothing", "renew", "redis.call('ZADD', holders, now + lease, ARGV[i])"),
-    Mutant(
-        "renew-no-outage",
-        "renew",
-        "facts[1] and now - (tonumber(facts[1]) or 0) > lease / 2",
-        "false",
-    ),
+    Mutant("renew-no-outage", "renew", "if now - renewed > lease / 2 then", "if false then"),
     Mutant("renew-unnoted", "renew", "redis.call('HSET', meta, 'renewed', now)"),
     Mutant(
         "reap-the-living", "reclaim", "if how == 'reap' and tonumber(until_ms) > now", "if false"

@@ -192,6 +192,44 @@ def test_an_outage_before_the_clock_was_set_back_delays_by_no_more_than_a_lease(
     assert answer.lapsed == [holder_id("gone")]
 
 
+def test_a_worker_with_a_short_lease_does_not_shorten_what_a_longer_one_was_given(
+    broker: Broker, clock: Any
+) -> None:
+    register(broker, "gone")
+    renew(broker)
+    clock.forward(LEASE)
+    renew(broker)  # after an outage: nobody is reaped for a whole lease
+
+    told = []
+    for _ in range(20):
+        told.append(renew(broker, lease=LEASE // 6).lapsed)
+        clock.forward(LEASE // 20)
+
+    assert told == [[]] * 20
+    assert renew(broker, lease=LEASE // 6).lapsed == [holder_id("gone")]
+
+
+@pytest.mark.parametrize("step", [1, LEASE, 3_600_000])
+def test_a_clock_that_is_set_back_takes_what_was_given_with_it(
+    broker: Broker, clock: Any, step: int
+) -> None:
+    register(broker, "gone")
+    renew(broker)
+    clock.forward(LEASE)
+    renew(broker)
+    clock.forward(-step)
+    broker.server.command("ZADD", broker.key(QUEUE, "holders"), 0, holder_id("gone"))
+    renew(broker, lease=LEASE // 6)
+
+    clock.forward(LEASE - 1)
+    for _ in range(2):
+        told = renew(broker, lease=3 * LEASE).lapsed
+        assert told == []
+    clock.forward(1)
+
+    assert renew(broker, lease=3 * LEASE).lapsed == [holder_id("gone")]
+
+
 def test_the_first_renewal_ever_is_not_after_an_outage(broker: Broker, clock: Any) -> None:
     register(broker, "gone")
     clock.forward(10 * LEASE)

@@ -46,7 +46,7 @@ class Rig:
         self.broker = broker
         self.room = room
         self.memory = memory
-        self.registered: list[float] = []
+        self.registered: list[tuple[str, float]] = []
         self.holder = new_id()
         self.consumer = Consumer(
             broker,
@@ -55,7 +55,7 @@ class Rig:
             LEASE,
             room=lambda: self.room,
             memory=lambda: self.memory,
-            registered=self.registered.append,
+            registered=lambda *told: self.registered.append(told),
         )
 
     def take(self, most: int = 10_000) -> list[Grant]:

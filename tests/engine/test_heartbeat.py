@@ -43,7 +43,7 @@ class Worker:
 
     def __init__(self, holder: str) -> None:
         self.holder = holder
-        self.table = Table(bytearray(Table.size(1)), 1)
+        self.table = Table(bytearray(Table.size(1, 2)), 1, 2)
         self.told: list[tuple[object, ...]] = []
 
     def order(self, *order: object) -> None:
@@ -111,7 +111,7 @@ def test_a_lease_that_was_renewed_counts_from_before_it_was_asked_for(
 
     rig.tick()
 
-    assert before + LEASE_S <= worker.table.lease_until <= monotonic() + LEASE_S
+    assert before + LEASE_S <= worker.table.lease(0) <= monotonic() + LEASE_S
     assert scores(broker, "holders") == {worker.holder: clock.now + LEASE}
 
 
@@ -120,38 +120,42 @@ def test_a_child_that_never_claimed_has_no_lease(rig: Rig) -> None:
 
     rig.tick()
 
-    assert worker.table.lease_until == 0.0
+    assert worker.table.lease(0) == 0.0
 
 
 def test_a_lost_lease_ends_at_once(rig: Rig, clock: FakeTime) -> None:
     worker, _ = rig.worker("a", QUEUE)
-    worker.table.lease_until = monotonic() + LEASE_S
+    worker.table.extend(0, monotonic() + LEASE_S)
     clock.forward(LEASE)
 
     rig.tick()
 
-    assert 0 < worker.table.lease_until <= monotonic()
+    assert 0 < worker.table.lease(0) <= monotonic()
 
 
 def test_a_lease_that_is_unknown_again_is_not_prolonged(rig: Rig, broker: Broker) -> None:
     """It was reaped as a whole: the child ends when the time it has left is over."""
     worker, _ = rig.worker("a", QUEUE)
-    worker.table.lease_until = until = monotonic() + 5.0
+    until = monotonic() + 5.0
+    worker.table.extend(0, until)
     broker.reclaim(QUEUE, worker.holder, b"", died=True)
 
     rig.tick()
 
-    assert worker.table.lease_until == until
+    assert worker.table.lease(0) == until
 
 
-def test_a_lease_that_is_lost_in_one_queue_is_lost(make: Any, broker: Broker) -> None:
+def test_a_lease_that_is_lost_in_one_queue_is_lost_there(make: Any, broker: Broker) -> None:
+    """Only a new child can have one there again."""
     rig = make("one", "two")
     worker, _ = rig.worker("a", "one", "two")
     broker.server.command("ZADD", broker.key("two", "holders"), 0, worker.holder)
 
     rig.tick()
 
-    assert 0 < worker.table.lease_until <= monotonic()
+    assert worker.table.lease(0) > monotonic()
+    assert 0 < worker.table.lease(1) <= monotonic()
+    assert worker.told == [("retire",)]
 
 
 def test_a_queue_that_was_not_asked_yet_does_not_hold_up_the_others(make: Any) -> None:
@@ -160,7 +164,7 @@ def test_a_queue_that_was_not_asked_yet_does_not_hold_up_the_others(make: Any) -
 
     rig.tick()
 
-    assert worker.table.lease_until > monotonic()
+    assert worker.table.lease(0) > monotonic()
 
 
 def test_every_child_has_its_own_lease(rig: Rig, clock: FakeTime) -> None:
@@ -171,8 +175,8 @@ def test_every_child_has_its_own_lease(rig: Rig, clock: FakeTime) -> None:
 
     rig.tick()
 
-    assert old.table.lease_until <= monotonic()
-    assert young.table.lease_until > monotonic()
+    assert old.table.lease(0) <= monotonic()
+    assert young.table.lease(0) > monotonic()
 
 
 def test_it_comes_three_times_a_lease(rig: Rig) -> None:
@@ -338,3 +342,106 @@ def test_many_names_in_one_queue_do_not_hide_those_of_another(
 
     assert ready(broker, "one") == ["known"]
     assert members(broker, "waiting", "two")
+
+
+# -- one queue is broken, the others go on ---------------------------------------------------------
+
+
+def spoiled(broker: Broker, queue: str, key: str) -> Callable[[], object]:
+    """Makes a key of a queue something that no script can work with; mends it when called."""
+    name = broker.key(queue, key)
+    broker.server.command("RENAME", name, f"{name}-aside")
+    broker.server.command("SET", name, "what a person did")
+    return lambda: broker.server.command("RENAME", f"{name}-aside", name)
+
+
+def test_leases_go_on_in_the_queues_that_answer(
+    make: Any, broker: Broker, clock: FakeTime, caplog: pytest.LogCaptureFixture
+) -> None:
+    rig = make("one", "two")
+    worker, _ = rig.worker("a", "one", "two")
+    rig.tick()
+    mend = spoiled(broker, "one", "holders")
+    old = worker.table.lease(0)
+    clock.forward(LEASE // 3)
+
+    for _ in range(3):
+        assert 0 <= rig.tick() <= rig.heartbeat.longest_delay
+
+    assert worker.table.lease(0) == old
+    assert worker.table.lease(1) > old
+    assert scores(broker, "holders", "two") == {worker.holder: clock.now + LEASE}
+    assert caplog.text.count("WRONGTYPE") == 1
+    assert "queue one: heartbeat failed" in caplog.text
+    assert worker.told == []
+
+    mend()
+    rig.tick()
+
+    assert worker.table.lease(0) > old
+    assert "queue one: heartbeat works again" in caplog.text
+
+
+def test_a_child_whose_lease_ended_meanwhile_makes_room_for_another(
+    make: Any, broker: Broker
+) -> None:
+    """It has stopped what it held of that queue, whatever Redis says when it answers again."""
+    rig = make("one", "two")
+    worker, _ = rig.worker("a", "one", "two")
+    worker.table.extend(0, ended := monotonic() - 1.0)
+
+    rig.tick()
+
+    assert worker.table.lease(0) == ended
+    assert worker.table.lease(1) > monotonic()
+    assert worker.told == [("retire",)]
+
+
+def test_due_jobs_are_promoted_in_the_queues_that_answer(
+    make: Any, broker: Broker, clock: FakeTime
+) -> None:
+    rig = make("one", "two")
+    for queue in ("one", "two"):
+        put(broker, ["late"], due=-1000, queue=queue)
+    mend = spoiled(broker, "one", "scheduled")
+    clock.forward(1000)
+
+    assert rig.timekeeper.tick() < rig.timekeeper.longest_delay
+    assert ready(broker, "two") == ["late"]
+
+    mend()
+    rig.timekeeper.troubles.urge()
+    rig.timekeeper.tick()
+    assert ready(broker, "one") == ["late"]
+    rig.timekeeper.bell.close()
+
+
+def test_the_dead_are_buried_in_the_queues_that_answer(make: Any, broker: Broker) -> None:
+    rig = make("one", "two")
+    for queue in ("one", "two"):
+        put(broker, [queue], queue=queue)
+        Child(broker, "a", queue).claim()
+    mend = spoiled(broker, "one", "running")
+
+    rig.reaper.died(Child(broker, "a").holder, {}, "killed")
+    assert 0 < rig.reaper.tick() < rig.reaper.longest_delay
+    assert ready(broker, "two") == ["two"]
+
+    mend()
+    rig.reaper.troubles.urge()
+    assert rig.reaper.tick() == FOREVER
+    assert ready(broker, "one") == ["one"]
+
+
+def test_the_janitor_sees_to_the_queues_that_answer(make: Any, broker: Broker) -> None:
+    rig = make("one", "two")
+    for queue in ("one", "two"):
+        put(broker, ["old"], queue=queue)
+        Child(broker, "a", queue).settle(
+            outcome(Child(broker, "a", queue).claim()[0], "S", b"1", 0)
+        )
+    spoiled(broker, "one", "succeeded")
+    broker.server.command("DEL", broker.key("two", "jobs"))  # what a sweep finds
+    rig.janitor.tick()
+
+    assert rig.janitor._trimming == ["one"]

@@ -171,6 +171,7 @@ def test_what_cannot_be_done_now_is_done_in_order_when_redis_is_back(
     assert [each.levelno for each in caplog.records if each.name == LOGGER] == [logging.ERROR]
 
     proxy.away = False
+    reaper.troubles.urge()
     reaper.run(FOREVER)
 
     assert ready(broker) == ["two", "one"]

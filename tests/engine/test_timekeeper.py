@@ -10,7 +10,6 @@ import pytest
 from django_taskq.broker.broker import KEEPER_GRACE, Broker
 from django_taskq.broker.connection import Server
 from django_taskq.clock import monotonic
-from django_taskq.exceptions import BrokerUnavailable
 from django_taskq.job import Kind
 from django_taskq.service import FOREVER
 from django_taskq.services.timekeeper import Timekeeper
@@ -344,8 +343,7 @@ def test_after_an_outage_it_looks_at_every_queue(
         put(broker, ["b"], due=-100, queue="two")
         keeper.rung()
         assert keeper.due > monotonic()
-        with pytest.raises(BrokerUnavailable):
-            keeper.tick()
+        assert keeper.tick() < keeper.longest_delay, "it tries again"
         clock.forward(100)
 
         proxy.away = False

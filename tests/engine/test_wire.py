@@ -8,11 +8,13 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from django_taskq import troubles
 from django_taskq.broker.broker import Broker, Exchange
 from django_taskq.broker.connection import Server
 from django_taskq.clock import monotonic
 from django_taskq.job import Grant, Live, new_id
-from django_taskq.wire import LONGEST_PAUSE, Wire
+from django_taskq.service import FOREVER
+from django_taskq.wire import LONGEST_PAUSE, SHORTEST_PAUSE, Answer, Wire
 from tests.broker.helpers import QUEUE, live, members, parked, put, ready, states
 from tests.conftest import eventually
 from tests.engine.proxy import Proxy, proxied
@@ -69,6 +71,13 @@ def parcel(holder: str, want: int = 0, request: int = 1) -> Exchange:
     return Exchange(QUEUE, holder, 30_000, want > 0, request, want)
 
 
+def again(wire: Wire, *parcels: Exchange) -> list[Answer]:
+    """Sends again what failed, with what else there is, without a rest."""
+    wire.urge()
+    wire.send(parcels)
+    return wire.collect()
+
+
 def lines(caplog: pytest.LogCaptureFixture) -> list[tuple[int, str]]:
     """Level and text of what the worker said."""
     return [(each.levelno, each.getMessage()) for each in caplog.records if each.name == LOGGER]
@@ -85,7 +94,7 @@ def test_what_is_sent_is_answered(wire: Wire, near: Broker) -> None:
     assert wire.is_waiting
     assert wire.is_owed
 
-    ((request, answer),) = wire.collect()
+    ((request, answer, _),) = wire.collect()
     assert request == sent
     assert [grant.id for grant in answer.grants] == ["a"]
     assert not wire.is_waiting
@@ -112,13 +121,13 @@ def test_a_lost_reply_is_asked_for_again_under_the_same_names(
     wire.send([sent])
     assert wire.collect() == []
     assert wire.is_owed
-    assert wire.is_down
+    assert wire.has_failed(QUEUE)
+    assert not wire.may_take(QUEUE)
     assert not wire.is_waiting
     assert members(near, "running") == ["a", "b"], "the script did run"
 
     proxy.losing = False
-    wire.send([parcel(new_id(), want=9, request=3)])  # what is owed goes first
-    ((request, answer),) = wire.collect()
+    ((request, answer, _),) = again(wire)
 
     assert request == sent._replace(resent=True)
     assert [grant.id for grant in answer.grants] == ["a", "b"]
@@ -130,48 +139,51 @@ def test_what_is_sent_again_says_so_and_counts_from_the_first_time(
 ) -> None:
     proxy.away = True
     before = monotonic()
-    for _ in range(3):
-        wire.send([parcel(new_id())])
-        wire.collect()
+    again(wire, parcel(new_id()))
+    after = monotonic()
+    again(wire)
+    proxy.away = False
+
+    (answer,) = again(wire)
 
     assert [trip[0].resent for trip in far.sent] == [False, True, True]
-    assert before <= wire.since < before + 0.1
+    assert before <= answer.since <= after
 
 
 def test_the_rests_between_tries_grow(
     wire: Wire, proxy: Proxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    rests: list[float] = []
-    monkeypatch.setattr(wire.hurry, "wait", rests.append)
+    rests: list[tuple[float, float]] = []
+    monkeypatch.setattr(troubles.random, "uniform", lambda *ends: rests.append(ends) or 0.0)
     proxy.away = True
-    for _ in range(12):
-        wire.send([parcel(new_id())])
-        wire.collect()
+    again(wire, parcel(new_id()))
+    for _ in range(11):
+        again(wire)
 
-    for number, rest in enumerate(rests, 1):
-        longest = min(0.05 * 2**number, LONGEST_PAUSE)
-        assert longest / 2 <= rest <= longest
-    assert len(rests) == 12
+    longest = [min(SHORTEST_PAUSE * 2**number, LONGEST_PAUSE) for number in range(12)]
+    assert rests == [(each / 2, each) for each in longest]
 
 
 def test_a_rest_can_be_cut_short(wire: Wire, proxy: Proxy) -> None:
     proxy.away = True
-    wire._failures = 20
-    thread = threading.Thread(target=wire.send, args=([parcel(new_id())],), daemon=True)
-    before = monotonic()
+    again(wire, parcel(new_id()))
+    thread = threading.Thread(target=wire.rest, args=(monotonic() + 3600,), daemon=True)
+    wire._troubles.met(QUEUE, OSError())
+    wire._troubles._of[QUEUE] = wire._troubles._of[QUEUE]._replace(until=FOREVER)
     thread.start()
     wire.hurry.set()
     thread.join(10)
 
     assert not thread.is_alive()
-    assert monotonic() - before < LONGEST_PAUSE / 2
+    assert wire.next_try <= monotonic(), "and what failed is tried again"
 
 
 def test_only_one_rest_is_cut_short(wire: Wire, proxy: Proxy) -> None:
     """A worker that stops while Redis is away does not try a thousand times a second."""
     proxy.away = True
+    again(wire, parcel(new_id()))
     wire.hurry.set()
-    wire.send([parcel(new_id())])
+    wire.rest()
 
     assert not wire.hurry.is_set()
 
@@ -181,9 +193,9 @@ def test_an_outage_is_said_once_and_so_is_its_end(
 ) -> None:
     caplog.set_level(logging.INFO, LOGGER)
     proxy.away = True
+    again(wire, parcel(new_id()))
     for _ in range(3):
-        wire.send([parcel(new_id())])
-        wire.collect()
+        again(wire)
     ((level, text),) = lines(caplog)
     assert level == logging.ERROR
     assert "127.0.0.1" in text
@@ -191,13 +203,13 @@ def test_an_outage_is_said_once_and_so_is_its_end(
 
     proxy.away = False
     caplog.clear()
+    again(wire)
     for number in range(3):
-        wire.send([parcel(new_id(), request=number)])
-        wire.collect()
+        again(wire, parcel(new_id(), request=number))
 
     ((level, text),) = lines(caplog)
     assert level == logging.WARNING
-    assert text.endswith("is back")
+    assert text.endswith("works again")
 
 
 # -- a consumer on such a line ---------------------------------------------------------------------
@@ -255,7 +267,7 @@ def test_an_outcome_whose_reply_was_lost_counts_once(
     proxy.losing = True
     rig.consumer.flush()
     assert members(near, "succeeded") == ["first", "wakes"], "it was settled"
-    assert rig.consumer.has_work
+    assert rig.consumer._wire.is_owed
 
     proxy.losing = False
     rig.consumer.flush()
@@ -331,7 +343,7 @@ def test_a_parked_job_is_parked_once_redis_is_back(rig: Rig, near: Broker, proxy
     proxy.go_away()
     rig.consumer.done(parked(grant, "app.unknown"))
     rig.consumer.flush()
-    assert rig.consumer.outcomes
+    assert not rig.consumer.is_empty
 
     proxy.away = False
     rig.consumer.flush()
@@ -407,16 +419,111 @@ def test_an_error_that_is_no_outage_is_tried_again_after_a_rest_too(
     wire: Wire, near: Broker, caplog: pytest.LogCaptureFixture
 ) -> None:
     near.server.command("SET", near.key(QUEUE, "holders"), "what a person did")
-    wire.hurry.set()
-    wire.send([parcel(new_id(), want=1)])
-    assert wire.collect() == []
-    assert wire.is_down
+    assert again(wire, parcel(new_id(), want=1)) == []
+    assert wire.has_failed(QUEUE)
     assert wire.is_owed
+    assert wire.next_try > monotonic()
     assert "WRONGTYPE" in caplog.text
 
     near.server.command("DEL", near.key(QUEUE, "holders"))
-    wire.send([])
-    ((_, answer),) = wire.collect()
+    ((_, answer, _),) = again(wire)
 
     assert answer.alive
     assert not wire.is_owed
+
+
+# -- one queue is broken, the others go on ---------------------------------------------------------
+
+
+def spoil(broker: Broker, queue: str, key: str) -> Callable[[], object]:
+    """Makes a key of a queue something that no script can work with; mends it when called."""
+    name = broker.key(queue, key)
+    broker.server.command("RENAME", name, f"{name}-aside")
+    broker.server.command("SET", name, "what a person did")
+    return lambda: broker.server.command("RENAME", f"{name}-aside", name)
+
+
+def test_an_error_of_one_queue_is_its_own(
+    wire: Wire, near: Broker, caplog: pytest.LogCaptureFixture
+) -> None:
+    put(near, ["a", "later"], queue="one")
+    put(near, ["b"], queue="two")
+    mend = spoil(near, "one", "wake")
+    holder = new_id()
+    asks = [Exchange(queue, holder, 30_000, True, 1, 1) for queue in ("one", "two")]
+
+    ((request, answer, _),) = again(wire, *asks)
+
+    assert (request.queue, [grant.id for grant in answer.grants]) == ("two", ["b"])
+    assert not wire.may_take("one")
+    assert wire.may_take("two")
+    for _ in range(3):
+        again(wire)
+    ((level, text),) = lines(caplog)
+    assert level == logging.ERROR
+    assert "queue one" in text
+    assert "taskq doctor" in text
+
+    mend()
+    ((request, answer, _),) = again(wire)
+
+    assert (request.queue, [grant.id for grant in answer.grants]) == ("one", ["a"])
+    assert lines(caplog)[-1] == (
+        logging.WARNING,
+        "queue one: the exchange with Redis works again",
+    )
+
+
+def test_a_consumer_goes_on_with_the_queues_that_answer(make: Make, near: Broker) -> None:
+    rig = make({"one": 1, "two": 1}, room=2)
+    put(near, ["a", "b"], queue="one")
+    put(near, ["c", "d"], queue="two")
+    first = rig.take(2)
+    mend = spoil(near, "one", "holders")
+    for grant in first:
+        rig.consumer.done(succeeded(grant))
+
+    assert {grant.queue for grant in rig.work()} == {"two"}
+    rig.consumer.flush()
+
+    assert members(near, "succeeded", "two") == ["c", "d"]
+    assert not rig.consumer.is_empty, "it has an outcome for the other"
+    put(near, ["e"], queue="two")
+    assert rig.consumer.listen(), "and hears of new work"
+    assert [grant.id for grant in rig.work()] == ["e"]
+
+    mend()
+    rig.consumer._wire.urge()
+    assert rig.consumer.has_work
+    assert eventually(lambda: [grant.id for grant in rig.work()]) == ["b"]
+    rig.consumer.flush()
+    assert members(near, "succeeded", "one") == ["a", "b"]
+    assert rig.consumer.is_empty
+
+
+def test_farewell_settles_what_can_be_settled(make: Make, near: Broker) -> None:
+    rig = make({"one": 1, "two": 1}, room=2)
+    put(near, ["a"], queue="one")
+    put(near, ["b"], queue="two")
+    spoil_after = rig.take(2)
+    assert len(spoil_after) == 2
+    spoil(near, "one", "running")
+    for grant in spoil_after:
+        rig.consumer.done(succeeded(grant))
+
+    rig.consumer.farewell(0.2)
+
+    assert members(near, "succeeded", "two") == ["b"]
+
+
+def test_what_is_buffered_of_a_queue_is_given_up_with_its_lease(make: Make, near: Broker) -> None:
+    rig = make({"one": 1, "two": 1}, room=6)
+    for queue in ("one", "two"):
+        put(near, [f"{queue}{number}" for number in range(3)], queue=queue)
+    assert rig.consumer.next() is not None
+
+    rig.consumer.give_up("one")
+
+    assert {grant.queue for grant in rig.consumer.buffer} == {"two"}
+    put(near, ["more"], queue="one")
+    assert {grant.queue for grant in rig.work()} == {"two"}, "and nothing is claimed of it"

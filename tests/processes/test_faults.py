@@ -239,7 +239,7 @@ def test_an_outage_is_said_once_costs_no_cpu_and_ends_by_itself(tcp: Tcp, tmp_pa
         assert cpu_seconds(worker.process.pid, *worker.children()) - before < 0.5
         tcp.start()
         assert tasks.add.enqueue(1, 1).get(timeout=WAIT) == 2
-        worker.says("is back")
+        worker.says("the exchange with Redis works again")
         assert worker.output.count("goes on when it is back") == 1
 
 

@@ -19,7 +19,7 @@ def table() -> Table:
 
 def test_a_new_table_is_empty(table: Table) -> None:
     assert table.rows() == []
-    assert (table.lease_until, table.alive_at, table.memory) == (0.0, 0.0, 0)
+    assert (table.lease(0), table.alive_at, table.memory) == (0.0, 0.0, 0)
 
 
 def test_a_row_stands_there_while_its_job_runs(table: Table) -> None:
@@ -62,11 +62,11 @@ def test_the_fields_of_the_head_do_not_touch_each_other_or_the_rows(table: Table
     table.start(0, 1, "a", 0, 1.0, 2.0)
     before = table.rows()
 
-    table.lease_until = 1234.5
+    table.extend(0, 1234.5)
     table.alive_at = 678.25
     table.memory = 91
 
-    assert (table.lease_until, table.alive_at, table.memory) == (1234.5, 678.25, 91)
+    assert (table.lease(0), table.alive_at, table.memory) == (1234.5, 678.25, 91)
     assert table.rows() == before
 
 
@@ -79,12 +79,12 @@ def test_memory_beyond_its_maximum_is_shown_as_much_as_fits(table: Table) -> Non
 
 def test_a_cleared_table_is_as_new(table: Table) -> None:
     table.start(0, 1, "a", 0, 1.0, 2.0)
-    table.lease_until = 5.0
+    table.extend(0, 5.0)
 
     table.clear()
 
     assert table.rows() == []
-    assert table.lease_until == 0.0
+    assert table.lease(0) == 0.0
 
 
 def test_the_rows_of_a_child_that_died_are_what_was_running_in_it() -> None:
@@ -94,7 +94,7 @@ def test_the_rows_of_a_child_that_died_are_what_was_running_in_it() -> None:
     child.start(0, 1, "ended", 0, 1.0, 0.0)
     child.start(2, 9, "running", 1, 2.0, 0.0)
     child.stop(0)
-    child.lease_until = 77.0
+    child.extend(0, 77.0)
 
     assert [(row.slot, row.fence, row.id) for row in supervisor.rows()] == [(2, 9, "running")]
-    assert supervisor.lease_until == 77.0
+    assert supervisor.lease(0) == 77.0

@@ -14,14 +14,14 @@ local lease = tonumber(ARGV[2])
 local mine, letters = {}, {}
 for i = 4, #ARGV do mine[ARGV[i]] = true end
 
--- After an outage nobody could renew: give everybody a whole lease before anyone is reaped.
+-- After an outage nobody could renew: give everybody a whole lease before anyone is reaped. What
+-- a worker with a longer lease was given stays; where the clock was set back it is set back too.
 local facts = redis.call('HMGET', meta, 'renewed', 'reap_after')
-local reap_after = tonumber(facts[2] or 0) or 0
-local set_back = reap_after > now + lease -- the clock was
-if set_back or facts[1] and now - (tonumber(facts[1]) or 0) > lease / 2 then
-  reap_after = now + lease
-  redis.call('HSET', meta, 'reap_after', reap_after)
-end
+local renewed, reap_after = tonumber(facts[1] or now) or 0, tonumber(facts[2] or 0) or 0
+local given = reap_after
+if renewed > now then reap_after = now + math.max(reap_after - renewed, 0) end
+if now - renewed > lease / 2 then reap_after = math.max(reap_after, now + lease) end
+if reap_after ~= given then redis.call('HSET', meta, 'reap_after', reap_after) end
 redis.call('HSET', meta, 'renewed', now)
 
 for i = 4, #ARGV do
