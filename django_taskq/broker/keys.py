@@ -40,7 +40,9 @@ QUEUE_KEYS: dict[str, str] = {
     "tick_log": "HASH",  # schedule -> what became of its last ticks, a line each
     "bulks": "ZSET",  # id of a job that does something to many others, by its start, ms
     "tallies": "HASH",  # the same id -> how far it has come, JSON
-    "meta": "HASH",  # seq, front, keeper, keeper_until, renewed, reap_after, sweep, and what was
+    "events": "STREAM",  # ids of jobs that changed, joined by spaces; while somebody listens
+    "listeners": "HASH",  # who listens -> how far it has come, and who reads for it: see listen.lua
+    "meta": "HASH",  # version, seq, front, keeper, keeper_until, renewed, reap_after, sweep, and what was
     # trimmed, quarantined, swept_CHECK (see sweep.py); paused (see pause.lua), pause_note
     "ended": "CHANNEL",  # ids that ended, joined by spaces (sharded publish)
 }
