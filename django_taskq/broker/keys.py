@@ -42,8 +42,8 @@ QUEUE_KEYS: dict[str, str] = {
     "tallies": "HASH",  # the same id -> how far it has come, JSON
     "events": "STREAM",  # ids of jobs that changed, joined by spaces; while somebody listens
     "listeners": "HASH",  # who listens -> how far it has come, and who reads for it: see listen.lua
-    "meta": "HASH",  # version, seq, front, keeper, keeper_until, renewed, reap_after, sweep, and what was
-    # trimmed, quarantined, swept_CHECK (see sweep.py); paused (see pause.lua), pause_note
+    "meta": "HASH",  # seq, front, keeper, keeper_until, renewed, reap_after, sweep, version, cuts,
+    # what was trimmed, quarantined, swept_CHECK (see sweep.py); paused (see pause.lua), pause_note
     "ended": "CHANNEL",  # ids that ended, joined by spaces (sharded publish)
 }
 

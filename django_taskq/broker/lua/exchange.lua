@@ -42,7 +42,6 @@ local REST = {
 
 -- Who listens gets no stream while memory is short, and finds out by that what is missing.
 if ARGV[8] == '1' then redis.call('UNLINK', events) end
-local least = count > 0 and least_kept()
 
 -- delay -> score, as text: mostly all jobs of a call have the same
 local due_at, kept_until = {}, {}
@@ -51,7 +50,7 @@ local function score_of(delay, ends)
   local score = scores[delay]
   if not score then
     local ms = tonumber(delay)
-    if ends then ms = math.max(ms, least) end
+    if ends then ms = math.max(ms, least_kept()) end
     score = string.format('%.0f', now + ms)
     scores[delay] = score
   end
