@@ -32,6 +32,7 @@ from .judge import PlainJudge
 from .periodic import sources
 from .plan import Plan
 from .service import FOREVER, Service, next_due
+from .services.beside import Beside
 from .services.heartbeat import Heartbeat, Leased
 from .services.janitor import Janitor
 from .services.reaper import Reaper
@@ -43,6 +44,7 @@ from .services.timekeeper import Timekeeper
 logger = logging.getLogger("django_taskq.worker")
 
 EPOLL_STEP = 0.001  # seconds: what it is told to wait is rounded up to that
+PATIENCE = 4.0  # seconds that processes beside this one have to come to their end
 CHUNK = 0.5  # seconds the loop sleeps at most while it has somebody to watch
 
 
@@ -99,8 +101,13 @@ class Supervisor:
         self._rows = Rows(
             self.plan.alias, self._make, self._method, self._hang_up, self._scheduler.follow
         )
+        self._beside = [
+            Beside(self.plan.alias, self._make, self._method, self._hang_up, body, what)
+            for what, body in self.plan.beside.items()
+        ]
         services = [
-            self._rows,  # first: it forks, and no line to Redis is open yet
+            self._rows,  # first: they fork, and no line to Redis is open yet
+            *self._beside,
             self._reaper,
             heartbeat,
             self._timekeeper,
@@ -170,6 +177,8 @@ class Supervisor:
         self._children.end()
         self._reaper.troubles.urge()
         self._reaper.run(FOREVER)
+        for process in self._beside:
+            process.close(PATIENCE)
         self._hang_up()
 
     def _re_exec(self) -> None:

@@ -71,6 +71,25 @@ class Observed(NamedTuple):
     jobs: list[Seen]
 
 
+class Hearer(NamedTuple):
+    """A listener, for an operator. Times in ms; ``left``: until its reader loses its place."""
+
+    name: str
+    upto: int
+    reader: str
+    left: int
+    knows: bool
+
+
+class Audience(NamedTuple):
+    """Who listens to a queue."""
+
+    now: int
+    entries: int
+    cuts: int
+    hearers: list[Hearer]
+
+
 def place_key(place: str) -> tuple[int, int]:
     """Orders places in the stream; "" comes first."""
     ms, _, number = place.partition("-")
@@ -104,6 +123,17 @@ class Listener:
         """Takes the name off the queue's listeners; without any, nothing is noted."""
         call = self.broker.operator_call("unlisten", queue, (self.name,), timed=False)
         self.broker.server.call(call)
+
+
+def audience(broker: Broker, queue: str) -> Audience:
+    """Who listens to a queue, and how far each is behind."""
+    reply = broker.server.call(broker.timed_call("audience", queue, ()))
+    now, entries, cuts, *flat = reply
+    hearers = [
+        Hearer(text(name), upto, text(reader), left, bool(knows))
+        for name, upto, reader, left, knows in zip(*[iter(flat)] * 5, strict=True)
+    ]
+    return Audience(now, entries, cuts, hearers)
 
 
 def heard(reply: Sequence[Any]) -> Heard:

@@ -8,6 +8,7 @@ read twice, late, or by two at once comes to the same rows.
 from __future__ import annotations
 
 import logging
+import random
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -166,6 +167,7 @@ class Mirror(Service):
         self._reader = new_id()
         self._looked_for_queues = float("-inf")
         self._trouble = ""
+        self._tries = 0  # since the database took rows
         self.following: dict[str, Following] = {}
 
     def tick(self) -> float:
@@ -183,11 +185,12 @@ class Mirror(Service):
                     self._using,
                     self._trouble,
                 )
-            return self._after_failure()
+            self._tries += 1
+            return random.uniform(0.5, 1) * min(2.0**self._tries, self.longest_delay)
+        self._tries = 0
         if self._trouble and self.total > before:
             logger.warning("database %r takes rows of jobs again", self._using)
             self._trouble = ""
-        self._failures = 0
         return rest
 
     @property

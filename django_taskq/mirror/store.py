@@ -64,7 +64,7 @@ class Store:
     def _records(self, records: Sequence[Sequence[Any]]) -> dict[str, int]:
         """Writes those that are newer than what is there; their keys by job."""
         if self._connection.vendor in SOURCES:
-            return {job: key for job, key in self._upsert(JobRecord, RECORD, records)}
+            return dict(self._upsert(JobRecord, RECORD, records))  # type: ignore[arg-type]
         return self._records_under_lock(records)
 
     def _upsert(
@@ -154,7 +154,7 @@ def _unnest(connection: Any, fields: Sequence[Any]) -> str:
     arrays = ", ".join(
         f"%s::{kind.partition('(')[0].partition(' GENERATED')[0]}[]" for kind in types
     )
-    return f"SELECT * FROM unnest({arrays})"
+    return f"SELECT * FROM unnest({arrays})"  # noqa: S608 - our own columns' types
 
 
 def _arrays(connection: Any, rows: Sequence[Sequence[Any]]) -> list[Any]:
@@ -164,7 +164,7 @@ def _arrays(connection: Any, rows: Sequence[Sequence[Any]]) -> list[Any]:
 def _json_each(connection: Any, fields: Sequence[Any]) -> str:
     """SQLite, which takes few parameters: all rows are one, a list of lists."""
     parts = ", ".join(f"json_extract(value, '$[{at}]')" for at in range(len(fields)))
-    return f"SELECT {parts} FROM json_each(%s) WHERE true"
+    return f"SELECT {parts} FROM json_each(%s) WHERE true"  # noqa: S608 - numbers
 
 
 def _json(connection: Any, rows: Sequence[Sequence[Any]]) -> list[Any]:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from django_taskq.broker.broker import Broker
-from django_taskq.broker.listening import LEASE, Listener, place_key
+from django_taskq.broker.listening import LEASE, Listener, audience, place_key
 from django_taskq.broker.steering import Steering
 from django_taskq.job import State
 from tests.broker.helpers import (
@@ -247,6 +247,21 @@ def test_whether_all_jobs_are_known_is_remembered(broker: Broker, clock: Any) ->
     Listener(broker, "mirror", "one").listen(QUEUE, knows=True)
     clock.forward(LEASE + 1)
     assert Listener(broker, "mirror", "two").listen(QUEUE).knows
+
+
+def test_an_operator_sees_who_listens(reader: Reader, broker: Broker, clock: Any) -> None:
+    reader.listen(QUEUE, knows=True)
+    put(broker, ["a"])
+    clock.forward(4_000)
+    found = audience(broker, QUEUE)
+    (mirror,) = found.hearers
+    assert (found.entries, found.cuts) == (2, 0)
+    assert (mirror.name, mirror.reader, mirror.left, mirror.knows) == (
+        "mirror",
+        "reader",
+        6_000,
+        True,
+    )
 
 
 # -- what was not heard ----------------------------------------------------------------------------

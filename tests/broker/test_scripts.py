@@ -19,7 +19,7 @@ from django_taskq.broker.broker import Broker, Draft, Limits
 from django_taskq.broker.connection import Server
 from django_taskq.broker.inspector import Gate, Inspector, Match
 from django_taskq.broker.keys import GLOBAL_KEYS, QUEUE_KEYS
-from django_taskq.broker.listening import Listener
+from django_taskq.broker.listening import Listener, audience
 from django_taskq.broker.steering import Steering
 from django_taskq.broker.sweep import CHECKS
 from django_taskq.exceptions import BrokerError
@@ -605,6 +605,11 @@ def ways_of_observe(full: Broker, limited: Broker, clock: Any) -> None:
     Listener(full, "mirror", "one").listen(QUEUE)
     found = listener.observe(QUEUE, [*State, "unknown"])
     assert [job.state for job in found.jobs] == [*State, None]
+
+
+def ways_of_audience(full: Broker, limited: Broker, clock: Any) -> None:
+    Listener(full, "mirror", "one").listen(QUEUE)
+    assert [each.name for each in audience(limited, QUEUE).hearers] == ["mirror"]
 
 
 def ways_of_unlisten(full: Broker, limited: Broker, clock: Any) -> None:

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from django.core.management.base import BaseCommand
 
-from . import _doctor, _reads, _schedules, _worker
+from . import _doctor, _mirror, _reads, _schedules, _worker
 
 
 class Verb(NamedTuple):
@@ -47,6 +47,7 @@ VERBS = {
         _doctor.add_reading,
         partial(_reads.run, read=_reads.workers),
     ),
+    "mirror": Verb(_mirror.HELP, _mirror.add_arguments, _mirror.run),
     "schedules": Verb(_schedules.HELP, _schedules.add_arguments, _schedules.run),
 }
 
