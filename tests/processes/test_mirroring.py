@@ -15,7 +15,7 @@ import pytest
 from django_taskq.broker.listening import audience
 from django_taskq.compat import task_backends
 from tests.conftest import eventually
-from tests.processes.app.tasks import trace
+from tests.processes.app.tasks import note
 from tests.processes.conftest import ROOT, Station
 
 WAIT = 40.0
@@ -71,9 +71,9 @@ def test_a_worker_writes_rows_and_the_last_ones_before_it_ends(
     station: Station, library: Library
 ) -> None:
     worker = station.worker(**library.env)
-    trace.enqueue_many([(f"a{n}",) for n in range(50)])
+    note.enqueue_many([(f"a{n}",) for n in range(50)])
     library.wait_for(succeeded=50)
-    trace.enqueue("last")
+    note.enqueue("last")
     station.traced("last")
     assert worker.stop() == 0
     assert library.states() == {"succeeded": 51}
@@ -83,11 +83,11 @@ def test_what_a_worker_without_rows_runs_is_written_later(
     station: Station, library: Library
 ) -> None:
     first = station.worker(**library.env)
-    trace.enqueue("a")
+    note.enqueue("a")
     library.wait_for(succeeded=1)
     first.kill_all()
     other = station.worker()  # of a release without the app
-    trace.enqueue_many([("b",), ("c",)])
+    note.enqueue_many([("b",), ("c",)])
     station.traced("b", "c")
     other.stop()
     library.run("-m", "django", "taskq", "mirror", "--resync")
@@ -99,10 +99,10 @@ def test_what_a_worker_without_rows_runs_is_written_later(
 
 def test_another_takes_the_place_of_a_process_that_died(station: Station, library: Library) -> None:
     worker = station.worker(**library.env)
-    trace.enqueue("a")
+    note.enqueue("a")
     library.wait_for(succeeded=1)
     os.kill(scribe_of(worker.process.pid), signal.SIGKILL)
-    trace.enqueue("b")
+    note.enqueue("b")
     library.wait_for(succeeded=2)
     assert "the mirror is gone; starting another" in worker.output
 
@@ -110,7 +110,7 @@ def test_another_takes_the_place_of_a_process_that_died(station: Station, librar
 def test_a_database_without_tables_does_not_stop_jobs(station: Station, library: Library) -> None:
     library.run("-m", "django", "migrate", "taskq_mirror", "zero", "-v", "0")
     worker = station.worker(**library.env)
-    trace.enqueue_many([("a",), ("b",)])
+    note.enqueue_many([("a",), ("b",)])
     station.traced("a", "b")
     eventually(lambda: "takes no rows of jobs" in worker.output, WAIT)
     library.run("-m", "django", "migrate", "taskq_mirror", "-v", "0")
@@ -118,7 +118,7 @@ def test_a_database_without_tables_does_not_stop_jobs(station: Station, library:
 
 
 def test_a_mirror_that_is_forgotten_leaves_no_stream(station: Station, library: Library) -> None:
-    trace.enqueue("a")
+    note.enqueue("a")
     library.run("-m", "django", "taskq", "mirror", "--once")
     assert library.states() == {"ready": 1}
     broker = task_backends["default"].broker
