@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -63,8 +64,8 @@ def library(request: Any, station: Station) -> Library:
 
 def scribe_of(pid: int) -> int:
     """The pid of a worker's process that writes rows: the one that does not run jobs."""
-    children = [int(c) for c in open(f"/proc/{pid}/task/{pid}/children").read().split()]
-    return next(c for c in children if os.getpriority(os.PRIO_PROCESS, c) > 0)
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return next(int(c) for c in children if os.getpriority(os.PRIO_PROCESS, int(c)) > 0)
 
 
 def test_a_worker_writes_rows_and_the_last_ones_before_it_ends(
