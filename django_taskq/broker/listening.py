@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from ..job import Live, State
 from .broker import CHUNK, Broker
-from .calls import Call
+from .calls import Arg, Call
 from .replies import text
 
 LEASE = 10_000  # ms for which a reader has its place
@@ -106,8 +106,8 @@ class Listener:
 
     def listen_call(self, queue: str, done: str = "", knows: bool | None = None) -> Call:
         """The call that takes the place, says what is done, and reads on."""
-        known = "" if knows is None else int(knows)
-        args = (self.name, self.reader, LEASE, done, known, MOST_IDS)
+        known = "" if knows is None else str(int(knows))
+        args: tuple[Arg, ...] = (self.name, self.reader, LEASE, done, known, MOST_IDS)
         return self.broker.timed_call("listen", queue, args)
 
     def listen(self, queue: str, done: str = "", knows: bool | None = None) -> Heard:
@@ -116,7 +116,7 @@ class Listener:
 
     def observe(self, queue: str, ids: Sequence[str]) -> Observed:
         """The first of those jobs, up to CHUNK, as they are now; at least one."""
-        args = (PART, BYTES, *ids[:CHUNK])
+        args: tuple[Arg, ...] = (PART, BYTES, *ids[:CHUNK])
         return observed(self.broker.server.call(self.broker.timed_call("observe", queue, args)))
 
     def forget(self, queue: str) -> None:

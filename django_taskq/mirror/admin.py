@@ -108,7 +108,7 @@ class AttemptInline(admin.TabularInline):  # type: ignore[type-arg]
     fields = readonly_fields = ("number", "started_at", "ended_at", "worker", "error")
     ordering = ("ended_at",)
 
-    has_add_permission = has_change_permission = has_delete_permission = (  # type: ignore[assignment]
+    has_add_permission = has_change_permission = has_delete_permission = (
         lambda self, request, obj=None: False
     )
 

@@ -101,7 +101,7 @@ class JobPayload(models.Model):
         default_permissions = ("view",)
 
     def __str__(self) -> str:
-        return str(self.record_id)
+        return str(self.pk)
 
     @property
     def argument_list(self) -> list[list[Any]]:
@@ -145,4 +145,4 @@ class Attempt(models.Model):
         )
 
     def __str__(self) -> str:
-        return f"{self.record_id}/{self.number}"
+        return f"attempt {self.number}"

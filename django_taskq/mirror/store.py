@@ -65,7 +65,7 @@ class Store:
     def _records(self, records: Sequence[Sequence[Any]]) -> dict[str, int]:
         """Writes those that are newer than what is there; their keys by job."""
         if self._connection.vendor in SOURCES:
-            return dict(self._upsert(JobRecord, RECORD, records))  # type: ignore[arg-type]
+            return dict(self._upsert(JobRecord, RECORD, records))
         return self._records_under_lock(records)
 
     def _upsert(
@@ -80,7 +80,7 @@ class Store:
         sql = statement(self._connection, model, names)
         with self._connection.cursor() as cursor:
             cursor.execute(sql, [SOURCES[self._connection.vendor][1](self._connection, rows)])
-            return cursor.fetchall() if model is JobRecord else []  # type: ignore[no-any-return]
+            return cursor.fetchall() if model is JobRecord else []
 
     # -- databases that cannot ---------------------------------------------------------------------
 
@@ -129,7 +129,7 @@ def statement(connection: Any, model: type[models.Model], names: Sequence[str]) 
     """The one statement that writes any number of rows; all values are parameters."""
     quote = connection.ops.quote_name
     table = quote(model._meta.db_table)
-    fields = [model._meta.get_field(name.removesuffix("_id")) for name in names]
+    fields: list[Any] = [model._meta.get_field(name.removesuffix("_id")) for name in names]
     columns = ", ".join(quote(field.column) for field in fields)
     source = SOURCES[connection.vendor][0](connection, fields)
     target = ", ".join(quote(name) for name in conflict(model))

@@ -35,11 +35,12 @@ local function pack_live(l)
     l.expires, l.first, l.started, l.ended, l.request) .. l.tail
 end
 
+-- Whether somebody listens. Without a listener there is no stream, and none is made.
+local function is_heard() return redis.call('EXISTS', events) == 1 end
+
 -- ms that an ended job is kept at least: a call may be sent again, and who listens is to see its end.
 local LISTENED = 300000
-local function least_kept()
-  return redis.call('EXISTS', events) == 1 and LISTENED or RESEND_WINDOW
-end
+local function least_kept() return is_heard() and LISTENED or RESEND_WINDOW end
 
 -- A list of pairs or names that one variadic command takes; nothing is sent when it is empty.
 local function send(command, key, list)
@@ -82,10 +83,10 @@ local function set_timer(timer, set, due)
   end
 end
 
--- Tells those who listen which jobs changed. Without a listener there is no stream, and none is made.
+-- Tells those who listen which jobs changed.
 local function note(ids)
-  if #ids > 0 then
-    redis.call('XADD', events, 'NOMKSTREAM', 'MAXLEN', '~', 10000, '*', 'i', table.concat(ids, ' '))
+  if #ids > 0 and is_heard() then
+    redis.call('XADD', events, 'MAXLEN', '~', 10000, '*', 'i', table.concat(ids, ' '))
   end
 end
 

@@ -15,7 +15,9 @@ if #ARGV == 7 and ARGV[4] == '0' and ARGV[5] == '0' and ARGV[6] == '0' and ARGV[
   if redis.call('HSETNX', jobs, ARGV[2], ARGV[3]) == 0 then return 'E' end
   redis.call('ZADD', ready, redis.call('HINCRBY', meta, 'seq', 1), ARGV[2])
   if redis.call('LLEN', wake) == 0 then redis.call('RPUSH', wake, '1') end
-  redis.call('XADD', events, 'NOMKSTREAM', 'MAXLEN', '~', 10000, '*', 'i', ARGV[2])
+  if redis.call('EXISTS', events) == 1 then
+    redis.call('XADD', events, 'MAXLEN', '~', 10000, '*', 'i', ARGV[2])
+  end
   return 'N'
 end
 

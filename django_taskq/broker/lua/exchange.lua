@@ -42,6 +42,7 @@ local REST = {
 
 -- Who listens gets no stream while memory is short, and finds out by that what is missing.
 if ARGV[8] == '1' then redis.call('UNLINK', events) end
+local heard = is_heard()
 
 -- delay -> score, as text: mostly all jobs of a call have the same
 local due_at, kept_until = {}, {}
@@ -50,7 +51,7 @@ local function score_of(delay, ends)
   local score = scores[delay]
   if not score then
     local ms = tonumber(delay)
-    if ends then ms = math.max(ms, least_kept()) end
+    if ends then ms = math.max(ms, heard and LISTENED or RESEND_WINDOW) end
     score = string.format('%.0f', now + ms)
     scores[delay] = score
   end
@@ -131,7 +132,7 @@ if count > 0 then
       end
       n = n + 1
       moved[n] = id
-      changed[n] = id
+      if heard then changed[n] = id end
       records[n * 2 - 1] = id
       records[n * 2] = struct.pack(LIVE, fence, fence, attempt + counts, crashes, lost, parks,
         priority, expires, first, began, over, 0) .. tail
@@ -309,7 +310,7 @@ if want > 0 and state == 'O' and not paused then
         broken[#broken + 1] = id
       end
     end
-    for _, id in ipairs(ids) do changed[#changed + 1] = id end
+    for i = 1, heard and #ids or 0 do changed[#changed + 1] = ids[i] end
     if next(asked) then unlock_started(ids, asked, now) end
     redis.call('HSET', live, unpack(records))
     send('ZADD', running, claimed)
