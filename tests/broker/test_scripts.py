@@ -288,8 +288,8 @@ class ServerAs(Server):
 
     user = ""
 
-    def connect(self, socket_timeout: float | None = None) -> Any:
-        connection = super().connect(socket_timeout)
+    def connect(self, key: str = "") -> Any:
+        connection = super().connect(key)
         connection.username, connection.password = self.user, "secret"
         return connection
 
