@@ -18,7 +18,7 @@ from .clock import monotonic
 from .deaths import die_with_parent, ignore_signals, leave
 from .departure import Departure
 from .errands import start_errands
-from .exceptions import CancelRequested
+from .exceptions import CancelRequested, LeaseLost
 from .execution import Runner
 from .isolation import Isolation, Make
 from .orders import Taker
@@ -61,7 +61,9 @@ class Child:
             room=self._room,
             memory=lambda: table.memory,
             registered=self._registered,
+            stale=self._lost,
         )
+        runner.reported = self.consumer.reports.add
         self.pool = Pool(
             runner,
             isolation,
@@ -144,6 +146,12 @@ class Child:
         slot = self.pool.find(id, fence)
         if slot is not None:
             slot.interrupt(id, fence, CancelRequested, hard=hard)
+
+    def _lost(self, id: str, fence: int) -> None:
+        """Called by hands: Redis says that a job which runs here is somebody else's."""
+        slot = self.pool.find(id, fence)
+        if slot is not None:
+            self._loop.call_soon_threadsafe(slot.interrupt, id, fence, LeaseLost)
 
     # -- the watch -------------------------------------------------------------------------------
 

@@ -13,7 +13,7 @@ import django_taskq
 ROOT = Path(django_taskq.__file__).parent
 LAYERS = [
     "exceptions clock compat job signals",
-    """address asks conf codec cron frames job_keys keyring limits retry schedule spelling
+    """address asks conf codec cron frames job_keys keyring limits report retry schedule spelling
      unique""",
     "broker",
     """context task result registry reader recipe duplicates producer client execution hygiene pace
@@ -21,7 +21,7 @@ LAYERS = [
      deaths
      isolation isolated preload paths orders children court outcomes hands departure plan sealing
      held supervisor services doctor periodic firing line timetable server_clock showing finding
-     operations bulk""",
+     operations bulk reporting""",
     """backends apps checks management middleware outbox schedules testing tasks models migrations
      admin templatetags""",
 ]

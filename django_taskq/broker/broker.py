@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
-from itertools import tee
+from itertools import chain, tee
 from typing import Any, NamedTuple
 from zlib import crc32
 
@@ -422,6 +422,16 @@ class Broker:
             live = outcome.grant.live
             args += (outcome.grant.id, live.fence, live.holder, outcome.task, outcome.blob)
         return self._call("park", queue, args)
+
+    def report(self, queue: str, told: Sequence[tuple[str, int, bytes]]) -> str:
+        """Keeps what running jobs say: (id, fence, report); a letter each: O, S stale.
+
+        Raises BrokerFull where Redis has no memory for it.
+        """
+        return "".join(
+            letters(self.server.call(self._call("report", queue, [*chain(*chunk)])))
+            for chunk in chunks(told, CHUNK)
+        )
 
     def release(self, queue: str, task: str) -> int:
         """Lets the parked jobs of a task back in line whose wait is over; how many."""

@@ -10,6 +10,7 @@ QUEUE_KEYS: dict[str, str] = {
     "jobs": "HASH",  # id -> envelope, JSON, never read by a script
     "live": "HASH",  # id -> fence, attempt, holder, times: packed, see common.lua and job.Live
     "errors": "HASH",  # id -> failures, one JSON line each
+    "reports": "HASH",  # id -> what a running job says of itself: how far it is, its log
     "results": "HASH",  # id -> value, JSON; none stored means null
     "ready": "ZSET",  # id by -priority * 2**45 + sequence
     "running": "ZSET",  # id by claim time, ms * 1000, plus its place in the claim

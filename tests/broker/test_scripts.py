@@ -51,7 +51,7 @@ NAMES = scripts.names()
 every_script = pytest.mark.parametrize("name", NAMES)
 
 # They make a full Redis fuller.
-MAY_BE_REFUSED = {"enqueue", "retry", "replace", "register", "tick", "edit"}
+MAY_BE_REFUSED = {"enqueue", "retry", "replace", "register", "tick", "edit", "report"}
 UNBOUNDED = {
     *("KEYS", "SCAN", "RANDOMKEY", "DBSIZE", "SORT"),
     *("SMEMBERS", "HGETALL", "HKEYS", "HVALS", "SUNION", "SINTER", "ZUNION", "ZINTER"),
@@ -493,6 +493,12 @@ def ways_of_held(full: Broker, limited: Broker, clock: Any) -> None:
     put(full, "ab")
     child.claim(2)
     assert sorted(limited.held(QUEUE, child.holder)) == ["a", "b"]
+
+
+def ways_of_report(full: Broker, limited: Broker, clock: Any) -> None:
+    put(full, "a")
+    (grant,) = Child(full).claim()
+    assert limited.report(QUEUE, [("a", grant.live.fence, b"{}"), ("b", 1, b"{}")]) == "OS"
 
 
 def ways_of_sweep(full: Broker, limited: Broker, clock: Any) -> None:

@@ -314,7 +314,7 @@ def test_a_job_in_every_state_is_left_in_one(broker: Broker) -> None:
 # -- leftovers -------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("place", ["live", "errors", "results"])
+@pytest.mark.parametrize("place", ["live", "errors", "results", "reports"])
 def test_what_belongs_to_no_job_is_deleted(broker: Broker, place: str) -> None:
     seed_all(broker)
     before = dump(broker)

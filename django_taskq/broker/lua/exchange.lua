@@ -1,5 +1,5 @@
 #!lua flags=allow-oom
--- exchange | keys: jobs live errors results ready running scheduled retrying waiting succeeded dead cancelled cancels holders claims wake timer meta ended asks locks lapses limits gated entered rates opens turns | edges: ready->running ready->dead ready->waiting waiting->ready running->succeeded running->retrying running->dead running->cancelled running->scheduled running->ready succeeded->gone dead->gone cancelled->gone
+-- exchange | keys: jobs live errors results reports ready running scheduled retrying waiting succeeded dead cancelled cancels holders claims wake timer meta ended asks locks lapses limits gated entered rates opens turns | edges: ready->running ready->dead ready->waiting waiting->ready running->succeeded running->retrying running->dead running->cancelled running->scheduled running->ready succeeded->gone dead->gone cancelled->gone
 --
 -- Settles N jobs and claims M in one step: the whole of a worker's work with Redis. A job whose
 -- limits have no room is not claimed but waits at their gate (see gating.lua).
@@ -168,7 +168,7 @@ if count > 0 then
     if rest.ends then
       budget = budget - forget(
         trimmable(rest.set, live, now, rest.keep, math.min(budget, 500)),
-        rest.set, jobs, live, errors, results, meta, asks)
+        rest.set, jobs, live, errors, results, meta, asks, reports)
     else
       local soonest = math.huge
       for i = 1, #list, 2 do soonest = math.min(soonest, tonumber(list[i])) end

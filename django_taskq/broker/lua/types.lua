@@ -1,12 +1,12 @@
 #!lua flags=allow-oom
--- types | keys: jobs live errors results ready running scheduled retrying waiting succeeded dead cancelled parked cancels holders claims wake timer calls answers asks locks lapses limits entered gated rates opens turns ticks tick_log bulks tallies meta | edges: none
+-- types | keys: jobs live errors results reports ready running scheduled retrying waiting succeeded dead cancelled parked cancels holders claims wake timer calls answers asks locks lapses limits entered gated rates opens turns ticks tick_log bulks tallies meta | edges: none
 --
 -- What the keys are, for whoever wonders why a script fails at one: no other script says it.
 -- ARGV: none
 -- Reply: name and type in turn, "none" for a key that is not there
 
 local reply = {}
-for name, key in pairs({ jobs = jobs, live = live, errors = errors, results = results,
+for name, key in pairs({ jobs = jobs, live = live, errors = errors, results = results, reports = reports,
   ready = ready, running = running, scheduled = scheduled, retrying = retrying, waiting = waiting,
   succeeded = succeeded, dead = dead, cancelled = cancelled, parked = parked, cancels = cancels,
   holders = holders, claims = claims, wake = wake, timer = timer, calls = calls,
