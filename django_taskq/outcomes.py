@@ -55,7 +55,7 @@ def succeeded(attempt: Attempt, value: Any) -> Outcome:
         _log(attempt, logging.INFO, "succeeded in %.3f s", (now_ms() - attempt.began) / 1000)
     if attempt.runner.seals is not None:
         blob = attempt.runner.seals.seal_value(attempt.grant.id, blob)
-    return _outcome(attempt, Kind.SUCCEEDED, b"" if blob == b"null" else blob, keep(attempt.task))
+    return outcome(attempt, Kind.SUCCEEDED, b"" if blob == b"null" else blob, keep(attempt.task))
 
 
 def failed(attempt: Attempt, error: BaseException) -> Outcome:
@@ -72,7 +72,7 @@ def failed(attempt: Attempt, error: BaseException) -> Outcome:
 def _decide(attempt: Attempt, error: BaseException) -> Outcome:
     if isinstance(error, Snooze):
         delay_ms = round(as_seconds(error.seconds, "Snooze") * 1000)
-        return _outcome(attempt, Kind.SNOOZED, b"", delay_ms)
+        return outcome(attempt, Kind.SNOOZED, b"", delay_ms)
     if isinstance(error, LeaseLost):
         return given_back(attempt)
     if isinstance(error, Cancel | CancelRequested):
@@ -82,12 +82,12 @@ def _decide(attempt: Attempt, error: BaseException) -> Outcome:
         return _dead(attempt, error)
     _log(attempt, logging.WARNING, "failed, runs again in %.1f s", delay, error=error)
     blob = _encode(attempt, _failure(attempt, error))
-    return _outcome(attempt, Kind.RETRYING, blob, round(delay * 1000))
+    return outcome(attempt, Kind.RETRYING, blob, round(delay * 1000))
 
 
 def given_back(attempt: Attempt) -> Outcome:
     """The outcome of a run that nobody waits for any more: uncounted."""
-    return _outcome(attempt, Kind.RETURNED)
+    return outcome(attempt, Kind.RETURNED)
 
 
 def _dead(attempt: Attempt, error: BaseException) -> Outcome:
@@ -95,7 +95,7 @@ def _dead(attempt: Attempt, error: BaseException) -> Outcome:
     _end(attempt, State.DEAD, failure)
     what = printable(f"{failure.c}: {failure.m}")
     _log(attempt, logging.ERROR, "is dead after attempt %d: %s", attempt.number, what)
-    return _outcome(attempt, Kind.DEAD, _encode(attempt, failure), attempt.runner.dead_retention)
+    return outcome(attempt, Kind.DEAD, _encode(attempt, failure), attempt.runner.dead_retention)
 
 
 def _cancelled(attempt: Attempt, error: BaseException) -> Outcome:
@@ -109,15 +109,29 @@ def _cancelled(attempt: Attempt, error: BaseException) -> Outcome:
         n=attempt.number,
     )
     _end(attempt, State.CANCELLED, failure)
-    return _outcome(attempt, Kind.CANCELLED, _encode(attempt, failure), keep(attempt.task))
+    return outcome(attempt, Kind.CANCELLED, _encode(attempt, failure), keep(attempt.task))
 
 
 def _encode(attempt: Attempt, failure: Failure) -> bytes:
     return attempt.runner.encode(attempt.grant, failure)
 
 
-def _outcome(attempt: Attempt, kind: Kind, blob: bytes = b"", delay: int = 0) -> Outcome:
-    return Outcome(attempt.grant, kind, blob, delay, attempt.began)
+def outcome(attempt: Attempt, kind: Kind, blob: bytes = b"", delay: int = 0) -> Outcome:
+    """The outcome with what is counted of the attempt."""
+    began = attempt.began
+    task = attempt.envelope.t
+    if not began:
+        return Outcome(attempt.grant, kind, blob, delay, began, task)
+    return Outcome(
+        attempt.grant, kind, blob, delay, began, task, waited(attempt), max(now_ms() - began, 0)
+    )
+
+
+def waited(attempt: Attempt) -> int:
+    """How long a job was due before it first started, ms; -1 if that is not its first start."""
+    if attempt.grant.live.first_started:
+        return -1
+    return max(attempt.began - max(attempt.envelope.e, attempt.envelope.r), 0)
 
 
 def _failure(attempt: Attempt, error: BaseException) -> Failure:

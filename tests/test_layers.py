@@ -13,7 +13,7 @@ import django_taskq
 ROOT = Path(django_taskq.__file__).parent
 LAYERS = [
     "exceptions clock compat job signals",
-    """address asks conf codec cron frames job_keys keyring limits report retry schedule spelling
+    """address asks conf codec counts cron frames job_keys keyring limits report retry schedule spelling
      unique""",
     "broker",
     """context task result registry reader recipe duplicates producer client execution hygiene pace
