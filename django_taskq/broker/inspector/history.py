@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
+from ...clock import now_ms
 from ...counts import failures, parse, quantile
 from ..broker import Broker
 from ..calls import Call
@@ -76,7 +77,7 @@ class Look(NamedTuple):
 
         ``task``: of that one alone, of a look ``by_task``.
         """
-        now = max((reply[0] for reply in replies), default=0)
+        now = max((reply[0] for reply in replies), default=now_ms())
         first = now // self.step - self.count + 1
         found = [Step((first + at) * self.step, Counter()) for at in range(self.count)]
         for at, name, counters in self._read(replies):
