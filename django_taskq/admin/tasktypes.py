@@ -20,10 +20,14 @@ SHOWN = ("max_attempts", "timeout", "expires_in", "retention", "isolate", "tags"
 
 
 class TypeRow(NamedTuple):
-    """A task with what its jobs came to. ``task``: None where this site does not know it."""
+    """A task with what its jobs came to.
+
+    ``queue``: None where this site does not know the task. The task itself is never handed to a
+    template, which calls whatever can be called.
+    """
 
     row: past.TaskRow
-    task: Task | None
+    queue: str | None
 
 
 class TaskTypeAdmin(Screen):
@@ -39,7 +43,7 @@ class TaskTypeAdmin(Screen):
         """Two round trips: the queues' names, what happened."""
         period = past.period_of(request)
         found = console.inspector.tasks(console.queues[:MOST_QUEUES], *period.by_task[:2])
-        declared = {task.module_path: task for task in declared_for(console)}
+        declared = {task.module_path: task.queue_name for task in declared_for(console)}
         counters = {**{name: Counter() for name in declared}, **found}
         rows = [TypeRow(row, declared.get(row.name)) for row in past.task_rows(counters)]
         context = {"rows": rows, "periods": past.PERIODS, "period": period.name}
@@ -57,7 +61,7 @@ class TaskTypeAdmin(Screen):
         context = {
             **past.context(period, steps),
             "name": name,
-            "task": task,
+            "queue": task.queue_name if task else None,
             "about": (task.func.__doc__ or "").strip().partition("\n\n")[0] if task else "",
             "options": options(task) if task else [],
         }
