@@ -15,8 +15,9 @@ from typing import NamedTuple
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
-WIDTH, HEIGHT = 640, 180
-LEFT, RIGHT, TOP, BOTTOM = 64, 8, 8, 22  # room for the axes
+WIDTH, HEIGHT = 400, 150  # two of them stand side by side
+LEFT, RIGHT, TOP, BOTTOM = 52, 8, 8, 22  # room for the axes
+STACK = 640  # width of bars that lie
 BAR = 22  # height of one bar that lies
 _ids = count(1)
 
@@ -52,7 +53,8 @@ def bars(
         '<rect class="tq-fill-{}" x="{}" y="{}" width="{}" height="{}"><title>{}</title></rect>',
         drawn,
     )
-    axes = format_html("{}{}", grid([0, top / 2, top], top), below_axis(labels))
+    marks = [0, top / 2, top] if top % 2 == 0 else [0, top]  # nothing happens half a time
+    axes = format_html("{}{}", grid(marks, top), below_axis(labels))
     return svg(title, description or summary(series), HEIGHT, axes, body)
 
 
@@ -98,7 +100,7 @@ def stack(
     totals = [sum(each.values[at] or 0 for each in series) for at in range(len(labels))]
     most = max([*totals, 1])
     name_width, number_width = 140, 64
-    room = WIDTH - name_width - number_width
+    room = STACK - name_width - number_width
     parts: list[tuple[object, ...]] = []
     texts: list[tuple[object, ...]] = []
     for at, label in enumerate(labels):
@@ -125,14 +127,19 @@ def stack(
     said = description or ". ".join(
         f"{label}: {short(total)}" for label, total in zip(labels, totals, strict=True)
     )
-    return svg(title, said, max(len(labels), 1) * BAR, names, body)
+    return svg(title, said, max(len(labels), 1) * BAR, names, body, STACK)
 
 
 # -- parts -----------------------------------------------------------------------------------------
 
 
 def svg(
-    title: str, description: str, height: int, axes: SafeString, body: SafeString
+    title: str,
+    description: str,
+    height: int,
+    axes: SafeString,
+    body: SafeString,
+    width: int = WIDTH,
 ) -> SafeString:
     """The whole drawing, named for screen readers."""
     id = next(_ids)
@@ -140,7 +147,7 @@ def svg(
         '<svg class="tq-chart" viewBox="0 0 {} {}" role="img" '
         'aria-labelledby="tq-t{} tq-d{}" xmlns="http://www.w3.org/2000/svg">'
         '<title id="tq-t{}">{}</title><desc id="tq-d{}">{}</desc>{}{}</svg>',
-        *(WIDTH, height, id, id, id, title, id, description, axes, body),
+        *(width, height, id, id, id, title, id, description, axes, body),
     )
 
 

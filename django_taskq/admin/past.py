@@ -132,8 +132,8 @@ def times(title: str, names: Sequence[str], series: Sequence[Series]) -> SafeStr
 def quantiles(of: Callable[[Step, float], float | None], steps: Sequence[Step]) -> list[Series]:
     """The line that half of the jobs stayed below, and that of 95 in 100."""
     return [
-        Series(_("half stayed below"), "p50", [of(step, 0.5) for step in steps]),
-        Series(_("95 of 100 stayed below"), "p95", [of(step, 0.95) for step in steps]),
+        Series(_("p50: half stayed below"), "p50", [of(step, 0.5) for step in steps]),
+        Series(_("p95: 95 of 100 stayed below"), "p95", [of(step, 0.95) for step in steps]),
     ]
 
 

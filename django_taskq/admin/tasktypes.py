@@ -74,6 +74,10 @@ def declared_for(console: Console) -> list[Task]:
 
 
 def options(task: Task) -> list[tuple[str, Any]]:
-    """Its options, as they are named in code."""
+    """Its options, as they are named in code, without those that it does without."""
     said = [(name, getattr(task.options, name)) for name in SHOWN]
-    return [(name, ", ".join(value) if isinstance(value, tuple) else value) for name, value in said]
+    return [
+        (name, ", ".join(value) if isinstance(value, tuple) else value)
+        for name, value in said
+        if value not in (None, False, ())
+    ]
