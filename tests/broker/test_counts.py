@@ -253,9 +253,7 @@ def test_a_minute_a_day_ago_is_no_minute_of_now(
     assert now_of(inspector.history([QUEUE], MINUTE, 3)) == Counter()
 
 
-def test_however_long_ago_the_places_are_no_more(
-    broker: Broker, child: Child, clock: Any
-) -> None:
+def test_however_long_ago_the_places_are_no_more(broker: Broker, child: Child, clock: Any) -> None:
     for _ in range(60):
         run(child)
         clock.forward(2 * DAY + MINUTE)
@@ -301,9 +299,7 @@ def test_several_queues_are_one(broker: Broker, child: Child, inspector: Inspect
     assert inspector.history([], MINUTE, 2)[-1].counters == Counter()
 
 
-def test_one_task_has_a_history_of_its_own(
-    child: Child, inspector: Inspector, clock: Any
-) -> None:
+def test_one_task_has_a_history_of_its_own(child: Child, inspector: Inspector, clock: Any) -> None:
     run(child, count=2)
     run(child, task="shop.tasks.ship")
     clock.forward(MINUTE)

@@ -191,9 +191,7 @@ class Inspector:
                 names, replies[:count], replies[count : 2 * count], strict=True
             )
         ]
-        return overview, [
-            replies[at * count : (at + 1) * count] for at in range(2, 2 + len(looks))
-        ]
+        return overview, [replies[at * count : (at + 1) * count] for at in range(2, 2 + len(looks))]
 
     def tallies(self, names: Sequence[str]) -> dict[str, list[Tally]]:
         """What jobs say that do something to many others, by the queue that they run in."""

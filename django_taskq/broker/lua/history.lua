@@ -9,8 +9,9 @@
 local now, span, most = clock(ARGV[1]), ARGV[2], tonumber(ARGV[3])
 local length, size = unpack(SPANS[span])
 local numbers, slots = {}, {}
-for back = math.min(most, size) - 1, 0, -1 do
-  local number, slot = slot_of(span, now - back * length)
+local first = math.min(most, size)
+for place = 1, first do
+  local number, slot = slot_of(span, now - (first - place) * length)
   numbers[#numbers + 1] = number
   slots[#slots + 1] = ARGV[4] == '1' and slot .. ' tasks' or slot
 end
