@@ -18,6 +18,7 @@ FAILED = "RDKQX"  # outcomes of attempts that failed, whether or not they run ag
 OTHERS = "*"  # the task that those go under which are too many to be counted each
 
 _EDGES = [2 ** (number / 2) for number in range(MOST)]  # where the buckets from 1 on begin, ms
+_STARTS = [0.0, *_EDGES]
 _COUNTER = re.compile(r"([A-Z]|[wr]\d{1,2})=(\d{1,18})")
 
 
@@ -31,14 +32,13 @@ def mark(kind: str, task: str, waited: int, took: int) -> str:
 
     ``S w12 r3|the.task``: the counters that it raises, those of all tasks and of its own.
     """
-    return kind + _times(
-        task, bucket(waited) if waited >= 0 else -1, bucket(took) if took >= 0 else -1
-    )
+    return kind + _times(task, bisect_right(_STARTS, waited), bisect_right(_STARTS, took))
 
 
 @lru_cache(maxsize=4096)
 def _times(task: str, waited: int, took: int) -> str:
-    names = (f" w{waited}" if waited >= 0 else "", f" r{took}" if took >= 0 else "")
+    """The same without the outcome; of numbers of buckets plus one, 0: none."""
+    names = (f" w{waited - 1}" if waited else "", f" r{took - 1}" if took else "")
     return f"{''.join(names)}|{task}"
 
 

@@ -118,20 +118,16 @@ def _encode(attempt: Attempt, failure: Failure) -> bytes:
 
 def outcome(attempt: Attempt, kind: Kind, blob: bytes = b"", delay: int = 0) -> Outcome:
     """The outcome with what is counted of the attempt."""
-    began = attempt.began
-    task = attempt.envelope.t
-    if not began:
-        return Outcome(attempt.grant, kind, blob, delay, began, task)
-    return Outcome(
-        attempt.grant, kind, blob, delay, began, task, waited(attempt), max(now_ms() - began, 0)
-    )
-
-
-def waited(attempt: Attempt) -> int:
-    """How long a job was due before it first started, ms; -1 if that is not its first start."""
-    if attempt.grant.live.first_started:
-        return -1
-    return max(attempt.began - max(attempt.envelope.e, attempt.envelope.r), 0)
+    grant, envelope, began = attempt.grant, attempt.envelope, attempt.began
+    waited = took = -1
+    if began:
+        took = now_ms() - began
+        if took < 0:  # the clock was set back
+            took = 0
+        if not grant.live.first_started:
+            due = envelope.r if envelope.r > envelope.e else envelope.e
+            waited = began - due if began > due else 0
+    return Outcome(grant, kind, blob, delay, began, envelope.t, waited, took)
 
 
 def _failure(attempt: Attempt, error: BaseException) -> Failure:

@@ -58,7 +58,7 @@ def test_a_queue_lists_its_tasks(ada: Staff) -> None:
     by_task = {row[0]: row for row in (row_of(each) for each in rows)}
     assert by_task[ADD][1:3] == ["3", "0"]
     assert by_task[FAIL][1:3] == ["1", "1 (100.0 %)"]
-    assert all(time.endswith("ms") or time.endswith(" s") for time in by_task[ADD][3:])
+    assert all(time.endswith(("ms", " s")) for time in by_task[ADD][3:])
 
 
 def row_of(row: str) -> list[str]:

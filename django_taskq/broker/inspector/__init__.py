@@ -1,8 +1,8 @@
 """What operators read. Changes nothing.
 
 ``queues`` are queues, processes and weights, ``jobs`` lists and searches, ``one`` a single job with
-the reasons why it does not run, ``history`` what happened per minute. Every read is bounded however many
-jobs there are, and makes one round trip unless it says otherwise.
+the reasons why it does not run, ``history`` what happened per minute, hour or day. Every read is bounded
+however many jobs there are, and makes one round trip unless it says otherwise.
 """
 
 from __future__ import annotations
@@ -177,7 +177,7 @@ class Inspector:
     def overview_with_past(
         self, names: Sequence[str], *looks: Look
     ) -> tuple[list[tuple[QueueState, bytes]], list[list[Any]]]:
-        """``overview()``, and per look what its ``steps()`` and ``tasks()`` read; one round trip."""
+        """``overview()``, and per look what its ``steps()`` and ``tasks()`` read; one trip."""
         surveys = [self._broker.survey_call(name, 0, HOUSEKEEPING) for name in names]
         places = [
             self._broker.operator_call("position", name, ("", ""), timed=True) for name in names

@@ -42,7 +42,7 @@ class Step(NamedTuple):
         return self.counters["C"]
 
     def wait(self, share: float) -> float | None:
-        """The ms that ``share`` of the jobs waited at most before they first ran; None: none did."""
+        """The ms that ``share`` of the jobs waited at most before they first ran; None: no job."""
         return quantile(self.counters, "w", share)
 
     def run(self, share: float) -> float | None:
@@ -51,14 +51,14 @@ class Step(NamedTuple):
 
 
 class Look(NamedTuple):
-    """``count`` steps of ``step`` ms up to now, as far back as is kept of them.
+    """``number`` steps of ``step`` ms up to now, as far back as is kept of them.
 
     ``step``: a multiple of a minute; minutes and tens of them are kept for a day, hours and days
     for 90. ``by_task``: the tasks each, not all in one.
     """
 
     step: int
-    count: int
+    number: int
     by_task: bool = False
 
     @property
@@ -68,7 +68,7 @@ class Look(NamedTuple):
 
     def call(self, broker: Broker, queue: str) -> Call:
         """As it is sent to one queue."""
-        most = self.count * (self.step // self.span)
+        most = self.number * (self.step // self.span)
         args = (SPANS[self.span][0], most, int(self.by_task))
         return broker.operator_call("history", queue, args, timed=True)
 
@@ -78,11 +78,11 @@ class Look(NamedTuple):
         ``task``: of that one alone, of a look ``by_task``.
         """
         now = max((reply[0] for reply in replies), default=now_ms())
-        first = now // self.step - self.count + 1
-        found = [Step((first + at) * self.step, Counter()) for at in range(self.count)]
+        first = now // self.step - self.number + 1
+        found = [Step((first + at) * self.step, Counter()) for at in range(self.number)]
         for at, name, counters in self._read(replies):
             place = at // self.step - first
-            if 0 <= place < self.count and (not task or name == task):
+            if 0 <= place < self.number and (not task or name == task):
                 found[place].counters.update(counters)
         return found
 

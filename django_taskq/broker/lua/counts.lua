@@ -12,14 +12,7 @@ local function slot_of(span, ms)
   return string.format('%.0f', number), string.format('%s%.0f', span, number % SPANS[span][2])
 end
 
--- Adds to a counter of a task. When there are 100 tasks, all others go under one name.
-local function add_count(sums, task, counter, count)
-  if not sums[task] then
-    if #sums >= 100 then task = '*' end
-    if not sums[task] then sums[#sums + 1], sums[task] = task, {} end
-  end
-  sums[task][counter] = (sums[task][counter] or 0) + count
-end
+local MOST_TASKS = 100 -- in one field; all others go under one name
 
 -- The open minute, field -> value. What is found twice on such a walk is the same.
 local function open_minute()
@@ -32,37 +25,84 @@ local function open_minute()
   return found
 end
 
-local function counts_text(sum)
+-- Adds the counters of a text, "S=12,w9=10", to a table.
+local function add_counts(sums, text)
+  for counter, count in string.gmatch(text, '(%w+)=(%d+)') do
+    sums[counter] = (sums[counter] or 0) + tonumber(count)
+  end
+  return sums
+end
+
+local function counts_text(sums)
   local parts = {}
-  for counter, count in pairs(sum) do parts[#parts + 1] = string.format('%s=%.0f', counter, count) end
+  for counter, count in pairs(sums) do parts[#parts + 1] = string.format('%s=%.0f', counter, count) end
   return table.concat(parts, ',')
 end
 
+local function sum_text(text, more)
+  local sums = add_counts({}, text)
+  for counter, count in pairs(more) do sums[counter] = (sums[counter] or 0) + count end
+  return counts_text(sums)
+end
+
+-- The open minute as task -> its counters, and the counters of all.
+local function counts_of_minute()
+  local tasks, whole = {}, {}
+  for name, count in pairs(open_minute()) do
+    local counter, task = string.match(name, '^(%w+) (.*)$')
+    if counter and tonumber(count) then
+      task = string.gsub(task, '%s', '_')
+      tasks[task] = tasks[task] or {}
+      tasks[task][counter] = (tasks[task][counter] or 0) + count
+      whole[counter] = (whole[counter] or 0) + count
+    end
+  end
+  return tasks, whole
+end
+
+-- A line per task, those of `old` with what `tasks` adds; the others' lines stay as they are.
+local function merged_lines(old, tasks)
+  local lines, seen, rest = {}, {}, nil
+  for line in string.gmatch(old, '[^\n]+') do
+    local task, text = string.match(line, '^(%S*) (%S+)$')
+    if task == '*' then
+      rest = add_counts({}, text)
+    elseif task then
+      seen[task] = true
+      local more = tasks[task]
+      lines[#lines + 1] = more and task .. ' ' .. sum_text(text, more) or line
+    end
+  end
+  for task, sums in pairs(tasks) do
+    if not seen[task] then
+      if task ~= '*' and #lines < MOST_TASKS then
+        lines[#lines + 1] = task .. ' ' .. counts_text(sums)
+      else
+        rest = add_counts(rest or {}, counts_text(sums))
+      end
+    end
+  end
+  if rest then lines[#lines + 1] = '* ' .. counts_text(rest) end
+  return table.concat(lines, '\n')
+end
+
+-- What a field has of the span `number`: nothing if that is another's.
+local function text_of(field, number)
+  local text = field and string.match(field, '^%d+') == number and string.match(field, '%s(.*)$')
+  return text or ''
+end
+
 local function close_minute(minute)
-  local open = open_minute()
+  local tasks, whole = counts_of_minute()
   redis.call('DEL', counting)
   local fields = {}
   for span in pairs(SPANS) do
     local number, slot = slot_of(span, minute * 60000)
-    local sums, whole, lines = {}, {}, { number }
-    local old = redis.call('HGET', counts, slot .. ' tasks')
-    if old and string.match(old, '^%d+') == number then
-      for task, text in string.gmatch(old, '\n(%S*) ([^\n]+)') do
-        for counter, count in string.gmatch(text, '(%w+)=(%d+)') do
-          add_count(sums, task, counter, tonumber(count))
-        end
-      end
-    end
-    for name, count in pairs(open) do
-      local counter, task = string.match(name, '^(%w+) (%S*)$')
-      if counter then add_count(sums, task, counter, tonumber(count) or 0) end
-    end
-    for _, task in ipairs(sums) do
-      lines[#lines + 1] = task .. ' ' .. counts_text(sums[task])
-      for counter, count in pairs(sums[task]) do whole[counter] = (whole[counter] or 0) + count end
-    end
-    fields[#fields + 1], fields[#fields + 2] = slot, number .. ' ' .. counts_text(whole)
-    fields[#fields + 1], fields[#fields + 2] = slot .. ' tasks', table.concat(lines, '\n')
+    local old = redis.call('HMGET', counts, slot, slot .. ' tasks')
+    fields[#fields + 1] = slot
+    fields[#fields + 1] = number .. ' ' .. sum_text(text_of(old[1], number), whole)
+    fields[#fields + 1] = slot .. ' tasks'
+    fields[#fields + 1] = number .. '\n' .. merged_lines(text_of(old[2], number), tasks)
   end
   redis.call('HSET', counts, unpack(fields))
 end
@@ -73,9 +113,9 @@ end
 local function count_in(told, now)
   local sums, names = {}, { '@' }
   for what, times in pairs(told) do if times > 0 then
-    local raised, task = string.match(what, '^([^|]*)|?(.*)$')
-    task = ' ' .. string.gsub(string.sub(task, 1, 200), '%s', '_')
-    for counter in string.gmatch(raised, '%w+') do
+    local bar = string.find(what, '|', 1, true) or #what + 1
+    local task = ' ' .. string.sub(what, bar + 1, bar + 200)
+    for counter in string.gmatch(string.sub(what, 1, bar - 1), '%w+') do
       local name = counter .. task
       if not sums[name] then names[#names + 1] = name end
       sums[name] = (sums[name] or 0) + times

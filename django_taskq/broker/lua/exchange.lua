@@ -61,7 +61,7 @@ if count > 0 then
   local lives = redis.call('HMGET', live, unpack(ids))
   local asked = redis.call('HLEN', cancels) > 0 and redis.call('HMGET', cancels, unpack(ids))
   local moved, records, values, lines, ended_ids, called_off, returned = {}, {}, {}, {}, {}, {}, {}
-  local raised = {} -- what is counted -> how often
+  local raised, kinds = {}, {} -- what is counted -> how often, its kind
   local again, unused = {}, {} -- what waits once more, and of that what had not started
   local n, nv, nl, ne = 0, 0, 0, 0
   local lists, sizes, seen = {}, {}, {}
@@ -69,7 +69,11 @@ if count > 0 then
   for i = 1, count do
     local at = HEAD + i * PER - 5
     local id, told, counted, blob = ids[i], tonumber(ARGV[at + 1]), ARGV[at + 2], ARGV[at + 3]
-    local kind = string.sub(counted, 1, 1)
+    local kind = kinds[counted]
+    if not kind then
+      kind = string.sub(counted, 1, 1)
+      kinds[counted] = kind
+    end
     local raw = lives[i]
     local fence, settled, attempt, crashes, lost, parks, priority, expires, first
     if raw and #raw >= LIVE_SIZE then
