@@ -1,8 +1,8 @@
 """What operators read. Changes nothing.
 
 ``queues`` are queues, processes and weights, ``jobs`` lists and searches, ``one`` a single job with
-the reasons why it does not run, ``history`` what happened per minute, hour or day. Every read is bounded
-however many jobs there are, and makes one round trip unless it says otherwise.
+the reasons why it does not run, ``history`` what happened per minute, hour or day. Every read is
+bounded however many jobs there are, and makes one round trip unless it says otherwise.
 """
 
 from __future__ import annotations
