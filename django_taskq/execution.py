@@ -129,7 +129,8 @@ class Runner:
         error = JobExpired(f"not started in time: {late:.1f} s after its expiry")
         logger.warning("%s expired", task.module_path, extra=log_fields(grant, task))
         failure = Failure(c=path_of(error), m=str(error), w=self.holder, f=now_ms())
-        return Outcome(grant, Kind.CANCELLED, self.encode(grant, failure), keep(task), now_ms())
+        line = self.encode(grant, failure)
+        return Outcome(grant, Kind.CANCELLED, line, keep(task), now_ms(), task.module_path)
 
     def encode(self, grant: Grant, failure: Failure) -> bytes:
         """The line that is kept of a failure."""

@@ -27,7 +27,7 @@ from .execution import Attempt, Runner
 from .isolated import REPORT, pack_grant, unpack_outcome, work
 from .job import Failure, Kind, Outcome
 from .memory import memory_of
-from .outcomes import log_fields, path_of
+from .outcomes import log_fields, outcome, path_of
 from .report import decode_report
 from .slot import Slot
 
@@ -159,8 +159,8 @@ def crashed(attempt: Attempt, cause: str) -> Outcome:
     grant = attempt.grant
     logger.error("job %s: %s", printable(grant.id), cause, extra=log_fields(grant, attempt.task))
     if max(grant.live.crashes, 1) + 1 <= CRASH_LIMIT:
-        return Outcome(grant, Kind.CRASHED, started=attempt.began)
+        return outcome(attempt, Kind.CRASHED)
     error = WorkerCrashed(cause)
     failure = Failure(c=path_of(error), m=cause, w=attempt.runner.holder, f=now_ms())
     blob = attempt.runner.encode(grant, failure)
-    return Outcome(grant, Kind.POISON, blob, attempt.runner.dead_retention, attempt.began)
+    return outcome(attempt, Kind.POISON, blob, attempt.runner.dead_retention)

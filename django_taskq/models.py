@@ -72,6 +72,14 @@ class Failure(Screen):
         verbose_name_plural = _("Failures")
 
 
+class TaskType(Screen):
+    """A task of the project, by its name."""
+
+    class Meta(Screen.Meta):
+        verbose_name = _("task type")
+        verbose_name_plural = _("Task types")
+
+
 class Worker(Screen):
     """A process that runs jobs, by its holder's id."""
 

@@ -13,8 +13,8 @@ import django_taskq
 ROOT = Path(django_taskq.__file__).parent
 LAYERS = [
     "exceptions clock compat job signals",
-    """address asks conf codec cron frames job_keys keyring limits report retry schedule spelling
-     unique""",
+    """address asks conf codec counts cron frames job_keys keyring limits report retry schedule
+     spelling unique""",
     "broker",
     """context task result registry reader recipe duplicates producer client execution hygiene pace
      shares slot table pool wire troubles service errands watcher worker child_process judge memory

@@ -15,6 +15,7 @@ from .dashboard import DashboardAdmin
 from .failures import FailureAdmin
 from .jobs import JobAdmin
 from .queues import QueueAdmin
+from .tasktypes import TaskTypeAdmin
 from .workers import WorkerAdmin
 
 SCREENS = {
@@ -22,6 +23,7 @@ SCREENS = {
     models.Queue: QueueAdmin,
     models.Job: JobAdmin,
     models.Failure: FailureAdmin,
+    models.TaskType: TaskTypeAdmin,
     models.Worker: WorkerAdmin,
     models.Audit: AuditAdmin,
 }

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from zlib import crc32
 
 from ..codec import OPEN, Seals
+from ..counts import mark
 from ..exceptions import NotReplicated
 from ..job import Failure, Live, Outcome, new_id
 from .calls import Arg, Call
@@ -396,8 +397,9 @@ class Broker:
             int(request.lean),
             *keep,
         ]
-        for grant, kind, blob, delay, started, _ in request.outcomes:
-            args += (grant.id, grant.live.fence, kind, blob, delay, started)
+        for grant, kind, blob, delay, started, task, waited, took in request.outcomes:
+            counted = mark(kind, task, waited, took)
+            args += (grant.id, grant.live.fence, counted, blob, delay, started)
         return self._call("exchange", request.queue, args)
 
     def held(self, queue: str, holder: str) -> dict[str, Live]:

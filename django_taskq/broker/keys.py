@@ -41,6 +41,8 @@ QUEUE_KEYS: dict[str, str] = {
     "tick_log": "HASH",  # schedule -> what became of its last ticks, a line each
     "bulks": "ZSET",  # id of a job that does something to many others, by its start, ms
     "tallies": "HASH",  # the same id -> how far it has come, JSON
+    "counting": "HASH",  # what attempts came to in this minute: "counter task" -> how many
+    "counts": "HASH",  # the same of past minutes, hours and days, see counts.lua
     "meta": "HASH",  # seq, front, keeper, keeper_until, renewed, reap_after, sweep, and what was
     # trimmed, quarantined, swept_CHECK (see sweep.py); paused (see pause.lua), pause_note
     "ended": "CHANNEL",  # ids that ended, joined by spaces (sharded publish)

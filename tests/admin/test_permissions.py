@@ -26,6 +26,8 @@ READ = (
     "job/bulk/",
     "job/{id}/change/",
     "failure/",
+    "tasktype/",
+    "tasktype/tests.engine.tasks.fail/change/",
     "worker/",
     "audit/",
 )
@@ -36,6 +38,7 @@ WRITE = (
     "queue/default/resume/",
     "queue/default/purge/",
 )
+NAMED = {"queue": "default", "tasktype": "tests.engine.tasks.fail"}  # by what, if not by an id
 OTHERS = sorted(set(PERMISSIONS) - {rights.VIEW})
 
 
@@ -55,7 +58,8 @@ def test_every_address_is_in_these_tests() -> None:
         name = model._meta.model_name
         for pattern in admin.site.get_model_admin(model).get_urls():
             route = str(pattern.pattern)
-            route = route.replace("<path:object_id>", "default" if name == "queue" else "{id}")
+            object_id = NAMED.get(str(name), "{id}")
+            route = route.replace("<path:object_id>", object_id)
             addresses.add(f"{name}/{route}")
 
     assert addresses == {*READ, *WRITE}

@@ -62,6 +62,11 @@ PAGES = [
     "job/{running}/change/",
     "job/{dead}/edit/",
     "failure/",
+    "tasktype/",
+    "tasktype/tests.engine.tasks.fail/change/",
+    "tasktype/tests.engine.tasks.fail/change/?period=90-days",
+    "dashboard/?period=day",
+    "queue/default/change/?period=week",
     "worker/",
     "audit/",
 ]

@@ -511,6 +511,14 @@ def ways_of_sweep(full: Broker, limited: Broker, clock: Any) -> None:
     limited.sweep(QUEUE)
 
 
+def ways_of_history(full: Broker, limited: Broker, clock: Any) -> None:
+    for grant in seed(full, running="a b").values():
+        Child(full, "seeder").settle(outcome(grant, "S", task="t"))
+        clock.forward(60_000)
+    assert Inspector(limited).tasks([QUEUE], 60_000, 3)["t"] == {"S": 2}
+    assert len(Inspector(limited).history([QUEUE], 86_400_000, 90)) == 90
+
+
 def ways_of_survey(full: Broker, limited: Broker, clock: Any) -> None:
     seed_all(full)
     clock.forward(2 * DAY)

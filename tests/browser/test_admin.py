@@ -165,6 +165,22 @@ def test_it_works_without_a_script(chrome: Any, place: Place) -> None:
     context.close()
 
 
+def test_what_ran_is_in_the_charts_and_their_numbers(page: Any, place: Place) -> None:
+    place.enqueue("resize_image.enqueue('charted.jpg')")
+    refresh(page)
+    page.locator(".tq-charts .tq-fill-succeeded").first.wait_for()
+    assert page.locator(".tq-charts svg").count() == 4
+
+    page.locator("#tq-past").get_by_role("link", name="Day", exact=True).click()
+    page.locator("#tq-numbers summary").click()
+    numbers = page.locator("#tq-numbers tbody tr").first
+    assert int(numbers.locator("td").first.inner_text()) >= 1
+
+    screen(page, "Task types")
+    page.get_by_role("link", name="shop.tasks.resize_image").click()
+    assert page.locator(".tq-charts .tq-line-p95").count() >= 1
+
+
 SCREENS = [
     "dashboard/",
     "queue/",
@@ -172,6 +188,8 @@ SCREENS = [
     "job/?state=dead",
     "job/?state=any&q=task:shop.tasks.send_receipt",
     "failure/",
+    "tasktype/",
+    "tasktype/shop.tasks.resize_image/change/?period=day",
     "worker/",
     "audit/",
     "job/bulk/",
@@ -233,7 +251,7 @@ def test_what_is_read_from_the_right_is_laid_out_so(
         locale="he", storage_state=signed_in, viewport={"width": 400, "height": 800}
     )
     page = context.new_page()
-    for screen in ("dashboard/", "job/?state=any", f"job/{failed}/change/"):
+    for screen in ("dashboard/", "queue/default/change/", "tasktype/", f"job/{failed}/change/"):
         page.goto(place.page(screen))
         assert page.evaluate("document.documentElement.dir") == "rtl"
         first = page.locator(".tq-nav a").first.bounding_box()
