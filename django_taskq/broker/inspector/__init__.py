@@ -126,7 +126,11 @@ class Inspector:
 
     def peek(self, queue: str, ids: Sequence[str]) -> list[Row]:
         """The jobs of these ids that there are, without their failures."""
-        return jobs.peek(self._broker, queue, ids)
+        return jobs.peek(self._broker, {queue: ids})
+
+    def states(self, wanted: Mapping[str, Sequence[str]]) -> dict[str, State]:
+        """id -> state of the jobs of these ids, by queue, that there are."""
+        return {row.id: row.state for row in jobs.peek(self._broker, wanted, head=0)}
 
     def newest(
         self, sizes: Mapping[tuple[str, State], int], most: int, tail: int = jobs.TAIL
