@@ -15,7 +15,7 @@ from .job import new_id
 from .periodic import Declaration, Periodic, by_name, resolved, sources
 from .result import TaskResult
 from .spelling import nearest
-from .task import look_up
+from .task import discover_once, look_up
 
 PAGE = 50  # schedules of a page
 
@@ -121,6 +121,7 @@ class Timetable:
 
     def _known(self) -> dict[str, Periodic | Declaration]:
         """Those of this backend's tasks by their names, and those of no known task."""
+        discover_once()  # a process of the site may not have imported every module of tasks
         found = by_name(row for source in sources() for row in source.load())
         return {name: each for name, each in found.items() if self._is_mine(each)}
 

@@ -26,6 +26,15 @@ for day in (3, 4, 5, 6):
 export_orders.using(queue_name="low").enqueue(2030)
 sync_stock.using(run_after=7200).enqueue("Berlin", api_key="hunter2")
 resize_image.using(run_after=86400, priority=5).enqueue("photos/cover.jpg")
+from django_taskq.schedules.models import Schedule
+Schedule(name="nightly-count", task="shop.tasks.count_stock", expression="30 2 * * *",
+         tz="Europe/Berlin", args=["Hamburg"], notes="asked for by Grace").save()
+Schedule(name="receipts", task="shop.tasks.send_receipts", expression="@hourly").save()
+table = resize_image.get_backend().timetable
+for name in ("morning-stock", "stock", "nightly-count", "nightly-count"):
+    table.run(name)
+table.pause("stock")
+table.skip("nightly-count")
 """
 # name -> (page, theme, viewport)
 SHOTS: dict[str, tuple[str, str, dict[str, int]]] = {
@@ -43,6 +52,12 @@ SHOTS: dict[str, tuple[str, str, dict[str, int]]] = {
     "confirm": ("", "light", WIDE),
     "failures": ("failure/", "light", WIDE),
     "workers": ("worker/", "light", WIDE),
+    "schedules": ("schedule/", "light", WIDE),
+    "schedules-narrow": ("schedule/", "dark", NARROW),
+    "schedule": ("schedule/morning-stock/change/", "light", WIDE),
+    "schedule-narrow": ("schedule/morning-stock/change/", "light", NARROW),
+    "schedule-dark": ("schedule/stock/change/", "dark", WIDE),
+    "schedule-edit": ("schedule/nightly-count/edit/", "light", WIDE),
     "audit": ("audit/", "light", WIDE),
     "work": ("job/bulk/", "light", WIDE),
 }

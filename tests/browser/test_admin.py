@@ -101,6 +101,40 @@ def test_a_queue_is_paused_and_goes_on(page: Any, place: Place) -> None:
     assert "goes on" in page.locator(".messagelist").inner_text()
 
 
+def test_a_schedule_is_made_looked_at_and_seen_to_run(page: Any, place: Place) -> None:
+    page.goto(place.page("schedule/"))
+    page.get_by_role("link", name="Add schedule").click()
+    page.get_by_label("Name", exact=False).first.fill("thumbnails")
+    page.get_by_label("Task").select_option("shop.tasks.resize_image")
+    page.get_by_label("Expression").fill("0 0 30 2 *")
+    page.get_by_label("Time zone").select_option("Asia/Tokyo")
+    page.locator("#id_args").fill('["cat.jpg"]')
+    page.get_by_role("button", name="Preview").click()
+    assert "never fires" in page.locator(".errorlist").inner_text()
+
+    page.get_by_label("Expression").fill("30 2 * * *")
+    page.get_by_role("button", name="Preview").click()
+    assert "at 02:30, every day" in page.locator(".tq-card").inner_text()
+    assert page.locator(".tq-runs tbody tr").count() == 5
+    page.get_by_label("Expression").fill("@every 1s")
+    page.get_by_role("button", name="Save", exact=True).click()
+
+    refresh(page)
+    page.locator("td .tq-badge-succeeded").first.wait_for(timeout=30_000)
+    page.get_by_role("button", name="Pause", exact=True).click()
+    page.locator(".tq-head .tq-badge-paused").wait_for()
+    screen(page, "Schedules")
+    row = page.locator("tr", has_text="thumbnails")
+    assert "paused" in row.inner_text()
+    assert "every second" in row.inner_text()
+    row.get_by_role("link", name="thumbnails").click()
+    page.get_by_role("link", name="Edit").click()
+    page.get_by_role("link", name="Delete").click()
+    page.locator("#content input[type=submit]").click()
+    page.locator("#tq-live").wait_for()
+    assert page.locator("tr", has_text="thumbnails").count() == 0
+
+
 def test_all_that_match_are_retried_by_a_job(page: Any, place: Place) -> None:
     place.enqueue(
         "jobs = send_receipt.using(queue_name='low').enqueue_many([(n, f'x{n}') for n in range(5)])"
@@ -173,6 +207,9 @@ SCREENS = [
     "job/?state=any&q=task:shop.tasks.send_receipt",
     "failure/",
     "worker/",
+    "schedule/",
+    "schedule/morning-stock/change/",
+    "../taskq_schedules/schedule/add/?of=morning-stock",
     "audit/",
     "job/bulk/",
     "job/ID/change/",
@@ -233,7 +270,10 @@ def test_what_is_read_from_the_right_is_laid_out_so(
         locale="he", storage_state=signed_in, viewport={"width": 400, "height": 800}
     )
     page = context.new_page()
-    for screen in ("dashboard/", "job/?state=any", f"job/{failed}/change/"):
+    for screen in (
+        *("dashboard/", "job/?state=any", f"job/{failed}/change/"),
+        *("schedule/", "schedule/stock/change/"),
+    ):
         page.goto(place.page(screen))
         assert page.evaluate("document.documentElement.dir") == "rtl"
         first = page.locator(".tq-nav a").first.bounding_box()
