@@ -119,6 +119,10 @@ class Timetable:
             raise LookupError(f"the schedule {name!r} cannot be run: {problems[name]}")
         return found[0]
 
+    def knows(self, name: str) -> bool:
+        """Whether there is a schedule of that name, one that cannot be run too."""
+        return name in self._known()
+
     def _known(self) -> dict[str, Periodic | Declaration]:
         """Those of this backend's tasks by their names, and those of no known task."""
         discover_once()  # a process of the site may not have imported every module of tasks

@@ -175,9 +175,9 @@ class ScheduleAdmin(Screen):
         return self.back(request, console, name)
 
     def back(self, request: HttpRequest, console: Console, name: str) -> HttpResponse:
-        """To the list or the page that the form was on."""
-        if request.POST.get("back") == "list":
-            return self.go(console, "schedule_changelist", q=request.POST.get("q", "")[:200])
+        """To its page; of one that is gone, to the list."""
+        if not console.timetable.knows(name):
+            return self.go(console, "schedule_changelist")
         return self.go(console, "schedule_change", quote(name))
 
 

@@ -190,7 +190,7 @@ def test_what_is_ordered_is_done_and_written_down(ada: Staff, backend: RedisBack
     assert backend.timetable.look("nightly").status.paused
     assert "It is paused" in ada.sees("schedule/nightly/change/")
 
-    ada.post(page, verb="resume", back="list")
+    ada.post(page, verb="resume")
     ada.post(page, verb="skip")
     ada.post(page, verb="run")
 
@@ -208,9 +208,7 @@ def test_what_is_ordered_is_done_and_written_down(ada: Staff, backend: RedisBack
 
 def test_an_order_that_is_none_does_nothing(ada: Staff, backend: RedisBackend) -> None:
     assert ada.post("schedule/nightly/do/", verb="explode").status_code == 404
-    answer = ada.client.post(
-        "/admin/django_taskq/schedule/gone/do/", {"verb": "run", "back": "list"}, follow=True
-    )
+    answer = ada.client.post("/admin/django_taskq/schedule/gone/do/", {"verb": "run"}, follow=True)
     assert "is not there, or cannot be run" in text_of(answer)
     assert not LogEntry.objects.exists()
 
