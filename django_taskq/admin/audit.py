@@ -14,7 +14,7 @@ from .console import Console
 from .screen import Screen
 
 PAGE = 50
-OURS = (models.Job, models.Queue, models.Schedule)
+OURS = (models.Job, models.Queue, models.Schedule, models.Worker)
 
 
 class AuditAdmin(Screen):

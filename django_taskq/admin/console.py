@@ -12,6 +12,7 @@ from ..backends import get_broker
 from ..broker.broker import Broker
 from ..broker.connection import get_server
 from ..broker.inspector import Inspector
+from ..broker.roster import Roster
 from ..broker.steering import Steering
 from ..client import number_in
 from ..compat import task_backends
@@ -55,6 +56,10 @@ class Console:
     @cached_property
     def steering(self) -> Steering:
         return Steering(self.broker)
+
+    @cached_property
+    def roster(self) -> Roster:
+        return Roster(self.broker)
 
     @cached_property
     def operations(self) -> Operations:

@@ -19,6 +19,9 @@ OF_ORDER = {
     "skip": "skip_schedule",
 }
 
+# order to a worker -> the permission it needs, see roster.ORDERS
+OF_WORKER = {"quiet": "quiet_worker", "stop": "stop_worker", "stack": "view_stack"}
+
 # verb -> the permission it needs, as operations.VERBS has them
 OF_VERB = {
     "retry": "retry_job",

@@ -35,6 +35,9 @@ VERBS = {
     "resume": _("Resume"),
     "purge": _("Purge"),
     "skip": _("Skip next run"),
+    "quiet": _("Quiet"),
+    "stop": _("Stop"),
+    "stack": _("Show its stack now"),
     "add": _("Add"),
     "change": _("Change"),
 }
@@ -71,6 +74,9 @@ STANDINGS = {
     "off": _("switched off"),
     "broken": _("cannot be run"),
 }
+
+# What a worker does, by the state it reports.
+WORKING = {"running": _("at work"), "quiet": _("quiet"), "stopping": _("stopping")}
 
 # What became of a tick, by its letter; see almanac.OUTCOMES.
 TICKS = {

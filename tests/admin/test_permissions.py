@@ -27,6 +27,7 @@ READ = (
     "job/{id}/change/",
     "failure/",
     "worker/",
+    "worker/{id}/change/",
     "schedule/",
     "schedule/nightly/change/",
     "audit/",
@@ -39,6 +40,7 @@ WRITE = (
     "queue/default/resume/",
     "queue/default/purge/",
     "schedule/nightly/do/",
+    "worker/{id}/do/",
 )
 OTHERS = sorted(set(PERMISSIONS) - {rights.VIEW})
 
@@ -136,6 +138,9 @@ def test_a_verb_needs_its_own_permission(
         ("queue/default/pause/", rights.PAUSE, {}),
         ("queue/default/resume/", rights.PAUSE, {}),
         ("queue/default/purge/", rights.PURGE, {"state": "dead", "name": "default"}),
+        ("worker/w/do/", "quiet_worker", {"verb": "quiet"}),
+        ("worker/w/do/", "stop_worker", {"verb": "stop"}),
+        ("worker/w/do/", "view_stack", {"verb": "stack"}),
         ("schedule/nightly/do/", "run_schedule", {"verb": "run"}),
         ("schedule/nightly/do/", "pause_schedule", {"verb": "pause"}),
         ("schedule/nightly/do/", "pause_schedule", {"verb": "resume"}),

@@ -15,6 +15,7 @@ from django.test.utils import CaptureQueriesContext
 from django_taskq.admin.console import Console
 from django_taskq.backends import RedisBackend
 from django_taskq.broker.broker import Draft
+from django_taskq.broker.roster import Process, Record, Roster
 from django_taskq.broker.steering import Steering
 from django_taskq.clock import now_ms
 from django_taskq.codec import encode_envelope
@@ -24,6 +25,7 @@ from tests.engine import tasks
 from tests.engine.support import Hand, configured, round_trips
 from tests.security.tasks import echo, log_in
 
+RECORD = Record("web1", 7, "1.0", 5, "running", {"default": 3}, 10, processes=[Process("h", 8, 6)])
 MOST_TRIPS, MOST_QUERIES = 3, 5
 EVIL = "<script>alert('x')</script>\" onload=\"x"
 
@@ -63,6 +65,7 @@ PAGES = [
     "job/{dead}/edit/",
     "failure/",
     "worker/",
+    "worker/w/change/?since=1",
     "schedule/",
     "schedule/nightly/change/",
     "audit/",
@@ -77,6 +80,7 @@ def test_a_page_asks_little(
 ) -> None:
     page = page.format(**mixed)
     backend.timetable.run("nightly")
+    Roster(backend.broker).report("w", RECORD, 60_000)
     ada.sees(page)
     if is_cold:  # as in a process that has not seen a queue yet
         from django_taskq.admin.console import Console

@@ -1,4 +1,4 @@
-"""Schedules in the admin, and the permissions to steer them. No table is made."""
+"""Schedules in the admin, and permissions to steer them and workers. No table is made."""
 
 from __future__ import annotations
 
@@ -48,7 +48,9 @@ class Migration(migrations.Migration):
                     ("edit_args", "Can change the arguments of jobs"),
                     ("pause_queue", "Can pause queues and let them go on"),
                     ("purge_queue", "Can purge queues"),
-                    ("control_worker", "Can steer workers"),
+                    ("quiet_worker", "Can have workers take no more jobs"),
+                    ("stop_worker", "Can stop workers"),
+                    ("view_stack", "Can see where the code of workers is"),
                     ("run_schedule", "Can run schedules now"),
                     ("pause_schedule", "Can pause schedules and let them go on"),
                     ("skip_schedule", "Can skip the next run of schedules"),
