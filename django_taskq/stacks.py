@@ -6,6 +6,7 @@ Never a local variable: those are what jobs carry.
 from __future__ import annotations
 
 import asyncio
+import re
 import sys
 import threading
 import traceback
@@ -14,11 +15,18 @@ from collections.abc import Iterable, Iterator
 from .slot import Slot
 
 MOST_TASKS = 100
+FILE = re.compile(r'File "([^"]+)"')
 
 
 def written(slots: Iterable[Slot], loop: asyncio.AbstractEventLoop) -> str:
-    """All of it, what jobs do at the front."""
-    return "\n".join(sections(slots, loop))
+    """All of it, what jobs do at the front. Files are named as imports see them."""
+    return FILE.sub(lambda match: f'File "{short(match[1])}"', "\n".join(sections(slots, loop)))
+
+
+def short(file: str) -> str:
+    """A file without the folder that its package was found in."""
+    found = [path for path in sys.path if path and file.startswith(path.rstrip("/") + "/")]
+    return file[len(max(found, key=len).rstrip("/")) + 1 :] if found else file
 
 
 def sections(slots: Iterable[Slot], loop: asyncio.AbstractEventLoop) -> Iterator[str]:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from django_taskq.broker import embedded
-from tests.browser.place import ROOT, Place, browser, chromium, sign_in
+from tests.browser.place import ADMIN, ROOT, Place, browser, chromium, sign_in
 from tests.conftest import eventually
 
 FOLDER = ROOT / "docs" / "screenshots"
@@ -52,6 +52,8 @@ SHOTS: dict[str, tuple[str, str, dict[str, int]]] = {
     "confirm": ("", "light", WIDE),
     "failures": ("failure/", "light", WIDE),
     "workers": ("worker/", "light", WIDE),
+    "workers-narrow": ("worker/", "dark", NARROW),
+    "worker": ("{worker}", "light", WIDE),
     "schedules": ("schedule/", "light", WIDE),
     "schedules-narrow": ("schedule/", "dark", NARROW),
     "schedule": ("schedule/morning-stock/change/", "light", WIDE),
@@ -89,7 +91,11 @@ def prepare(place: Place, page: Any) -> dict[str, str]:
     page.get_by_role("button", name="Delete", exact=True).click()
     eventually(lambda: page.reload() and "40 jobs" in page.content(), 30)
     page.goto(place.page("job/?state=scheduled"))
-    return {"dead": id, "scheduled": page.content().partition(dead)[2].partition('"')[0]}
+    scheduled = page.content().partition(dead)[2].partition('"')[0]
+    page.goto(place.page("worker/"))
+    page.get_by_role("button", name="Show its stack now").first.click()
+    address = page.url.partition(f"{ADMIN}/")[2]
+    return {"dead": id, "scheduled": scheduled, "worker": address}
 
 
 def ask_to_kill(place: Place, page: Any) -> None:

@@ -84,4 +84,5 @@ def test_a_process_says_where_its_code_is(station: Station) -> None:
 
     assert said.startswith("Job ")
     assert "Thread MainThread" in said
+    assert 'File "tests/processes/app/tasks.py", line' in said
     station.open("gate")
