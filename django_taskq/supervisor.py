@@ -35,9 +35,9 @@ from .plan import Plan
 from .service import FOREVER, Service, next_due
 from .services.heartbeat import Heartbeat, Leased
 from .services.janitor import Janitor
+from .services.presence import Presence
 from .services.reaper import Reaper
 from .services.reloader import Reloader
-from .services.reporter import Reporter
 from .services.rows import Rows
 from .services.scheduler import Scheduler
 from .services.timekeeper import Timekeeper
@@ -102,7 +102,7 @@ class Supervisor:
         self._rows = Rows(
             self.plan.alias, self._make, self._method, self._hang_up, self._scheduler.follow
         )
-        self._reporter = Reporter(
+        self._presence = Presence(
             Roster(self._broker), new_id(), self.plan, lambda: self._children, self._state
         )
         services = [
@@ -113,7 +113,7 @@ class Supervisor:
             janitor,
             self._scheduler,
             Listening(self._ear),
-            self._reporter,
+            self._presence,
         ]
         return [*services, Reloader(self.restart)] if reload else services
 
@@ -182,7 +182,7 @@ class Supervisor:
         self._children.end()
         self._reaper.troubles.urge()
         self._reaper.run(FOREVER)
-        self._reporter.leave()
+        self._presence.leave()
         self._hang_up()
 
     def _re_exec(self) -> None:
@@ -269,7 +269,7 @@ class Supervisor:
                 for child in self._children:
                     if child.holder == holder and fence.isdecimal() and len(fence) <= 10:
                         child.order(word, id, int(fence))
-            elif word == "worker" and len(rest) == 2 and rest[0] == self._reporter.id:
+            elif word == "worker" and len(rest) == 2 and rest[0] == self._presence.id:
                 self._steer(rest[1])
             elif word == "schedules":
                 self._rows.ask()
@@ -281,7 +281,7 @@ class Supervisor:
             self._children.order("stack")
         elif order in STEERING:
             self._obey(STEERING[order])
-            self._reporter.due = 0.0  # so that it is seen
+            self._presence.due = 0.0  # so that it is seen
 
 
 class Listening(Service):

@@ -72,7 +72,7 @@ class Roster:
     def __init__(self, broker: Broker) -> None:
         self._broker = broker
 
-    def report(self, id: str, record: Record | None, ttl: int) -> bool:
+    def enroll(self, id: str, record: Record | None, ttl: int) -> bool:
         """Notes how a worker stands, for ``ttl`` ms; without a record it has left."""
         raw = b"" if record is None else msgspec.json.encode(record)
         call = self._broker.timed_call("enroll", "", (ttl, id, raw))

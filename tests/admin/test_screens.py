@@ -80,7 +80,7 @@ def test_a_page_asks_little(
 ) -> None:
     page = page.format(**mixed)
     backend.timetable.run("nightly")
-    Roster(backend.broker).report("w", RECORD, 60_000)
+    Roster(backend.broker).enroll("w", RECORD, 60_000)
     ada.sees(page)
     if is_cold:  # as in a process that has not seen a queue yet
         from django_taskq.admin.console import Console

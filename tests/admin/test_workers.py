@@ -43,7 +43,7 @@ def test_a_worker_says_what_it_is_and_what_its_processes_run(
 ) -> None:
     job = tasks.add.enqueue(1, 2)
     hand.claim(1)
-    roster.report("w1", record(Process(hand.holder, 78, 6, 5 << 20, 1)), 60_000)
+    roster.enroll("w1", record(Process(hand.holder, 78, 6, 5 << 20, 1)), 60_000)
 
     page = ada.sees("worker/")
 
@@ -67,7 +67,7 @@ def test_a_process_that_no_worker_names_is_shown_by_itself(ada: Staff, hand: Han
 def test_an_order_reaches_the_worker_and_is_written_down(
     ada: Staff, roster: Roster, ear: Ear, order: str
 ) -> None:
-    roster.report("w1", record(), 60_000)
+    roster.enroll("w1", record(), 60_000)
 
     answer = ada.post("worker/w1/do/", verb=order)
 
@@ -90,7 +90,7 @@ def test_one_that_is_gone_is_told_nothing(ada: Staff, roster: Roster, ear: Ear) 
 def test_where_its_code_is_is_shown_once_it_answers(
     ada: Staff, staff: Callable[..., Staff], roster: Roster
 ) -> None:
-    roster.report("w1", record(Process("h1", 78, 6), Process("h2", 79, 6)), 60_000)
+    roster.enroll("w1", record(Process("h1", 78, 6), Process("h2", 79, 6)), 60_000)
     now, _ = roster.workers()
     roster.tell("h1", "Thread <b>MainThread</b>")
 

@@ -21,7 +21,7 @@ def roster(broker: Broker) -> Roster:
 
 
 def test_a_record_stands_as_long_as_it_says(roster: Roster, clock: Any) -> None:
-    roster.report("a", RECORD, 1_000)
+    roster.enroll("a", RECORD, 1_000)
 
     now, (worker,) = roster.workers()
     assert now == clock()
@@ -33,9 +33,9 @@ def test_a_record_stands_as_long_as_it_says(roster: Roster, clock: Any) -> None:
 
 def test_nothing_stays_of_workers_that_died(roster: Roster, broker: Broker, clock: Any) -> None:
     for n in range(5):
-        roster.report(f"dead{n}", RECORD, 1_000)
+        roster.enroll(f"dead{n}", RECORD, 1_000)
     clock.forward(2_000)
-    roster.report("a", RECORD, 1_000)
+    roster.enroll("a", RECORD, 1_000)
 
     key = global_key(broker.prefix, "workers")
     assert broker.server.command("HLEN", key) == 1
@@ -48,12 +48,12 @@ def test_there_are_never_more_than_a_thousand(roster: Roster, broker: Broker) ->
     for n in range(1_000):
         broker.server.command("HSET", key, f"w{n}", later + b"{}")
 
-    assert not roster.report("one more", RECORD, 1_000)
-    assert roster.report("w7", RECORD, 1_000)
+    assert not roster.enroll("one more", RECORD, 1_000)
+    assert roster.enroll("w7", RECORD, 1_000)
 
 
 def test_a_record_that_cannot_be_read_hides_no_other(roster: Roster, broker: Broker) -> None:
-    roster.report("a", RECORD, 1_000)
+    roster.enroll("a", RECORD, 1_000)
     key = global_key(broker.prefix, "workers")
     broker.server.command("HSET", key, "bad", (2**62).to_bytes(8) + b"no json", "short", b"x")
 

@@ -594,16 +594,16 @@ RECORD = Record("host", 1, "0.1", 0, "running", {QUEUE: 1}, 10)
 
 def ways_of_enroll(full: Broker, limited: Broker, clock: Any) -> None:
     roster = Roster(limited)
-    assert roster.report("gone", RECORD, 1_000)
+    assert roster.enroll("gone", RECORD, 1_000)
     clock.forward(1_001)
-    assert roster.report("here", RECORD, 1_000)
+    assert roster.enroll("here", RECORD, 1_000)
     assert [worker.id for worker in Roster(full).workers()[1]] == ["here"]
-    assert roster.report("here", None, 1)
+    assert roster.enroll("here", None, 1)
     assert Roster(full).workers()[1] == []
 
 
 def ways_of_roster(full: Broker, limited: Broker, clock: Any) -> None:
-    Roster(full).report("here", RECORD, 1_000)
+    Roster(full).enroll("here", RECORD, 1_000)
     assert Roster(limited).workers()[1][0].record == RECORD
 
 

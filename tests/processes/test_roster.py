@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import io
+import json
+
+import pytest
+from django.core.management import CommandError, call_command
+
 from django_taskq.broker.roster import Roster, Worker
 from django_taskq.compat import task_backends
 from tests.conftest import eventually
@@ -67,6 +73,29 @@ def test_one_that_is_told_to_stop_leaves_and_no_other(station: Station) -> None:
 
     assert first.wait() == 0
     assert second.process.poll() is None
+
+
+def test_the_command_lists_workers_and_tells_them_what_to_do(station: Station) -> None:
+    running = station.worker("--queues", "default")
+    tasks.hold.enqueue("a", "gate")
+    station.traced("start a")
+    id = only().id
+
+    (row,) = json.loads(said("--json"))
+    assert (row["worker"], row["state"], row["pid"]) == (id, "running", running.children()[0])
+    assert "in hold" in said("--stack", id[:12])
+    with pytest.raises(CommandError, match="no worker has an id that begins"):
+        call_command("taskq", "workers", "--stop", "nobody")
+    station.open("gate")
+    assert "stops" in said("--stop", id)
+    assert running.wait() == 0
+
+
+def said(*options: str) -> str:
+    out = io.StringIO()
+    with pytest.raises(SystemExit, match="0"):
+        call_command("taskq", "workers", *options, stdout=out)
+    return out.getvalue()
 
 
 def test_a_process_says_where_its_code_is(station: Station) -> None:

@@ -19,7 +19,7 @@ from ..service import Service
 PACKAGE = "django-taskq-redis"
 
 
-class Reporter(Service):
+class Presence(Service):
     """A record each third of the lease; it lapses with the lease."""
 
     def __init__(
@@ -39,13 +39,13 @@ class Reporter(Service):
         self._started = now_ms()
 
     def tick(self) -> float:
-        self._roster.report(self.id, self._record(), round(self._plan.lease * 1000))
+        self._roster.enroll(self.id, self._record(), round(self._plan.lease * 1000))
         return self._plan.lease / 3
 
     def leave(self) -> None:
         """The worker is gone; if Redis is away, its record lapses by itself."""
         with suppress(BrokerError):
-            self._roster.report(self.id, None, 1)
+            self._roster.enroll(self.id, None, 1)
 
     def _record(self) -> Record:
         plan = self._plan
