@@ -21,7 +21,7 @@ LAYERS = [
      deaths
      isolation isolated preload paths orders children court outcomes hands departure plan sealing
      held supervisor services doctor periodic firing line timetable server_clock showing finding
-     operations bulk reporting""",
+     operations bulk reporting stacks""",
     """backends apps checks management middleware outbox schedules testing tasks models migrations
      admin templatetags""",
 ]

@@ -50,7 +50,9 @@ QUEUE_KEYS: dict[str, str] = {
 
 GLOBAL_KEYS: dict[str, str] = {
     "queues": "HASH",  # queue -> its short number, the part of a job id behind the dot; # -> last
-    "control": "CHANNEL",  # "cancel holder id fence": what a worker should know at once
+    "workers": "HASH",  # worker -> the time until which its record stands, ms, and that, JSON
+    "stacks": "HASH",  # holder -> when it said where its code is, ms, and that; for 2 minutes
+    "control": "CHANNEL",  # "cancel holder id fence", "worker id order": to be known at once
 }
 
 

@@ -19,6 +19,7 @@ from django_taskq.broker.broker import Broker, Draft, Limits
 from django_taskq.broker.connection import Server
 from django_taskq.broker.inspector import Gate, Inspector, Match
 from django_taskq.broker.keys import GLOBAL_KEYS, QUEUE_KEYS
+from django_taskq.broker.roster import Record, Roster
 from django_taskq.broker.steering import Steering
 from django_taskq.broker.sweep import CHECKS
 from django_taskq.exceptions import BrokerError
@@ -594,6 +595,30 @@ def ways_of_retire(full: Broker, limited: Broker, clock: Any) -> None:
     Almanac(full).agenda(QUEUE, [("a", "0123456789ab")])
     clock.forward(31 * DAY)
     assert almanac.retire(QUEUE) == ("0", 1)
+
+
+RECORD = Record("host", 1, "0.1", 0, "running", {QUEUE: 1}, 10)
+
+
+def ways_of_enroll(full: Broker, limited: Broker, clock: Any) -> None:
+    roster = Roster(limited)
+    assert roster.enroll("gone", RECORD, 1_000)
+    clock.forward(1_001)
+    assert roster.enroll("here", RECORD, 1_000)
+    assert [worker.id for worker in Roster(full).workers()[1]] == ["here"]
+    assert roster.enroll("here", None, 1)
+    assert Roster(full).workers()[1] == []
+
+
+def ways_of_roster(full: Broker, limited: Broker, clock: Any) -> None:
+    Roster(full).enroll("here", RECORD, 1_000)
+    assert Roster(limited).workers()[1][0].record == RECORD
+
+
+def ways_of_stack(full: Broker, limited: Broker, clock: Any) -> None:
+    assert Roster(limited).tell("holder", "x" * 100_000)
+    at, text = Roster(full).told(["holder", "nobody"])["holder"]
+    assert (at, len(text)) == (clock(), 65_536)
 
 
 def ways_of_register(full: Broker, limited: Broker, clock: Any) -> None:

@@ -18,6 +18,7 @@ from ..broker import HOUSEKEEPING, Broker
 from ..calls import Command
 from ..keys import QUEUE_KEYS
 from ..replies import text
+from ..roster import Roster, Worker, workers_in
 from ..steering import Steering, Tally, tallies
 from . import jobs, one
 from .history import Look, Step
@@ -57,6 +58,14 @@ class Inspector:
         calls = [broker.survey_call(name, skip, HOUSEKEEPING) for name in names]
         replies = broker.server.call_many(calls) if calls else []
         return [queue_state(name, reply) for name, reply in zip(names, replies, strict=True)]
+
+    def manned(self, names: Sequence[str]) -> tuple[list[QueueState], tuple[int, list[Worker]]]:
+        """The queues, and Redis' time with the workers that stand; one round trip."""
+        broker = self._broker
+        calls = [broker.survey_call(name, 0, HOUSEKEEPING) for name in names]
+        *replies, roster = broker.server.call_many([*calls, Roster(broker).call()])
+        states = [queue_state(name, reply) for name, reply in zip(names, replies, strict=True)]
+        return states, workers_in(roster)
 
     def queue(self, name: str, skip: int = 0) -> QueueState:
         """One queue."""
@@ -129,7 +138,11 @@ class Inspector:
 
     def peek(self, queue: str, ids: Sequence[str]) -> list[Row]:
         """The jobs of these ids that there are, without their failures."""
-        return jobs.peek(self._broker, queue, ids)
+        return jobs.peek(self._broker, {queue: ids})
+
+    def states(self, wanted: Mapping[str, Sequence[str]]) -> dict[str, State]:
+        """id -> state of the jobs of these ids, by queue, that there are."""
+        return {row.id: row.state for row in jobs.peek(self._broker, wanted, head=0)}
 
     def newest(
         self, sizes: Mapping[tuple[str, State], int], most: int, tail: int = jobs.TAIL

@@ -6,7 +6,7 @@ import json
 import time
 from datetime import date
 
-from django_taskq import task
+from django_taskq import periodic, task
 
 
 class UnknownMailbox(Exception):
@@ -42,6 +42,14 @@ def resize_image(path: str, width: int = 800) -> str:
 def sync_stock(warehouse: str, api_key: str) -> str:
     """Brings our stock in line with a warehouse."""
     return warehouse
+
+
+@periodic("0 6 * * mon-fri", name="morning-stock", tz="Europe/Berlin", args=["Berlin"])
+@periodic("*/30 * * * *", name="stock", args=["Leipzig"])
+@task(queue_name="low")
+def count_stock(warehouse: str, every: int = 1) -> str:
+    """Counts what a warehouse has."""
+    return f"{warehouse}: {every}"
 
 
 @task(timeout=None)

@@ -8,7 +8,7 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-    dependencies: ClassVar[list[Any]] = [("django_taskq", "0001_initial")]
+    dependencies: ClassVar[list[Any]] = [("django_taskq", "0002_schedules_and_workers")]
     operations: ClassVar[list[Any]] = [
         migrations.CreateModel(
             name="TaskType",
