@@ -51,6 +51,7 @@ SHOTS: dict[str, tuple[str, str, dict[str, int]]] = {
     "jobs-narrow": ("job/?state=dead", "dark", NARROW),
     "job-light": ("job/{dead}/change/", "light", WIDE),
     "job-narrow": ("job/{dead}/change/", "light", NARROW),
+    "job-running": ("job/{running}/change/", "light", WIDE),
     "waiting-light": ("job/{scheduled}/change/", "light", WIDE),
     "edit": ("job/{dead}/edit/", "light", WIDE),
     "confirm": ("", "light", WIDE),
@@ -96,10 +97,12 @@ def prepare(place: Place, page: Any) -> dict[str, str]:
     eventually(lambda: page.reload() and "40 jobs" in page.content(), 30)
     page.goto(place.page("job/?state=scheduled"))
     scheduled = page.content().partition(dead)[2].partition('"')[0]
+    page.goto(place.page("job/?state=running"))
+    running = page.content().partition(dead)[2].partition('"')[0]
     page.goto(place.page("worker/"))
     page.get_by_role("button", name="Show its stack now").first.click()
     address = page.url.partition(f"{ADMIN}/")[2]
-    return {"dead": id, "scheduled": scheduled, "worker": address}
+    return {"dead": id, "scheduled": scheduled, "running": running, "worker": address}
 
 
 def ask_to_kill(place: Place, page: Any) -> None:
