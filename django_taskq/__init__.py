@@ -16,6 +16,7 @@ from .exceptions import (
 )
 from .limits import Rate
 from .periodic import periodic
+from .reporting import JobLog, log, progress, track
 from .task import Task, task
 from .unique import Unique
 
@@ -27,6 +28,7 @@ __all__ = [
     "Cancel",
     "DuplicateJob",
     "Fail",
+    "JobLog",
     "NotReplicated",
     "Rate",
     "Retry",
@@ -36,6 +38,9 @@ __all__ = [
     "TaskFailed",
     "Unique",
     "__version__",
+    "log",
     "periodic",
+    "progress",
     "task",
+    "track",
 ]

@@ -354,7 +354,9 @@ class ImmediateBackend(LocalBackend):
         grant = Grant(job.queue, job.result.id, job.draft.envelope, live)
         attempt = runner.prepare(grant, now_ms())
         assert isinstance(attempt, Attempt), attempt
-        self._note(job.result, only_attempt(attempt).run_here())
+        only = only_attempt(attempt)
+        self._note(job.result, only.run_here())
+        object.__setattr__(job.result, "report", only.report)
         return job.result
 
     def _note(self, result: TaskResult, outcome: Outcome) -> None:

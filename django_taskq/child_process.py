@@ -10,7 +10,7 @@ import socket
 from contextlib import suppress
 from typing import Any, NamedTuple
 
-from .clock import monotonic
+from .clock import monotonic, now_ms
 from .deaths import cause_of
 from .isolation import Make
 from .job import new_id
@@ -47,6 +47,7 @@ class ChildProcess:
         memory = context.RawArray("B", Table.size(plan.concurrency, len(plan.names)))
         self.table = Table(memory, plan.concurrency, len(plan.names))
         self.started = monotonic()
+        self.started_at = now_ms()  # for people
         self.stop_by = FOREVER
         self.blameless = False  # its end is not the fault of what ran in it
         self._cause = ""  # why we killed it

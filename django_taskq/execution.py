@@ -6,7 +6,9 @@ A step either returns the attempt for the next step or ends it with an Outcome.
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from contextlib import AbstractContextManager
+from contextvars import copy_context
 from functools import cached_property
 from typing import Any
 
@@ -22,6 +24,8 @@ from .exceptions import ArgumentsDoNotBind, Interruption, JobExpired, KeyMissing
 from .job import Envelope, Failure, Grant, Kind, Outcome, State
 from .outcomes import failed, given_back, keep, log_fields, parked, path_of, succeeded
 from .reader import build_result
+from .report import Report
+from .reporting import attempt_here
 from .result import TaskResult
 from .signals import STARTED
 from .task import Task, variation
@@ -54,6 +58,7 @@ class Runner:
         self.dead_retention = dead_retention
         self.result_limit = result_limit
         self.seals = seals
+        self.reported: Callable[[Attempt], None] | None = None  # told when a job says something
 
     @cached_property
     def carrier(self) -> Carrier:
@@ -124,7 +129,8 @@ class Runner:
         error = JobExpired(f"not started in time: {late:.1f} s after its expiry")
         logger.warning("%s expired", task.module_path, extra=log_fields(grant, task))
         failure = Failure(c=path_of(error), m=str(error), w=self.holder, f=now_ms())
-        return Outcome(grant, Kind.CANCELLED, self.encode(grant, failure), keep(task), now_ms())
+        line = self.encode(grant, failure)
+        return Outcome(grant, Kind.CANCELLED, line, keep(task), now_ms(), task.module_path)
 
     def encode(self, grant: Grant, failure: Failure) -> bytes:
         """The line that is kept of a failure."""
@@ -142,6 +148,7 @@ class Attempt:
         "grant",
         "interrupted",
         "kwargs",
+        "report",
         "runner",
         "task",
     )
@@ -161,6 +168,7 @@ class Attempt:
         self.kwargs: dict[str, Any] = {}
         self.began = 0
         self.interrupted: Interruption | None = None  # set before it is raised in the code
+        self.report: Report | None = None  # what its code said of itself
         self._result: TaskResult | None = None
 
     @property
@@ -185,7 +193,8 @@ class Attempt:
 
     def run_here(self) -> Outcome:
         """Runs a task of either kind to its end; for the backend that has no worker."""
-        return async_to_sync(self.run_async)() if self.task.is_async else self.run()
+        run = async_to_sync(self.run_async) if self.task.is_async else self.run
+        return copy_context().run(run)  # the caller may be a job itself
 
     def run(self) -> Outcome:
         """Runs a sync task on this thread."""
@@ -235,6 +244,7 @@ class Attempt:
     def begin(self) -> None:
         """Marks the start, and says so where somebody listens."""
         self.began = now_ms()
+        attempt_here.set(self)
         if STARTED.is_heard:
             STARTED.signal.send_robust(sender=self.runner.sender, task_result=self.result)
 
@@ -260,6 +270,11 @@ class Attempt:
     def is_seen(self) -> bool:
         """Whether somebody has the result, and is to find in it what became of the job."""
         return self._result is not None
+
+    def reported(self) -> None:
+        """Something new stands in ``report``."""
+        if self.runner.reported is not None:
+            self.runner.reported(self)
 
     # -- outcome ---------------------------------------------------------------------------------
 

@@ -23,9 +23,13 @@ from .deaths import die_with_parent, ignore_signals, leave
 from .exceptions import Interruption
 from .execution import Attempt, Runner
 from .job import Grant, Kind, Live, Outcome
+from .report import encode_report
+from .reporting import report_of
 from .slot import MESSAGES, Slot
 from .table import Table
 
+REPORT = b"report "  # how a message begins that is no outcome
+MOMENT = 0.1  # seconds until what the job says of itself is sent
 REASONS = {reason.__name__: reason for reason in MESSAGES}
 
 logger = logging.getLogger("django_taskq.worker")
@@ -70,8 +74,12 @@ def work(
         runner = Runner.of(broker, alias, holder, sender, max_payload)
         pipe.send_bytes(b"ready")
         attempt = runner.prepare(unpack_grant(pipe.recv_bytes()), now=0)  # it expires no more
+        reports = Reports(pipe)
+        runner.reported = reports.add
         outcome = Run(attempt, pipe).run() if isinstance(attempt, Attempt) else attempt
-        pipe.send_bytes(pack_outcome(outcome))
+        reports.send()
+        with reports.lock:
+            pipe.send_bytes(pack_outcome(outcome))
         code = 0
     except BaseException:
         logger.exception("the process of an isolated job failed")
@@ -90,6 +98,33 @@ def let_the_server_end() -> None:
     if descriptor is not None:
         os.close(descriptor)
         server._forkserver_alive_fd = None
+
+
+class Reports:
+    """Sends what the job says of itself to the child, a moment after it said it."""
+
+    def __init__(self, pipe: Connection) -> None:
+        self.lock = threading.Lock()  # for whoever sends anything
+        self._pipe = pipe
+        self._fresh: Attempt | None = None
+        self._timer: threading.Timer | None = None
+
+    def add(self, attempt: Attempt) -> None:
+        """The attempt said something."""
+        self._fresh = attempt
+        with self.lock:
+            if self._timer is None:
+                self._timer = threading.Timer(MOMENT, self.send)
+                self._timer.daemon = True
+                self._timer.start()
+
+    def send(self) -> None:
+        """Sends what is new."""
+        with self.lock:
+            self._timer = None
+            attempt, self._fresh = self._fresh, None
+            if attempt is not None:
+                self._pipe.send_bytes(REPORT + encode_report(report_of(attempt)))
 
 
 class Run:

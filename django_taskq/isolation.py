@@ -24,10 +24,11 @@ from .codec import printable
 from .deaths import cause_of
 from .exceptions import WorkerCrashed
 from .execution import Attempt, Runner
-from .isolated import pack_grant, unpack_outcome, work
+from .isolated import REPORT, pack_grant, unpack_outcome, work
 from .job import Failure, Kind, Outcome
 from .memory import memory_of
-from .outcomes import log_fields, path_of
+from .outcomes import log_fields, outcome, path_of
+from .report import decode_report
 from .slot import Slot
 
 logger = logging.getLogger("django_taskq.worker")
@@ -95,11 +96,17 @@ class Cell:
         try:
             self._pipe.send_bytes(pack_grant(attempt.grant))
             slot.connect(self._pipe)
-            return self._wait(slot, attempt)
+            while isinstance(told := self._wait(slot, attempt), bytes):
+                if not told.startswith(REPORT):
+                    return unpack_outcome(attempt.grant, told)
+                attempt.report = decode_report(told[len(REPORT) :])
+                attempt.reported()
+            return told
         except (EOFError, OSError):  # it is dead
             return self._bury(attempt)
 
-    def _wait(self, slot: Slot, attempt: Attempt) -> Outcome:
+    def _wait(self, slot: Slot, attempt: Attempt) -> bytes | Outcome:
+        """What the process sends next, or the end of an attempt whose process had to be killed."""
         while not wait([self._pipe, self._process.sentinel], LOOK):
             interruption = slot.interrupted
             if interruption is not None and slot.is_over(monotonic()):
@@ -112,7 +119,7 @@ class Cell:
                 return crashed(attempt, f"it holds {held:,} MB and --max-memory is {most:,}")
         if not self._pipe.poll():  # it is dead, and something that it forked holds the pipe
             raise EOFError
-        return unpack_outcome(attempt.grant, self._pipe.recv_bytes())
+        return self._pipe.recv_bytes()
 
     def _bury(self, attempt: Attempt) -> Outcome:
         code = self._end()
@@ -152,8 +159,8 @@ def crashed(attempt: Attempt, cause: str) -> Outcome:
     grant = attempt.grant
     logger.error("job %s: %s", printable(grant.id), cause, extra=log_fields(grant, attempt.task))
     if max(grant.live.crashes, 1) + 1 <= CRASH_LIMIT:
-        return Outcome(grant, Kind.CRASHED, started=attempt.began)
+        return outcome(attempt, Kind.CRASHED)
     error = WorkerCrashed(cause)
     failure = Failure(c=path_of(error), m=cause, w=attempt.runner.holder, f=now_ms())
     blob = attempt.runner.encode(grant, failure)
-    return Outcome(grant, Kind.POISON, blob, attempt.runner.dead_retention, attempt.began)
+    return outcome(attempt, Kind.POISON, blob, attempt.runner.dead_retention)

@@ -268,7 +268,9 @@ class Outcome(NamedTuple):
     blob: bytes = b""
     delay: int = 0
     started: int = 0
-    task: str = ""  # of a parked job
+    task: str = ""
+    waited: int = -1  # ms from when it could run to its first start; -1: it had started before
+    took: int = -1  # ms it ran; -1: it did not
 
     def __repr__(self) -> str:
         """Without the value or the failure."""

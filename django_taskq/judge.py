@@ -10,7 +10,7 @@ from .clock import now_ms
 from .exceptions import TaskTimeout
 from .execution import Attempt, Runner
 from .job import Failure, Grant, Kind, Outcome, State
-from .outcomes import path_of
+from .outcomes import outcome, path_of
 from .retry import is_portable
 
 MESSAGE = "the attempt ran longer than its timeout and did not stop: its process was ended"
@@ -65,6 +65,7 @@ class PlainJudge(Judge):
             return None
         error = TaskTimeout(MESSAGE)
         number, began = attempt.number, grant.live.started
+        attempt.began = began
         failure = Failure(
             c=path_of(error),
             m=MESSAGE,
@@ -80,5 +81,5 @@ class PlainJudge(Judge):
             policy = replace(policy, backoff=None)
         delay = policy.decide(number, error)
         if delay is None:
-            return Outcome(grant, Kind.DEAD, line, runner.dead_retention, began)
-        return Outcome(grant, Kind.RETRYING, line, round(delay * 1000), began)
+            return outcome(attempt, Kind.DEAD, line, runner.dead_retention)
+        return outcome(attempt, Kind.RETRYING, line, round(delay * 1000))

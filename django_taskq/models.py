@@ -23,7 +23,12 @@ PERMISSIONS = {
     "edit_args": _("Can change the arguments of jobs"),
     "pause_queue": _("Can pause queues and let them go on"),
     "purge_queue": _("Can purge queues"),
-    "control_worker": _("Can steer workers"),
+    "quiet_worker": _("Can have workers take no more jobs"),
+    "stop_worker": _("Can stop workers"),
+    "view_stack": _("Can see where the code of workers is"),
+    "run_schedule": _("Can run schedules now"),
+    "pause_schedule": _("Can pause schedules and let them go on"),
+    "skip_schedule": _("Can skip the next run of schedules"),
 }
 
 
@@ -72,12 +77,28 @@ class Failure(Screen):
         verbose_name_plural = _("Failures")
 
 
+class TaskType(Screen):
+    """A task of the project, by its name."""
+
+    class Meta(Screen.Meta):
+        verbose_name = _("task type")
+        verbose_name_plural = _("Task types")
+
+
 class Worker(Screen):
     """A process that runs jobs, by its holder's id."""
 
     class Meta(Screen.Meta):
         verbose_name = _("worker")
         verbose_name_plural = _("Workers")
+
+
+class Schedule(Screen):
+    """A task that runs by the clock, by its name; its row, if it has one, is a model of its own."""
+
+    class Meta(Screen.Meta):
+        verbose_name = _("schedule")
+        verbose_name_plural = _("Schedules")
 
 
 class Audit(Screen):

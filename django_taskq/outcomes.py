@@ -55,7 +55,7 @@ def succeeded(attempt: Attempt, value: Any) -> Outcome:
         _log(attempt, logging.INFO, "succeeded in %.3f s", (now_ms() - attempt.began) / 1000)
     if attempt.runner.seals is not None:
         blob = attempt.runner.seals.seal_value(attempt.grant.id, blob)
-    return _outcome(attempt, Kind.SUCCEEDED, b"" if blob == b"null" else blob, keep(attempt.task))
+    return outcome(attempt, Kind.SUCCEEDED, b"" if blob == b"null" else blob, keep(attempt.task))
 
 
 def failed(attempt: Attempt, error: BaseException) -> Outcome:
@@ -72,7 +72,7 @@ def failed(attempt: Attempt, error: BaseException) -> Outcome:
 def _decide(attempt: Attempt, error: BaseException) -> Outcome:
     if isinstance(error, Snooze):
         delay_ms = round(as_seconds(error.seconds, "Snooze") * 1000)
-        return _outcome(attempt, Kind.SNOOZED, b"", delay_ms)
+        return outcome(attempt, Kind.SNOOZED, b"", delay_ms)
     if isinstance(error, LeaseLost):
         return given_back(attempt)
     if isinstance(error, Cancel | CancelRequested):
@@ -82,12 +82,12 @@ def _decide(attempt: Attempt, error: BaseException) -> Outcome:
         return _dead(attempt, error)
     _log(attempt, logging.WARNING, "failed, runs again in %.1f s", delay, error=error)
     blob = _encode(attempt, _failure(attempt, error))
-    return _outcome(attempt, Kind.RETRYING, blob, round(delay * 1000))
+    return outcome(attempt, Kind.RETRYING, blob, round(delay * 1000))
 
 
 def given_back(attempt: Attempt) -> Outcome:
     """The outcome of a run that nobody waits for any more: uncounted."""
-    return _outcome(attempt, Kind.RETURNED)
+    return outcome(attempt, Kind.RETURNED)
 
 
 def _dead(attempt: Attempt, error: BaseException) -> Outcome:
@@ -95,7 +95,7 @@ def _dead(attempt: Attempt, error: BaseException) -> Outcome:
     _end(attempt, State.DEAD, failure)
     what = printable(f"{failure.c}: {failure.m}")
     _log(attempt, logging.ERROR, "is dead after attempt %d: %s", attempt.number, what)
-    return _outcome(attempt, Kind.DEAD, _encode(attempt, failure), attempt.runner.dead_retention)
+    return outcome(attempt, Kind.DEAD, _encode(attempt, failure), attempt.runner.dead_retention)
 
 
 def _cancelled(attempt: Attempt, error: BaseException) -> Outcome:
@@ -109,15 +109,25 @@ def _cancelled(attempt: Attempt, error: BaseException) -> Outcome:
         n=attempt.number,
     )
     _end(attempt, State.CANCELLED, failure)
-    return _outcome(attempt, Kind.CANCELLED, _encode(attempt, failure), keep(attempt.task))
+    return outcome(attempt, Kind.CANCELLED, _encode(attempt, failure), keep(attempt.task))
 
 
 def _encode(attempt: Attempt, failure: Failure) -> bytes:
     return attempt.runner.encode(attempt.grant, failure)
 
 
-def _outcome(attempt: Attempt, kind: Kind, blob: bytes = b"", delay: int = 0) -> Outcome:
-    return Outcome(attempt.grant, kind, blob, delay, attempt.began)
+def outcome(attempt: Attempt, kind: Kind, blob: bytes = b"", delay: int = 0) -> Outcome:
+    """The outcome with what is counted of the attempt."""
+    grant, envelope, began = attempt.grant, attempt.envelope, attempt.began
+    waited = took = -1
+    if began:
+        took = now_ms() - began
+        if took < 0:  # the clock was set back
+            took = 0
+        if not grant.live.first_started:
+            due = envelope.r if envelope.r > envelope.e else envelope.e
+            waited = began - due if began > due else 0
+    return Outcome(grant, kind, blob, delay, began, envelope.t, waited, took)
 
 
 def _failure(attempt: Attempt, error: BaseException) -> Failure:

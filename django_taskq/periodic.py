@@ -227,19 +227,28 @@ def call_of(given: Declaration, mine: Task) -> tuple[tuple[Any, ...], dict[str, 
     return check_arguments(mine, args, kwargs)
 
 
+def by_name(rows: Iterable[Declaration]) -> dict[str, Periodic | Declaration]:
+    """All schedules by their names. What a source says stands before what code says."""
+    found: dict[str, Periodic | Declaration] = {made.name: made for made in declared()}
+    found.update((row.name, row) for row in rows)
+    return found
+
+
 def gather(rows: Iterable[Declaration]) -> tuple[list[Periodic], dict[str, str]]:
     """All schedules, and what is wrong with the others by their names.
 
     What a source says under a name stands before what code says, whether it can be used or not.
     """
-    found = {made.name: made for made in declared()}
+    return resolved(by_name(rows).values())
+
+
+def resolved(given: Iterable[Periodic | Declaration]) -> tuple[list[Periodic], dict[str, str]]:
+    """Schedules, and what is wrong with those that cannot be run, by their names."""
+    found: list[Periodic] = []
     problems = {}
-    for row in rows:
-        found.pop(row.name, None)
+    for each in given:
         try:
-            made = resolve(row)
+            found.append(each if isinstance(each, Periodic) else resolve(each))
         except InvalidOption as error:
-            problems[row.name] = str(error)
-        else:
-            found[made.name] = made
-    return list(found.values()), problems
+            problems[each.name] = str(error)
+    return found, problems

@@ -13,6 +13,7 @@ from .codec import OPEN, Seals
 from .compat import TaskError
 from .exceptions import BadSeal, JobCancelled, KeyMissing, MalformedJob, ResultTruncated
 from .job import TRUNCATED, Envelope, Failure, Live, State
+from .report import Report, decode_report
 from .result import STATUS, TaskResult, Unreadable
 from .task import Task, look_up, unknown_task, variation
 
@@ -45,6 +46,7 @@ def read_result(id: str, queue: str, alias: str, stored: Stored, seals: Seals = 
     )
     if stored.state is State.CANCELLED and not failures:
         result.errors.append(_CANCELLED)
+    object.__setattr__(result, "report", report_in(id, stored.report, seals))
     if stored.state is State.SUCCEEDED:
         object.__setattr__(result, "_return_value", value_of(result, stored.value, seals))
     return result
@@ -74,6 +76,14 @@ def value_of(result: TaskResult, raw: bytes, seals: Seals = OPEN) -> Any:
     if raw == TRUNCATED:
         return ResultTruncated(f"the value of job {result.id} was dropped: Redis was nearly full")
     return result.task.signature.load_value(raw or b"null")
+
+
+def report_in(id: str, raw: bytes, seals: Seals) -> Report | None:
+    """What the job said of itself; None if it said nothing, or nothing that can be read."""
+    try:
+        return decode_report(seals.open_report(id, raw)) if raw else None
+    except (BadSeal, KeyMissing):
+        return None
 
 
 def task_of(envelope: Envelope, queue: str, alias: str, priority: int) -> Task:

@@ -10,6 +10,7 @@ from . import compat
 from .codec import redact
 from .compat import TASK_REFRESH_ATTRS, TaskResultStatus
 from .job import ENDED, State
+from .report import Line, Progress, Report
 
 STATUS: dict[State, TaskResultStatus] = {
     State.WAITING: TaskResultStatus.READY,
@@ -30,7 +31,7 @@ class Unreadable(NamedTuple):
     message: str
 
 
-REFRESHED = (*TASK_REFRESH_ATTRS, "state")
+REFRESHED = (*TASK_REFRESH_ATTRS, "state", "report")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,6 +44,7 @@ class TaskResult(compat.TaskResult):  # type: ignore[misc]
 
     state: State = State.READY
     duplicate: bool = False
+    report: Report | None = None
 
     def __post_init__(self) -> None:
         # The arguments went through the codec already: they are JSON.
@@ -68,6 +70,16 @@ class TaskResult(compat.TaskResult):  # type: ignore[misc]
     def is_ended(self) -> bool:
         """Whether the job came to an end: succeeded, dead or cancelled."""
         return self.state in ENDED
+
+    @property
+    def progress(self) -> Progress | None:
+        """How far the job had come, as it told with ``progress()``; None if it told nothing."""
+        return None if self.report is None else self.report.progress
+
+    @property
+    def log(self) -> list[Line]:
+        """What the job's latest attempt wrote with ``log()``: the last 200 lines."""
+        return self.report.lines if self.report else []
 
     def refresh(self) -> None:
         """Reads the job again."""
@@ -144,6 +156,7 @@ _set_worker_ids = _slot["worker_ids"]
 _set_return_value = _slot["_return_value"]
 _set_state = _slot["state"]
 _set_duplicate = _slot["duplicate"]
+_set_report = _slot["report"]
 _READY = TaskResultStatus.READY
 
 
@@ -167,6 +180,7 @@ def fresh_result(
     _set_return_value(result, None)
     _set_state(result, state)
     _set_duplicate(result, False)
+    _set_report(result, None)
     return result
 
 

@@ -129,7 +129,8 @@ class Slot:
             if self._task is not None:
                 frames = self._task.get_stack()
                 return "".join(line for f in frames for line in traceback.format_stack(f, 1))
-            return "".join(traceback.format_stack(sys._current_frames().get(self._thread)))
+            frame = sys._current_frames().get(self._thread)
+            return "".join(traceback.format_stack(frame)) if frame else "(in its own process)\n"
 
     def is_late(self, now: float) -> bool:
         """Whether the job ran longer than it may and was not told yet."""

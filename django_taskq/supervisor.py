@@ -20,6 +20,7 @@ from django.db import connections
 from .broker.broker import Broker
 from .broker.connection import close_servers
 from .broker.doorbell import Ear
+from .broker.roster import Roster
 from .child_process import ChildProcess, Remains
 from .children import Children
 from .clock import monotonic
@@ -35,6 +36,7 @@ from .service import FOREVER, Service, next_due
 from .services.beside import Beside
 from .services.heartbeat import Heartbeat, Leased
 from .services.janitor import Janitor
+from .services.presence import Presence
 from .services.reaper import Reaper
 from .services.reloader import Reloader
 from .services.rows import Rows
@@ -44,6 +46,7 @@ from .services.timekeeper import Timekeeper
 logger = logging.getLogger("django_taskq.worker")
 
 EPOLL_STEP = 0.001  # seconds: what it is told to wait is rounded up to that
+STEERING = {"quiet": signal.SIGTSTP, "stop": signal.SIGTERM}
 PATIENCE = 4.0  # seconds that processes beside this one have to come to their end
 CHUNK = 0.5  # seconds the loop sleeps at most while it has somebody to watch
 
@@ -105,6 +108,9 @@ class Supervisor:
             Beside(self.plan.alias, self._make, self._method, self._hang_up, body, what)
             for what, body in self.plan.beside.items()
         ]
+        self._presence = Presence(
+            Roster(self._broker), new_id(), self.plan, lambda: self._children, self._state
+        )
         services = [
             self._rows,  # first: they fork, and no line to Redis is open yet
             *self._beside,
@@ -114,8 +120,14 @@ class Supervisor:
             janitor,
             self._scheduler,
             Listening(self._ear),
+            self._presence,
         ]
         return [*services, Reloader(self.restart)] if reload else services
+
+    def _state(self) -> str:
+        if self._stopping:
+            return "stopping"
+        return "quiet" if self._children.quiet else "running"
 
     def _leased(self) -> list[Leased]:
         return [*self._children, *self._court.cases]
@@ -179,6 +191,7 @@ class Supervisor:
         self._reaper.run(FOREVER)
         for process in self._beside:
             process.close(PATIENCE)
+        self._presence.leave()
         self._hang_up()
 
     def _re_exec(self) -> None:
@@ -265,9 +278,19 @@ class Supervisor:
                 for child in self._children:
                     if child.holder == holder and fence.isdecimal() and len(fence) <= 10:
                         child.order(word, id, int(fence))
+            elif word == "worker" and len(rest) == 2 and rest[0] == self._presence.id:
+                self._steer(rest[1])
             elif word == "schedules":
                 self._rows.ask()
                 self._scheduler.look_again()
+
+    def _steer(self, order: str) -> None:
+        """What a person wants of this worker, see roster.ORDERS."""
+        if order == "stack":
+            self._children.order("stack")
+        elif order in STEERING:
+            self._obey(STEERING[order])
+            self._presence.due = 0.0  # so that it is seen
 
 
 class Listening(Service):

@@ -325,11 +325,17 @@ def discover() -> None:
                     adopt(value)
 
 
+def discover_once() -> None:
+    """``discover()``, if nobody did in this process."""
+    if not _discovered:
+        discover()
+
+
 def look_up(name: str) -> Task | None:
     """The task of that name, after ``discover()`` if need be; None when nothing has the name."""
     found = registry.find(name)
-    if found is None and not _discovered:
-        discover()
+    if found is None:
+        discover_once()
         found = registry.find(name)
     return found
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from bisect import bisect_right
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from typing import NamedTuple
 
@@ -11,9 +12,12 @@ from .broker.broker import HOUSEKEEPING, Broker, chunks
 from .exceptions import DuplicateJob
 from .firing import announce, job_of
 from .job import new_id
-from .periodic import Declaration, Periodic, gather, sources
+from .periodic import Declaration, Periodic, by_name, resolved, sources
 from .result import TaskResult
 from .spelling import nearest
+from .task import discover_once, look_up
+
+PAGE = 50  # schedules of a page
 
 
 class Status(NamedTuple):
@@ -34,6 +38,24 @@ class Status(NamedTuple):
     problem: str = ""
 
 
+class Part(NamedTuple):
+    """Some schedules. ``now``: ms of Redis' clock, 0 if it was not asked; ``after``: the name that
+    the next page goes on behind, "" for none."""
+
+    rows: list[Status]
+    now: int
+    after: str
+
+
+class Story(NamedTuple):
+    """One schedule, and what became of its last ticks, the newest first."""
+
+    made: Periodic
+    status: Status
+    now: int
+    ticks: list[Entry]
+
+
 class Timetable:
     """All schedules of one backend. ``sender``: the class that Django's signals are sent for."""
 
@@ -46,36 +68,70 @@ class Timetable:
 
     def all(self) -> list[Status]:
         """Every schedule in code and elsewhere, by name. Raises BrokerUnavailable."""
-        found, problems = self._gather()
+        return self._statuses(self._known().values())[1]
+
+    def page(self, text: str = "", after: str = "", size: int = PAGE) -> Part:
+        """Those behind the name ``after`` whose name or task has a text in it; one round trip."""
+        known = self._known()
+        wanted = text.casefold()
+        names = sorted(name for name, each in known.items() if wanted in search_text(each))
+        names = names[bisect_right(names, after) :] if after else names
+        now, found = self._statuses(known[name] for name in names[:size])
+        return Part(found, now, names[size - 1] if len(names) > size else "")
+
+    def look(self, name: str) -> Story:
+        """One schedule with its history; one round trip. Raises LookupError."""
+        made = self.find(name)
+        now, record, ticks = self._almanac.story(made.queue, name)
+        return Story(made, status_of(made, record, now), now, ticks)
+
+    def _statuses(self, some: Iterable[Periodic | Declaration]) -> tuple[int, list[Status]]:
+        """Redis' time, and where each stands; in one round trip."""
+        some = list(some)
+        found, problems = resolved(some)
         by_queue: dict[str, list[Periodic]] = {}
         for made in found:
-            by_queue.setdefault(made.queue, []).append(made)
-        rows = [Status(name, problem=problem) for name, problem in problems.items()]
-        for queue, some in by_queue.items():
-            for chunk in chunks(some, HOUSEKEEPING):
-                now, records = self._almanac.agenda(queue, [(made.name, "") for made in chunk])
-                rows += [
-                    status_of(made, record, now)
-                    for made, record in zip(chunk, records, strict=True)
-                ]
-        return sorted(rows)
+            if made.task.backend == self._alias:
+                by_queue.setdefault(made.queue, []).append(made)
+        parts = [
+            (queue, chunk)
+            for queue, mine in by_queue.items()
+            for chunk in chunks(mine, HOUSEKEEPING)
+        ]
+        asked = [(queue, [made.name for made in chunk]) for queue, chunk in parts]
+        rows = [broken(each, problems[each.name]) for each in some if each.name in problems]
+        latest = 0
+        for (_, chunk), (now, records) in zip(parts, self._almanac.records(asked), strict=True):
+            latest = max(latest, now)
+            rows += [
+                status_of(made, record, now) for made, record in zip(chunk, records, strict=True)
+            ]
+        return latest, sorted(rows, key=lambda status: status.name)
 
     def find(self, name: str) -> Periodic:
         """The schedule of that name. Raises LookupError, with what is wrong or what is near."""
-        found, problems = self._gather()
-        for made in found:
-            if made.name == name:
-                return made
-        if name in problems:
+        known = self._known()
+        if name not in known:
+            hint = nearest(name, sorted(known)) if known else "there are none"
+            raise LookupError(f"there is no schedule {name!r}; {hint}")
+        found, problems = resolved([known[name]])
+        if problems:
             raise LookupError(f"the schedule {name!r} cannot be run: {problems[name]}")
-        names = [made.name for made in found]
-        hint = nearest(name, names) if names else "there are none"
-        raise LookupError(f"there is no schedule {name!r}; {hint}")
+        return found[0]
 
-    def _gather(self) -> tuple[list[Periodic], dict[str, str]]:
-        rows: list[Declaration] = [row for source in sources() for row in source.load()]
-        found, problems = gather(rows)
-        return [made for made in found if made.task.backend == self._alias], problems
+    def knows(self, name: str) -> bool:
+        """Whether there is a schedule of that name, one that cannot be run too."""
+        return name in self._known()
+
+    def _known(self) -> dict[str, Periodic | Declaration]:
+        """Those of this backend's tasks by their names, and those of no known task."""
+        discover_once()  # a process of the site may not have imported every module of tasks
+        found = by_name(row for source in sources() for row in source.load())
+        return {name: each for name, each in found.items() if self._is_mine(each)}
+
+    def _is_mine(self, each: Periodic | Declaration) -> bool:
+        task = each.task if isinstance(each, Periodic) else look_up(each.task)
+        return task is None or task.backend == self._alias
 
     def run(self, name: str) -> TaskResult:
         """Runs it once, now, whatever its times are and whether it is paused.
@@ -110,6 +166,20 @@ class Timetable:
     def history(self, name: str) -> Sequence[Entry]:
         """What became of its last ticks, the newest first."""
         return self._almanac.history(self.find(name).queue, name)
+
+
+def search_text(each: Periodic | Declaration) -> str:
+    """What a search looks into."""
+    task = each.task.module_path if isinstance(each, Periodic) else each.task
+    return f"{each.name} {task}".casefold()
+
+
+def broken(each: Periodic | Declaration, problem: str) -> Status:
+    """One that cannot be run, as far as its description says anything."""
+    if isinstance(each, Periodic):
+        return Status(each.name, problem=problem)
+    words = (str(each.expression), str(each.tz or ""), "", each.source)
+    return Status(each.name, str(each.task), *words, enabled=each.enabled is True, problem=problem)
 
 
 def status_of(made: Periodic, record: Record | None, now: int) -> Status:

@@ -12,13 +12,15 @@ import logging
 import os
 import socket
 import sys
+import threading
 from typing import Any
 
+from .broker.roster import Roster
 from .clock import monotonic
 from .deaths import die_with_parent, ignore_signals, leave
 from .departure import Departure
 from .errands import start_errands
-from .exceptions import CancelRequested
+from .exceptions import BrokerError, CancelRequested, LeaseLost
 from .execution import Runner
 from .isolation import Isolation, Make
 from .orders import Taker
@@ -26,6 +28,7 @@ from .plan import LEASE_OVER, Plan
 from .pool import Pool
 from .services.consumer import Consumer
 from .shares import Shares
+from .stacks import written
 from .table import Table
 from .watcher import LAZY_TICK, Watcher
 
@@ -46,6 +49,7 @@ class Child:
         orders: Taker,
     ) -> None:
         broker, sender = make(plan.alias)
+        self._roster = Roster(broker)
         self.plan = plan
         self.table = table
         self.holder = holder
@@ -61,7 +65,9 @@ class Child:
             room=self._room,
             memory=lambda: table.memory,
             registered=self._registered,
+            stale=self._lost,
         )
+        runner.reported = self.consumer.reports.add
         self.pool = Pool(
             runner,
             isolation,
@@ -77,6 +83,7 @@ class Child:
             plan, self.pool, self.consumer, table, self._loop, self._look_again
         )
         self._watching = False
+        self._telling: threading.Thread | None = None
         self._timer: asyncio.TimerHandle | None = None
 
     # -- life ------------------------------------------------------------------------------------
@@ -140,10 +147,31 @@ class Child:
         """Every thread's stack on stderr."""
         faulthandler.dump_traceback(all_threads=True)
 
+    def _order_stack(self) -> None:
+        """Tells whoever asked where this process is; the loop does not wait for Redis."""
+        if self._telling is None or not self._telling.is_alive():
+            said = written(self.pool.slots, self._loop)
+            self._telling = threading.Thread(
+                target=self._tell, args=(said,), name="taskq-stack", daemon=True
+            )
+            self._telling.start()
+
+    def _tell(self, stacks: str) -> None:
+        try:
+            self._roster.tell(self.holder, stacks)
+        except BrokerError as error:
+            logger.warning("where this process is could not be told: %s", error)
+
     def _interrupt(self, id: str, fence: int, *, hard: bool) -> None:
         slot = self.pool.find(id, fence)
         if slot is not None:
             slot.interrupt(id, fence, CancelRequested, hard=hard)
+
+    def _lost(self, id: str, fence: int) -> None:
+        """Called by hands: Redis says that a job which runs here is somebody else's."""
+        slot = self.pool.find(id, fence)
+        if slot is not None:
+            self._loop.call_soon_threadsafe(slot.interrupt, id, fence, LeaseLost)
 
     # -- the watch -------------------------------------------------------------------------------
 

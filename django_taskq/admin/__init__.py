@@ -6,6 +6,7 @@ On the default site they are registered by themselves. A site of one's own takes
 
 from __future__ import annotations
 
+from django.apps import apps
 from django.contrib import admin
 from django.contrib.admin.sites import AdminSite
 
@@ -15,6 +16,8 @@ from .dashboard import DashboardAdmin
 from .failures import FailureAdmin
 from .jobs import JobAdmin
 from .queues import QueueAdmin
+from .schedules import ScheduleAdmin
+from .tasktypes import TaskTypeAdmin
 from .workers import WorkerAdmin
 
 SCREENS = {
@@ -22,6 +25,8 @@ SCREENS = {
     models.Queue: QueueAdmin,
     models.Job: JobAdmin,
     models.Failure: FailureAdmin,
+    models.Schedule: ScheduleAdmin,
+    models.TaskType: TaskTypeAdmin,
     models.Worker: WorkerAdmin,
     models.Audit: AuditAdmin,
 }
@@ -32,6 +37,12 @@ def register(site: AdminSite) -> None:
     for model, screen in SCREENS.items():
         if not site.is_registered(model):
             site.register(model, screen)
+    if apps.is_installed("django_taskq.schedules"):
+        from ..schedules.models import Schedule
+        from .rows import RowAdmin
+
+        if not site.is_registered(Schedule):
+            site.register(Schedule, RowAdmin)
 
 
 register(admin.site)

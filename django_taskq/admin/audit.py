@@ -14,28 +14,33 @@ from .console import Console
 from .screen import Screen
 
 PAGE = 50
-OURS = (models.Job, models.Queue)
+OURS = (models.Job, models.Queue, models.Schedule, models.Worker)
 
 
 class AuditAdmin(Screen):
     """``/admin/django_taskq/audit/``; asks the database only, so it works while Redis is away."""
 
     def list_page(self, request: HttpRequest, console: Console) -> HttpResponse:
-        """One page, the newest first; ``before``: the id of the last entry of the page above."""
+        """One page, the newest first.
+
+        ``before``: the id of the last entry of the page above; ``of``: the id of what is meant.
+        """
         before = request.GET.get("before", "")
-        rows = entries()
+        of = request.GET.get("of", "")
+        rows = entries(of)
         if before.isdigit() and len(before) < 19:
             rows = rows.filter(pk__lt=int(before))
         found = list(rows[: PAGE + 1])
         context = {
             "entries": [shown(entry) for entry in found[:PAGE]],
             "before": found[PAGE - 1].pk if len(found) > PAGE else None,
+            "of": of,
         }
         return self.page(request, console, "audit", context)
 
 
 def entries(object_id: str = "") -> Any:
-    """The log's entries about jobs and queues, or about one of them; the newest first."""
+    """The log's entries about what is ours, or about one thing of it; the newest first."""
     kinds = ContentType.objects.get_for_models(*OURS).values()
     rows = LogEntry.objects.filter(content_type__in=[kind.pk for kind in kinds])
     if object_id:

@@ -8,15 +8,16 @@ description for who does not see it.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import count
 from typing import NamedTuple
 
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
-WIDTH, HEIGHT = 640, 180
-LEFT, RIGHT, TOP, BOTTOM = 46, 8, 8, 22  # room for the axes
+WIDTH, HEIGHT = 400, 150  # two of them stand side by side
+LEFT, RIGHT, TOP, BOTTOM = 52, 8, 8, 22  # room for the axes
+STACK = 640  # width of bars that lie
 BAR = 22  # height of one bar that lies
 _ids = count(1)
 
@@ -26,14 +27,14 @@ class Series(NamedTuple):
 
     label: str
     css: str
-    values: Sequence[float]
+    values: Sequence[float | None]  # None, of a line: nothing was measured there
 
 
 def bars(
     title: str, labels: Sequence[str], series: Sequence[Series], description: str = ""
 ) -> SafeString:
     """Stacked bars side by side, one per label: what happened in each step of time."""
-    totals = [sum(each.values[at] for each in series) for at in range(len(labels))]
+    totals = [sum(each.values[at] or 0 for each in series) for at in range(len(labels))]
     top = nice(max(totals, default=0))
     step = (WIDTH - LEFT - RIGHT) / max(len(labels), 1)
     drawn = []
@@ -52,7 +53,8 @@ def bars(
         '<rect class="tq-fill-{}" x="{}" y="{}" width="{}" height="{}"><title>{}</title></rect>',
         drawn,
     )
-    axes = format_html("{}{}", grid([0, top / 2, top], top), below_axis(labels))
+    marks = [0, top / 2, top] if top % 2 == 0 else [0, top]  # nothing happens half a time
+    axes = format_html("{}{}", grid(marks, top), below_axis(labels))
     return svg(title, description or summary(series), HEIGHT, axes, body)
 
 
@@ -63,34 +65,42 @@ def lines(
     *,
     log: bool = False,
     description: str = "",
+    say: Callable[[float], str] | None = None,
 ) -> SafeString:
-    """A line per series; ``log``: on an axis of powers of ten, where 0 lies at its foot."""
-    highest = max((max(each.values, default=0) for each in series), default=0)
+    """A line per series, with gaps where nothing was measured.
+
+    ``log``: on an axis of powers of ten, where 0 lies at its foot. ``say``: how a number is
+    written, ``short()`` if nothing is said.
+    """
+    say = say or short
+    highest = max((max(known(each), default=0) for each in series), default=0)
     top = 10 ** math.ceil(math.log10(max(highest, 10))) if log else nice(highest)
     step = (WIDTH - LEFT - RIGHT) / max(len(labels) - 1, 1)
     drawn = []
     for each in series:
-        points = " ".join(
-            f"{LEFT + at * step:.1f},{scale(value, top, log=log):.1f}"
-            for at, value in enumerate(each.values)
-        )
-        drawn.append((each.css, points, each.label))
+        for stretch in stretches(each.values):
+            places = [(LEFT + at * step, scale(value, top, log=log)) for at, value in stretch]
+            if len(places) == 1:  # a line needs two ends
+                ((x, y),) = places
+                places = [(max(x - 2, LEFT), y), (min(x + 2, WIDTH - RIGHT), y)]
+            points = " ".join(f"{x:.1f},{y:.1f}" for x, y in places)
+            drawn.append((each.css, points, each.label))
     body = format_html_join(
         "", '<polyline class="tq-line-{}" points="{}"><title>{}</title></polyline>', drawn
     )
     marks = powers(top) if log else [0, top / 2, top]
-    axes = format_html("{}{}", grid(marks, top, log=log), below_axis(labels))
-    return svg(title, description or summary(series), HEIGHT, axes, body)
+    axes = format_html("{}{}", grid(marks, top, log=log, say=say), below_axis(labels))
+    return svg(title, description or summary(series, say), HEIGHT, axes, body)
 
 
 def stack(
     title: str, labels: Sequence[str], series: Sequence[Series], description: str = ""
 ) -> SafeString:
     """Bars that lie, one per label, each made of its parts: what there is at one moment."""
-    totals = [sum(each.values[at] for each in series) for at in range(len(labels))]
+    totals = [sum(each.values[at] or 0 for each in series) for at in range(len(labels))]
     most = max([*totals, 1])
     name_width, number_width = 140, 64
-    room = WIDTH - name_width - number_width
+    room = STACK - name_width - number_width
     parts: list[tuple[object, ...]] = []
     texts: list[tuple[object, ...]] = []
     for at, label in enumerate(labels):
@@ -117,14 +127,19 @@ def stack(
     said = description or ". ".join(
         f"{label}: {short(total)}" for label, total in zip(labels, totals, strict=True)
     )
-    return svg(title, said, max(len(labels), 1) * BAR, names, body)
+    return svg(title, said, max(len(labels), 1) * BAR, names, body, STACK)
 
 
 # -- parts -----------------------------------------------------------------------------------------
 
 
 def svg(
-    title: str, description: str, height: int, axes: SafeString, body: SafeString
+    title: str,
+    description: str,
+    height: int,
+    axes: SafeString,
+    body: SafeString,
+    width: int = WIDTH,
 ) -> SafeString:
     """The whole drawing, named for screen readers."""
     id = next(_ids)
@@ -132,13 +147,37 @@ def svg(
         '<svg class="tq-chart" viewBox="0 0 {} {}" role="img" '
         'aria-labelledby="tq-t{} tq-d{}" xmlns="http://www.w3.org/2000/svg">'
         '<title id="tq-t{}">{}</title><desc id="tq-d{}">{}</desc>{}{}</svg>',
-        *(WIDTH, height, id, id, id, title, id, description, axes, body),
+        *(width, height, id, id, id, title, id, description, axes, body),
     )
 
 
-def grid(marks: Sequence[float], top: float, *, log: bool = False) -> SafeString:
+def known(series: Series) -> list[float]:
+    """The values that there are."""
+    return [value for value in series.values if value is not None]
+
+
+def stretches(values: Sequence[float | None]) -> Iterator[list[tuple[int, float]]]:
+    """The runs of values without a gap, each value with its place."""
+    here: list[tuple[int, float]] = []
+    for at, value in enumerate(values):
+        if value is not None:
+            here.append((at, value))
+        elif here:
+            yield here
+            here = []
+    if here:
+        yield here
+
+
+def grid(
+    marks: Sequence[float],
+    top: float,
+    *,
+    log: bool = False,
+    say: Callable[[float], str] | None = None,
+) -> SafeString:
     """Lines across, each with its number."""
-    rows = [(px(scale(mark, top, log=log)), short(mark)) for mark in marks]
+    rows = [(px(scale(mark, top, log=log)), (say or short)(mark)) for mark in marks]
     return format_html_join(
         "",
         '<line class="tq-grid" x1="{}" x2="{}" y1="{}" y2="{}"/>'
@@ -197,15 +236,24 @@ def short(value: float) -> str:
     return f"{value:g}" if value < 10 else f"{value:.0f}"
 
 
+def short_time(ms: float) -> str:
+    """A length of time in few characters, in one unit: 3 ms, 1.5 s, 17 min."""
+    for size, unit in ((86_400_000, "d"), (3_600_000, "h"), (600_000, "min"), (1_000, "s")):
+        if ms >= size:
+            length = 60_000 if unit == "min" else size
+            return f"{ms / length:.3g} {unit}"
+    return f"{ms:.0f} ms" if ms >= 1 or not ms else "<1 ms"
+
+
 def cut(label: str, most: int = 20) -> str:
     """A label that fits beside its bar."""
     return label if len(label) <= most else f"{label[: most - 1]}…"
 
 
-def summary(series: Sequence[Series]) -> str:
+def summary(series: Sequence[Series], say: Callable[[float], str] = short) -> str:
     """What a chart shows, in words: each series with its last value and its highest."""
     return ". ".join(
-        f"{each.label}: {short(each.values[-1])}, {short(max(each.values))}"
+        f"{each.label}: {say(values[-1])}, {say(max(values))}"
         for each in series
-        if each.values
+        if (values := known(each))
     )

@@ -12,11 +12,13 @@ from ..backends import get_broker
 from ..broker.broker import Broker
 from ..broker.connection import get_server
 from ..broker.inspector import Inspector
+from ..broker.roster import Roster
 from ..broker.steering import Steering
 from ..client import number_in
 from ..compat import task_backends
 from ..operations import Operations
 from ..tasks import redis_aliases
+from ..timetable import Timetable
 
 CONNECT, ANSWER = 0.9, 1.5  # seconds for which a page waits for its server
 MOST_QUEUES = 50  # queues that one list looks at together
@@ -56,8 +58,17 @@ class Console:
         return Steering(self.broker)
 
     @cached_property
+    def roster(self) -> Roster:
+        return Roster(self.broker)
+
+    @cached_property
     def operations(self) -> Operations:
         return Operations(self.broker, self.conf.max_payload)
+
+    @cached_property
+    def timetable(self) -> Timetable:
+        """The schedules, asked for on this console's own connection."""
+        return Timetable(self.broker, self.alias, type(self.backend), self.conf.max_payload)
 
     @cached_property
     def queues(self) -> list[str]:

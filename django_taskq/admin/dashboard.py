@@ -7,7 +7,7 @@ from django.http import HttpRequest, HttpResponse
 from ..broker.inspector import Page
 from ..finding import Group, groups
 from ..job import State
-from . import shared
+from . import past, shared
 from .console import Console
 from .screen import Screen
 
@@ -22,12 +22,14 @@ class DashboardAdmin(Screen):
 
     def list_page(self, request: HttpRequest, console: Console) -> HttpResponse:
         """Three round trips: the queues' names, the queues, the newest failures."""
-        overview = console.inspector.overview(console.queues)
+        period = past.period_of(request)
+        overview, (history,) = console.inspector.overview_with_past(console.queues, period.look)
         rows = shared.queue_rows(overview, dict(console.conf.queues))
         failures, memory = failures_and_memory(console, rows, NEWEST)
         counts = shared.totals(rows)
         now = max((row.state.now for row in rows), default=0)
         context = {
+            **past.context(period, period.look.steps(history)),
             "queues": rows,
             "now": now,
             "counts": {str(state): number for state, number in counts.items()},

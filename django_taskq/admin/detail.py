@@ -13,7 +13,8 @@ from ..broker.replies import Stored
 from ..codec import OPEN, Seals
 from ..exceptions import BadSeal, KeyMissing, MalformedJob
 from ..job import ENDED, Envelope, Failure, State
-from ..reader import envelope_of, priority_of
+from ..reader import envelope_of, priority_of, report_in
+from ..report import Line, Progress, Report
 from ..showing import (
     NO_TASK,
     Argument,
@@ -84,6 +85,8 @@ class Detail(NamedTuple):
     arguments: list[Argument]
     context: list[Argument]  # what goes along
     value: Argument | None
+    progress: Progress | None
+    log: list[Line]
     attempts: list[Attempt]
     steps: list[Step]
     holder: str
@@ -112,6 +115,7 @@ def detail(
     envelope = envelope_of(id, stored.envelope, seals or OPEN)
     task = task_in(envelope)
     failures = (seals or OPEN).open_failures(id, queue, stored.errors)
+    report = report_in(id, stored.report, seals or OPEN)
     arguments = shown_arguments(task, envelope.a, envelope.k) if with_args else []
     return Detail(
         id=id,
@@ -134,12 +138,20 @@ def detail(
         arguments=arguments,
         context=[bounded(*each, MOST_CONTEXT) for each in envelope.c.items()] if with_args else [],
         value=value_of(stored, id, seals) if with_args else None,
+        progress=progress_of(report, with_args=with_args),
+        log=report.lines if report and with_args else [],
         attempts=attempts(failures, with_args=with_args),
         steps=steps(envelope, stored, failures),
         holder=live.holder,
         raw=raw_record(envelope, stored) if with_args else "",
         code=as_code(envelope, task, queue, arguments) if with_args else "",
     )
+
+
+def progress_of(report: Report | None, *, with_args: bool) -> Progress | None:
+    """How far the job has come; in numbers alone for who may not see what it carries."""
+    progress = report.progress if report else None
+    return progress if progress is None or with_args else progress._replace(message="")
 
 
 def value_of(stored: Stored, id: str, seals: Seals | None) -> Argument | None:

@@ -10,11 +10,12 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from django.contrib.admin.models import CHANGE, DELETION, LogEntry
+from django.contrib.admin.models import ADDITION, CHANGE, DELETION, LogEntry
 from django.contrib.contenttypes.models import ContentType
 from django.db.models import Model
 from django.http import HttpRequest
 
+FLAGS = {"delete": DELETION, "purge": DELETION, "add": ADDITION}
 MOST_TEXT = 200  # characters of LogEntry.object_repr
 
 
@@ -30,7 +31,7 @@ def note(
     kind = ContentType.objects.get_for_model(model)
     said = {"verb": verb, "told": dict(told or {}), "outcome": dict(outcome or {})}
     message = json.dumps(said, ensure_ascii=False)
-    flag = DELETION if verb in ("delete", "purge") else CHANGE
+    flag = FLAGS.get(verb, CHANGE)
     LogEntry.objects.bulk_create(
         LogEntry(
             user_id=request.user.pk,  # type: ignore[misc]

@@ -19,7 +19,7 @@ from ..finding import Filter
 from ..job import ENDED, State
 from ..operations import Params
 from ..tasks import enqueue_bulk
-from . import log, rights, shared, words
+from . import log, past, rights, shared, words
 from .console import Console
 from .jobs import TABS, found, listing
 from .screen import Screen, post_only
@@ -56,7 +56,10 @@ class QueueAdmin(Screen):
     def queue_page(self, request: HttpRequest, console: Console, object_id: str) -> HttpResponse:
         """Three round trips: the queues' names, the queue, a page of its jobs."""
         name = known(console, object_id)
-        ((state, note),) = console.inspector.overview([name])
+        period = past.period_of(request)
+        asked_for = (period.look, period.by_task)
+        overview, (history, tasks) = console.inspector.overview_with_past([name], *asked_for)
+        ((state, note),) = overview
         (row,) = shared.queue_rows([(state, note)], dict(console.conf.queues))
         wanted = asked(request)._replace(queue=name, filter=Filter(), id="", q="")
         wanted = wanted if "state" in request.GET else wanted._replace(state=first_state(row))
@@ -68,7 +71,8 @@ class QueueAdmin(Screen):
             "alerts": list(shared.of_queue(row)),
             "minutes": MINUTES,
             "can_purge": wanted.state in PURGEABLE,
-            "history": console.inspector.history(name, "", 0, 60_000),
+            **past.context(period, period.look.steps(history)),
+            "tasks": past.task_rows(period.by_task.tasks(tasks))[: past.MOST_TASKS],
         }
         title = _("Queue %(queue)s") % {"queue": name}
         return self.page(request, console, "queue", context, title=title)

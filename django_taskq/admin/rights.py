@@ -11,6 +11,17 @@ EDIT_ARGS = "edit_args"
 PAUSE = "pause_queue"
 PURGE = "purge_queue"
 
+# verb -> the permission it needs, as Timetable has them
+OF_ORDER = {
+    "run": "run_schedule",
+    "pause": "pause_schedule",
+    "resume": "pause_schedule",
+    "skip": "skip_schedule",
+}
+
+# order to a worker -> the permission it needs, see roster.ORDERS
+OF_WORKER = {"quiet": "quiet_worker", "stop": "stop_worker", "stack": "view_stack"}
+
 # verb -> the permission it needs, as operations.VERBS has them
 OF_VERB = {
     "retry": "retry_job",

@@ -34,6 +34,12 @@ VERBS = {
     "pause": _("Pause"),
     "resume": _("Resume"),
     "purge": _("Purge"),
+    "skip": _("Skip next run"),
+    "quiet": _("Quiet"),
+    "stop": _("Stop"),
+    "stack": _("Show its stack now"),
+    "add": _("Add"),
+    "change": _("Change"),
 }
 
 # What a verb will do, said before it is done.
@@ -58,6 +64,29 @@ EXPLAINED = {
         "An id says which queue its job is in: each job gets a new id in the other queue, with its "
         "attempts from the start, and the old one is cancelled. Running and ended jobs stay."
     ),
+}
+
+# How a schedule stands, by the class of its badge.
+STANDINGS = {
+    "on": _("on"),
+    "paused": _("paused"),
+    "skips": _("skips its next run"),
+    "off": _("switched off"),
+    "broken": _("cannot be run"),
+}
+
+# What a worker does, by the state it reports.
+WORKING = {"running": _("at work"), "quiet": _("quiet"), "stopping": _("stopping")}
+
+# What became of a tick, by its letter; see almanac.OUTCOMES.
+TICKS = {
+    "N": _("enqueued"),
+    "H": _("run by hand"),
+    "O": _("skipped: the job before has not ended"),
+    "K": _("skipped by hand"),
+    "M": _("missed"),
+    "E": _("its job was there before"),
+    "U": _("skipped: another job has its lock"),
 }
 
 DANGEROUS = {"cancel", "kill", "delete", "purge"}

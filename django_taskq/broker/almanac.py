@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from ..job import new_id
 from .broker import HOUSEKEEPING, Broker, Draft, chunks
-from .calls import Arg
+from .calls import Arg, Call, Command
 from .replies import letters, text
 
 TICKED = Layout(">QQQB")
@@ -49,6 +49,9 @@ class Record(NamedTuple):
         tail = raw[TICKED.size :].decode("utf-8", "replace")
         paused, skip = bool(flags & PAUSED), bool(flags & SKIP)
         return cls(last, tick, seen, paused, skip, tail[:PRINT], tail[PRINT:])
+
+
+Records = list[Record | None]
 
 
 class Tick(NamedTuple):
@@ -103,18 +106,30 @@ class Almanac:
         ]
         return int(now), found
 
-    def agenda(
-        self, queue: str, schedules: Sequence[tuple[str, str]]
-    ) -> tuple[int, list[Record | None]]:
+    def agenda(self, queue: str, schedules: Sequence[tuple[str, str]]) -> tuple[int, Records]:
         """Redis' time, and the records of up to HOUSEKEEPING (name, fingerprint) pairs.
 
         With a fingerprint one that is new or has changed begins now; without, it is only read.
         """
+        return agenda_of(self.broker.server.call(self._agenda_call(queue, schedules)))
+
+    def _agenda_call(self, queue: str, schedules: Sequence[tuple[str, str]]) -> Call:
         args: list[Arg] = []
         for pair in schedules:
             args += pair
-        now, *found = self._ask("agenda", queue, args)
-        return int(now), [Record.decode(raw) for raw in found]
+        return self.broker.timed_call("agenda", queue, args)
+
+    def records(self, names: Sequence[tuple[str, Sequence[str]]]) -> list[tuple[int, Records]]:
+        """Redis' time and the records of (queue, up to HOUSEKEEPING names); one round trip."""
+        calls = [self._agenda_call(queue, [(name, "") for name in some]) for queue, some in names]
+        return [agenda_of(reply) for reply in self.broker.server.call_many(calls)] if calls else []
+
+    def story(self, queue: str, name: str) -> tuple[int, Record | None, list[Entry]]:
+        """Redis' time, the record of a schedule and its history; one round trip."""
+        calls = [self._agenda_call(queue, [(name, "")]), self._history_call(queue, name)]
+        reply, raw = self.broker.server.call_many(calls)
+        now, (record,) = agenda_of(reply)
+        return now, record, entries(raw)
 
     def steer(self, queue: str, order: str, names: Sequence[str]) -> str:
         """Carries out ``pause``, ``resume`` or ``skip``; a letter each: O done, S was so before."""
@@ -135,9 +150,21 @@ class Almanac:
 
     def history(self, queue: str, name: str) -> list[Entry]:
         """What became of the last ticks of a schedule, the newest first."""
-        key = self.broker.key(queue, "tick_log")
-        raw = self.broker.server.command("HGET", key, name) or b""
-        return [entry(line) for line in reversed(text(raw).splitlines())]
+        return entries(self.broker.server.call(self._history_call(queue, name)))
+
+    def _history_call(self, queue: str, name: str) -> Call:
+        return Command("HGET", self.broker.key(queue, "tick_log"), name)
+
+
+def agenda_of(reply: Sequence[Any]) -> tuple[int, Records]:
+    """The reply of ``agenda``."""
+    now, *found = reply
+    return int(now), [Record.decode(raw) for raw in found]
+
+
+def entries(raw: bytes | None) -> list[Entry]:
+    """A history from its text, the newest first."""
+    return [entry(line) for line in reversed(text(raw or b"").splitlines())]
 
 
 def entry(line: str) -> Entry:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
-from itertools import tee
+from itertools import chain, tee
 from typing import Any, NamedTuple
 from zlib import crc32
 
 from ..codec import OPEN, Seals
+from ..counts import mark
 from ..exceptions import NotReplicated
 from ..job import Failure, Live, Outcome, new_id
 from .calls import Arg, Call
@@ -396,8 +397,9 @@ class Broker:
             int(request.lean),
             *keep,
         ]
-        for grant, kind, blob, delay, started, _ in request.outcomes:
-            args += (grant.id, grant.live.fence, kind, blob, delay, started)
+        for grant, kind, blob, delay, started, task, waited, took in request.outcomes:
+            counted = mark(kind, task, waited, took)
+            args += (grant.id, grant.live.fence, counted, blob, delay, started)
         return self._call("exchange", request.queue, args)
 
     def held(self, queue: str, holder: str) -> dict[str, Live]:
@@ -422,6 +424,16 @@ class Broker:
             live = outcome.grant.live
             args += (outcome.grant.id, live.fence, live.holder, outcome.task, outcome.blob)
         return self._call("park", queue, args)
+
+    def report(self, queue: str, told: Sequence[tuple[str, int, bytes]]) -> str:
+        """Keeps what running jobs say: (id, fence, report); a letter each: O, S stale.
+
+        Raises BrokerFull where Redis has no memory for it.
+        """
+        return "".join(
+            letters(self.server.call(self._call("report", queue, [*chain(*chunk)])))
+            for chunk in chunks(told, CHUNK)
+        )
 
     def release(self, queue: str, task: str) -> int:
         """Lets the parked jobs of a task back in line whose wait is over; how many."""

@@ -101,9 +101,9 @@ class Server:
 
     # -- connections -----------------------------------------------------------------------------
 
-    def connect(self, socket_timeout: float | None = None, key: str = "") -> Any:
-        """A connection of the caller's own, not opened yet; None: the server's timeout."""
-        return self.links.make(self.place(key), socket_timeout)
+    def connect(self, key: str = "") -> Any:
+        """A connection of the caller's own, not opened yet."""
+        return self.links.make(self.place(key))
 
     @contextmanager
     def borrowed(self) -> Iterator[Any]:

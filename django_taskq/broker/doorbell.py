@@ -127,24 +127,27 @@ class Line:
 
     def ask(self, patience: float, *, nameable: bool) -> None:
         if self._connection is None:
-            self._open(patience, nameable=nameable)
+            self._open(nameable=nameable)
         if self._place is not None:
             self._place = None
             # Not in one write: what is read ahead with this answer would make no file readable.
             self._connection.send_packed_command([ASKING])
             self._connection.read_response()
         self._connection.send_command("BLPOP", *self._keys, patience)
+        # Only this answer may take longer than any other.
+        socket_of(self._connection).settimeout(patience + SLACK)
         self.asked = True
 
-    def _open(self, patience: float, *, nameable: bool) -> None:
-        timeout = patience + SLACK
+    def _open(self, *, nameable: bool) -> None:
         if self._place is not None:
-            self._connection = self._server.links.make(self._place, timeout)
+            connection = self._server.links.make(self._place)
         else:
-            self._connection = self._server.connect(socket_timeout=timeout, key=self._keys[0])
+            connection = self._server.connect(key=self._keys[0])
+        self._connection = connection
+        connection.connect()
         if nameable:
-            self._connection.send_command("CLIENT", "ID")
-            self._id = int(self._connection.read_response())
+            connection.send_command("CLIENT", "ID")
+            self._id = int(connection.read_response())
 
     def read(self) -> list[str]:
         """The key whose token came. On a Cluster all keys if they are elsewhere now."""
@@ -278,6 +281,12 @@ class Ear:
         raise self._server.unavailable(error, maybe_sent=True) from error
 
 
-def fileno_of(connection: Any) -> int:
+def socket_of(connection: Any) -> socket.socket:
     """The socket of a connection; redis-py has no public name for it."""
-    return int(connection._sock.fileno())
+    found: socket.socket = connection._sock
+    return found
+
+
+def fileno_of(connection: Any) -> int:
+    """For a selector."""
+    return socket_of(connection).fileno()

@@ -10,6 +10,7 @@ QUEUE_KEYS: dict[str, str] = {
     "jobs": "HASH",  # id -> envelope, JSON, never read by a script
     "live": "HASH",  # id -> fence, attempt, holder, times: packed, see common.lua and job.Live
     "errors": "HASH",  # id -> failures, one JSON line each
+    "reports": "HASH",  # id -> what a running job says of itself: how far it is, its log
     "results": "HASH",  # id -> value, JSON; none stored means null
     "ready": "ZSET",  # id by -priority * 2**45 + sequence
     "running": "ZSET",  # id by claim time, ms * 1000, plus its place in the claim
@@ -40,6 +41,8 @@ QUEUE_KEYS: dict[str, str] = {
     "tick_log": "HASH",  # schedule -> what became of its last ticks, a line each
     "bulks": "ZSET",  # id of a job that does something to many others, by its start, ms
     "tallies": "HASH",  # the same id -> how far it has come, JSON
+    "counting": "HASH",  # what attempts came to in this minute: "counter task" -> how many
+    "counts": "HASH",  # the same of past minutes, hours and days, see counts.lua
     "events": "STREAM",  # ids of jobs that changed, joined by spaces; while somebody listens
     "listeners": "HASH",  # who listens -> how far it has come, and who reads for it: see listen.lua
     "meta": "HASH",  # seq, front, keeper, keeper_until, renewed, reap_after, sweep, version, cuts,
@@ -49,7 +52,9 @@ QUEUE_KEYS: dict[str, str] = {
 
 GLOBAL_KEYS: dict[str, str] = {
     "queues": "HASH",  # queue -> its short number, the part of a job id behind the dot; # -> last
-    "control": "CHANNEL",  # "cancel holder id fence": what a worker should know at once
+    "workers": "HASH",  # worker -> the time until which its record stands, ms, and that, JSON
+    "stacks": "HASH",  # holder -> when it said where its code is, ms, and that; for 2 minutes
+    "control": "CHANNEL",  # "cancel holder id fence", "worker id order": to be known at once
 }
 
 

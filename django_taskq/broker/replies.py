@@ -58,6 +58,7 @@ class Stored(NamedTuple):
     live: Live
     errors: bytes
     value: bytes
+    report: bytes = b""
 
     def __repr__(self) -> str:
         """Without what the job carries and what became of it."""
@@ -137,8 +138,9 @@ def stored_jobs(reply: list[Any]) -> list[Stored]:
             Live.decode(live),
             errors,
             value,
+            report,
         )
-        for state, due, envelope, live, errors, value in reply
+        for state, due, envelope, live, errors, value, report in reply
     ]
 
 

@@ -14,7 +14,7 @@ from importlib.resources import files
 
 SHEBANGS = ("#!lua", "#!lua flags=allow-oom")
 # Functions for several scripts, those that use others behind them.
-LIBRARIES = ("common", "asks", "locks", "gating", "turns", "calendar", "intake")
+LIBRARIES = ("common", "asks", "locks", "gating", "turns", "calendar", "intake", "counts")
 # What a paragraph of them defines.
 DEFINED = re.compile(r"^local (?:function )?(\w+)", re.MULTILINE)
 COMMENT = re.compile(r"--[^\n]*")

@@ -34,6 +34,7 @@ from .envelope import (
 )
 
 CALL, VALUE, FAILURE, NOTICE = b"call", b"value", b"failure", b"notice"
+REPORT = b"report"
 ALONG = b"along"
 UNLIMITED = 1 << 62  # the limit is for what the caller gave, not for what sealing adds
 
@@ -103,7 +104,7 @@ class Seals:
         own = prefix.encode()
         self._heads = {
             kind: b"%d:%b %d:%b" % (len(kind), kind, len(own), own)
-            for kind in (CALL, VALUE, FAILURE, NOTICE, ALONG)
+            for kind in (CALL, VALUE, FAILURE, NOTICE, ALONG, REPORT)
         }
         self._lenient = lenient
 
@@ -165,18 +166,28 @@ class Seals:
 
     def seal_value(self, id: str, raw: bytes) -> bytes:
         """A return value's JSON as it is kept; None too, so that none can be put in its place."""
-        if self._cipher is not None:
-            raw = self._cipher.encrypt(raw, self._context(VALUE, id))
-        return self._signed(VALUE, id, raw)
+        return self._sealed(VALUE, id, raw)
 
     def open_value(self, id: str, raw: bytes) -> bytes:
         """The JSON of a kept value, b"" for None; or TRUNCATED. Raises BadSeal or KeyMissing."""
-        if raw == TRUNCATED:
-            return raw
-        raw = self._verified(VALUE, id, raw)
-        if raw.startswith(b"~"):
-            return self._decrypted(self._context(VALUE, id), raw)
-        return raw
+        return raw if raw == TRUNCATED else self._opened(VALUE, id, raw)
+
+    def seal_report(self, id: str, raw: bytes) -> bytes:
+        """What a job says of itself, as it is kept."""
+        return self._sealed(REPORT, id, raw)
+
+    def open_report(self, id: str, raw: bytes) -> bytes:
+        """The JSON of a kept report. Raises BadSeal or KeyMissing."""
+        return self._opened(REPORT, id, raw)
+
+    def _sealed(self, kind: bytes, id: str, raw: bytes) -> bytes:
+        if self._cipher is not None:
+            raw = self._cipher.encrypt(raw, self._context(kind, id))
+        return self._signed(kind, id, raw)
+
+    def _opened(self, kind: bytes, id: str, raw: bytes) -> bytes:
+        raw = self._verified(kind, id, raw)
+        return self._decrypted(self._context(kind, id), raw) if raw.startswith(b"~") else raw
 
     # -- failures --------------------------------------------------------------------------------
 

@@ -104,10 +104,6 @@ class Schedule(models.Model):
         ordering = ("name",)
         verbose_name = _("schedule")
         verbose_name_plural = _("schedules")
-        permissions = (
-            ("run_schedule", "Can run schedule now"),
-            ("pause_schedule", "Can pause schedule"),
-        )
 
     def __str__(self) -> str:
         return self.name

@@ -23,6 +23,7 @@ from ..exceptions import BrokerUnavailable
 from ..held import AGAIN, Held
 from ..job import TRUNCATED, Grant, Kind, Outcome
 from ..pace import Pace
+from ..reporting import Reports
 from ..shares import Shares
 from ..wire import Answer, Wire
 
@@ -38,7 +39,8 @@ class Consumer:
     """The buffer and the outcomes of one child.
 
     ``room`` says how many slots are free; ``memory`` how full Redis is (%); ``registered`` is
-    told when the lease in a queue counts from (monotonic).
+    told when the lease in a queue counts from (monotonic); ``stale`` the id and fence of a job
+    that turned out to be somebody else's.
     """
 
     def __init__(
@@ -50,6 +52,7 @@ class Consumer:
         room: Callable[[], int],
         memory: Callable[[], int],
         registered: Callable[[str, float], None],
+        stale: Callable[[str, int], None] = lambda id, fence: None,
     ) -> None:
         self.pace = Pace()
         self.buffer: deque[Grant] = deque()
@@ -67,6 +70,7 @@ class Consumer:
         self._memory = memory
         self._registered = registered
         self._wire = Wire(broker)
+        self.reports = Reports(broker, stale)
         self._held = Held(broker, holder)
         self._leading = threading.Lock()
         self._listening = threading.Lock()
@@ -175,7 +179,7 @@ class Consumer:
     @property
     def is_due(self) -> bool:
         """Whether outcomes, or an answer that no hand has read, have waited long enough."""
-        if self._held.is_doubtful or self._is_overdue:
+        if self._held.is_doubtful or self._is_overdue or self.reports.is_due:
             return True
         if self.outcomes and monotonic() - self.oldest >= FLUSH_AFTER:
             return True
@@ -230,6 +234,8 @@ class Consumer:
         with self._leading:
             self._wire.hurry.clear()
             self._collect()
+            if self.reports and not self._wire.is_down:
+                self.reports.send()
             self.give_back_buffer()
             self._wire.urge()
             while (self.outcomes or self._kept or self._wire.is_owed) and monotonic() < until:
@@ -247,6 +253,8 @@ class Consumer:
     def _send(self, room: int) -> None:
         if self._wire.is_down and not self.buffer and all(map(self._is_shut, self._shares.queues)):
             self._wire.rest()
+        if self.reports and not self._wire.is_down and (self.outcomes or self.reports.is_due):
+            self.reports.send()  # before the outcomes: after them it would be too late
         self._wire.send(self._pack(room))
 
     def _is_shut(self, queue: str) -> bool:

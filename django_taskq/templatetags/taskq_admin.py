@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any
 
 from django import template
@@ -47,6 +48,15 @@ def taskq_time(ms: int, now: int = 0) -> SafeString | str:
         exact,
         relative(ms - now) if now else exact,
     )
+
+
+@register.simple_tag
+def taskq_moment(moment: datetime) -> SafeString:
+    """A moment as clocks of its own time zone show it, with the zone's abbreviation."""
+    shown = template.defaultfilters.date(moment, "D, Y-m-d H:i:s")
+    zone = template.defaultfilters.date(moment, "T")
+    html = '<time datetime="{}">{} <span class="tq-quiet">{}</span></time>'
+    return format_html(html, moment.isoformat(), shown, zone)
 
 
 def relative(distance: int) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -10,8 +10,10 @@ from django.contrib.auth import get_user_model
 from django.contrib.auth.models import Permission
 from django.test import Client
 
-from django_taskq import client
+from django_taskq import client, periodic
 from django_taskq.admin.console import Console
+from django_taskq.periodic import _declared
+from tests.engine import tasks
 from tests.engine.support import backend, enqueued, hand, jobs, private, private_url, ran
 
 __all__ = ["backend", "enqueued", "hand", "jobs", "private", "private_url", "ran"]
@@ -26,7 +28,8 @@ class Staff:
     def __init__(self, name: str, *permissions: str) -> None:
         self.user = get_user_model().objects.create_user(name, is_staff=True)
         self.name = name
-        ours = Permission.objects.filter(content_type__app_label="django_taskq")
+        apps = ["django_taskq", "taskq_schedules"]
+        ours = Permission.objects.filter(content_type__app_label__in=apps)
         wanted = ours if EVERYTHING in permissions else ours.filter(codename__in=permissions)
         assert EVERYTHING in permissions or len(wanted) == len(permissions)
         self.user.user_permissions.add(*wanted)
@@ -50,6 +53,17 @@ class Staff:
 def _at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """The transaction around a test is never committed: jobs must not wait for that."""
     monkeypatch.setattr(client, "commit_alias", lambda on_commit: None)
+
+
+@pytest.fixture(autouse=True)
+def _nightly() -> Iterator[None]:
+    """One schedule in code, and no other."""
+    before = dict(_declared)
+    _declared.clear()
+    periodic("0 3 * * *", name="nightly", tz="Europe/Berlin", args=["for a reason"])(tasks.fail)
+    yield
+    _declared.clear()
+    _declared.update(before)
 
 
 @pytest.fixture

@@ -110,3 +110,41 @@ def test_numbers_are_short(number: float, text: str) -> None:
 @pytest.mark.parametrize(("highest", "top"), [(0, 1), (1, 1), (3, 5), (7, 10), (11, 20), (99, 100)])
 def test_the_scale_ends_at_a_round_number(highest: float, top: float) -> None:
     assert charts.nice(highest) == top
+
+
+def test_a_line_has_a_gap_where_nothing_was_measured() -> None:
+    drawing = charts.lines("t", list("abcde"), [Series("p50", "p50", [1, 2, None, None, 3])])
+
+    first, alone = parsed(drawing).iter(f"{SVG}polyline")
+    assert len(first.attrib["points"].split()) == 2
+    ends = [float(point.split(",")[0]) for point in alone.attrib["points"].split()]
+    assert 0 < ends[1] - ends[0] <= 4
+
+
+def test_a_line_of_nothing_is_no_line() -> None:
+    drawing = charts.lines("t", ["a", "b"], [Series("p50", "p50", [None, None])], log=True)
+
+    assert list(parsed(drawing).iter(f"{SVG}polyline")) == []
+
+
+def test_nothing_happens_half_a_time() -> None:
+    drawing = charts.bars("t", ["a"], [Series("x", "ready", [5])])
+
+    assert [node.text for node in parsed(drawing).iter(f"{SVG}text")] == ["0", "5", "a"]
+
+
+@pytest.mark.parametrize(
+    ("ms", "text"),
+    [
+        (0, "0 ms"),
+        (0.4, "<1 ms"),
+        (999, "999 ms"),
+        (1500, "1.5 s"),
+        (100_000, "100 s"),
+        (1_000_000, "16.7 min"),
+        (7_200_000, "2 h"),
+        (172_800_000, "2 d"),
+    ],
+)
+def test_times_are_short(ms: float, text: str) -> None:
+    assert charts.short_time(ms) == text

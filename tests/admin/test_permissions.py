@@ -26,16 +26,29 @@ READ = (
     "job/bulk/",
     "job/{id}/change/",
     "failure/",
+    "tasktype/",
+    "tasktype/tests.engine.tasks.fail/change/",
     "worker/",
+    "worker/{id}/change/",
+    "schedule/",
+    "schedule/nightly/change/",
     "audit/",
 )
+REDIRECT = ("schedule/nightly/edit/",)
 WRITE = (
     "job/do/",
     "job/{id}/edit/",
     "queue/default/pause/",
     "queue/default/resume/",
     "queue/default/purge/",
+    "schedule/nightly/do/",
+    "worker/{id}/do/",
 )
+NAMED = {
+    "queue": "default",
+    "schedule": "nightly",
+    "tasktype": "tests.engine.tasks.fail",
+}  # by what, if not by an id
 OTHERS = sorted(set(PERMISSIONS) - {rights.VIEW})
 
 
@@ -55,13 +68,14 @@ def test_every_address_is_in_these_tests() -> None:
         name = model._meta.model_name
         for pattern in admin.site.get_model_admin(model).get_urls():
             route = str(pattern.pattern)
-            route = route.replace("<path:object_id>", "default" if name == "queue" else "{id}")
+            object_id = NAMED.get(str(name), "{id}")
+            route = route.replace("<path:object_id>", object_id)
             addresses.add(f"{name}/{route}")
 
-    assert addresses == {*READ, *WRITE}
+    assert addresses == {*READ, *REDIRECT, *WRITE}
 
 
-@pytest.mark.parametrize("page", [*READ, *WRITE])
+@pytest.mark.parametrize("page", [*READ, *REDIRECT, *WRITE])
 def test_nobody_who_is_not_staff_comes_in(db: None, backend: Any, page: str) -> None:
     client = Client()
     address = f"{ROOT}/{page.format(id='x.1')}"
@@ -71,7 +85,7 @@ def test_nobody_who_is_not_staff_comes_in(db: None, backend: Any, page: str) -> 
     assert client.post(address).status_code == 302
 
 
-@pytest.mark.parametrize("page", [*READ, *WRITE])
+@pytest.mark.parametrize("page", [*READ, *REDIRECT, *WRITE])
 def test_staff_without_permissions_is_refused(
     staff: Callable[..., Staff], dead: Any, page: str
 ) -> None:
@@ -97,7 +111,7 @@ def test_to_see_is_enough_to_see(staff: Callable[..., Staff], dead: Any, page: s
     assert staff("ada", rights.VIEW).get(page.format(id=dead.id)).status_code == 200
 
 
-@pytest.mark.parametrize("page", [*READ, *WRITE])
+@pytest.mark.parametrize("page", [*READ, *REDIRECT, *WRITE])
 def test_other_permissions_let_nobody_in_who_may_not_see(
     staff: Callable[..., Staff], dead: Any, page: str
 ) -> None:
@@ -131,6 +145,13 @@ def test_a_verb_needs_its_own_permission(
         ("queue/default/pause/", rights.PAUSE, {}),
         ("queue/default/resume/", rights.PAUSE, {}),
         ("queue/default/purge/", rights.PURGE, {"state": "dead", "name": "default"}),
+        ("worker/w/do/", "quiet_worker", {"verb": "quiet"}),
+        ("worker/w/do/", "stop_worker", {"verb": "stop"}),
+        ("worker/w/do/", "view_stack", {"verb": "stack"}),
+        ("schedule/nightly/do/", "run_schedule", {"verb": "run"}),
+        ("schedule/nightly/do/", "pause_schedule", {"verb": "pause"}),
+        ("schedule/nightly/do/", "pause_schedule", {"verb": "resume"}),
+        ("schedule/nightly/do/", "skip_schedule", {"verb": "skip"}),
         ("job/{id}/edit/", rights.EDIT_ARGS, {"arg-0": '"new"'}),
         ("job/{id}/edit/", rights.VIEW_ARGS, {"arg-0": '"new"'}),
         ("job/{id}/edit/", "retry_job", {"arg-0": '"new"', "retry": "1"}),
@@ -179,7 +200,8 @@ def test_only_what_may_be_done_is_offered(staff: Callable[..., Staff], dead: Any
 
 def test_who_may_not_see_what_jobs_carry_does_not(staff: Callable[..., Staff], dead: Any) -> None:
     ben = staff("ben", *(set(PERMISSIONS) - {rights.VIEW_ARGS}))
-    pages = ["job/", f"job/{dead.id}/change/", "failure/", "dashboard/", "worker/"]
+    pages = ["job/", f"job/{dead.id}/change/", "failure/", "dashboard/", "worker/", "schedule/"]
+    pages.append("schedule/nightly/change/")
 
     for page in pages:
         text = ben.sees(page, state="dead")

@@ -25,7 +25,8 @@ client = Client()
 client.force_login(get_user_model().objects.create_superuser("ada", "", "ada"))
 job = send_welcome.enqueue(1)
 for page in ("dashboard/", "queue/", "queue/default/change/", "job/", f"job/{job.id}/change/",
-             f"job/{job.id}/edit/", "failure/", "worker/", "audit/", "job/bulk/"):
+             f"job/{job.id}/edit/", "failure/", "worker/", "audit/", "job/bulk/",
+             "schedule/", "schedule/nightly-cleanup/change/"):
     answer = client.get(f"/admin/django_taskq/{page}")
     text = answer.content.decode()
     assert answer.status_code == 200, (page, answer.status_code)

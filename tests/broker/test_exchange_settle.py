@@ -191,6 +191,25 @@ def test_only_attempts_that_came_to_something_count(
         grant = next(iter(child.claim()), grant)
 
 
+def test_a_job_that_is_put_off_again_and_again_keeps_its_expiry(
+    broker: Broker, clock: Any, child: Child
+) -> None:
+    """Which is what ends it: no attempt is counted."""
+    put(broker, ["b"], expires_in=100)
+    expires = clock.now + 100
+
+    for _ in range(20):
+        (grant,) = child.claim()
+        assert grant.live.expires == expires
+        child.settle(outcome(grant, "Z", b"", 10))
+        clock.forward(10)
+        broker.promote(QUEUE, "keeper")
+
+    assert clock.now > expires
+    (grant,) = child.claim()
+    assert (grant.live.expires, grant.live.attempt) == (expires, 0)
+
+
 def test_when_it_started_and_ended_is_recorded(
     broker: Broker, clock: Any, child: Child, running: Grant
 ) -> None:

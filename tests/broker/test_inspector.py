@@ -18,6 +18,7 @@ from django_taskq.limits import Limit, Rate
 from tests.broker.helpers import (
     DAY,
     ENVELOPE,
+    FAILURE,
     LEASE,
     QUEUE,
     TASK,
@@ -25,6 +26,7 @@ from tests.broker.helpers import (
     Draft,
     dump,
     holder_id,
+    outcome,
     parked,
     put,
     seed_all,
@@ -61,6 +63,34 @@ def test_an_empty_queue_has_nothing(inspector: Inspector) -> None:
     assert found.states == dict.fromkeys(State, 0)
     assert (found.next_job, found.waits, found.late, found.page, found.parked) == ("", 0, 0, [], {})
     assert sum(inspector.weights("never-used").values()) == 0
+
+
+@pytest.mark.parametrize("how", ["retry", "reclaim", "promote", "promoted retry", "return"])
+def test_what_became_ready_by_another_way_waits_as_well(
+    broker: Broker, inspector: Inspector, clock: Any, how: str
+) -> None:
+    """Whoever looks at the waiting time of a queue must see that it stands still."""
+    envelope = encode_envelope(Envelope(t=TASK, e=clock.now), 1000)
+    broker.enqueue(QUEUE, [Draft("a", envelope, due=-500 if how == "promote" else 0)])
+    child = Child(broker, "a")
+    if how != "promote":
+        (grant,) = child.claim()
+    if how == "retry":
+        child.exchange(0, [outcome(grant, "D", FAILURE, DAY)])
+        broker.retry(QUEUE, ["a"])
+    elif how == "reclaim":
+        broker.reclaim(QUEUE, child.holder, FAILURE, died=True)
+    elif how == "return":
+        child.exchange(0, [outcome(grant, "G")])
+    elif how == "promoted retry":
+        child.exchange(0, [outcome(grant, "R", FAILURE, 500)])
+    if "promote" in how:
+        clock.forward(500)
+        broker.promote(QUEUE, "keeper")
+    assert inspector.queue(QUEUE).next_job == "a"
+    clock.forward(3000)
+
+    assert inspector.queue(QUEUE).waits >= 3000
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,7 @@ from django_taskq.broker.connection import Server
 from django_taskq.broker.inspector import Gate, Inspector, Match
 from django_taskq.broker.keys import GLOBAL_KEYS, QUEUE_KEYS
 from django_taskq.broker.listening import Listener, audience
+from django_taskq.broker.roster import Record, Roster
 from django_taskq.broker.steering import Steering
 from django_taskq.broker.sweep import CHECKS
 from django_taskq.exceptions import BrokerError
@@ -52,7 +53,7 @@ NAMES = scripts.names()
 every_script = pytest.mark.parametrize("name", NAMES)
 
 # They make a full Redis fuller.
-MAY_BE_REFUSED = {"enqueue", "retry", "replace", "register", "tick", "edit"}
+MAY_BE_REFUSED = {"enqueue", "retry", "replace", "register", "tick", "edit", "report"}
 UNBOUNDED = {
     *("KEYS", "SCAN", "RANDOMKEY", "DBSIZE", "SORT"),
     *("SMEMBERS", "HGETALL", "HKEYS", "HVALS", "SUNION", "SINTER", "ZUNION", "ZINTER"),
@@ -289,8 +290,8 @@ class ServerAs(Server):
 
     user = ""
 
-    def connect(self, socket_timeout: float | None = None) -> Any:
-        connection = super().connect(socket_timeout)
+    def connect(self, key: str = "") -> Any:
+        connection = super().connect(key)
         connection.username, connection.password = self.user, "secret"
         return connection
 
@@ -496,6 +497,12 @@ def ways_of_held(full: Broker, limited: Broker, clock: Any) -> None:
     assert sorted(limited.held(QUEUE, child.holder)) == ["a", "b"]
 
 
+def ways_of_report(full: Broker, limited: Broker, clock: Any) -> None:
+    put(full, "a")
+    (grant,) = Child(full).claim()
+    assert limited.report(QUEUE, [("a", grant.live.fence, b"{}"), ("b", 1, b"{}")]) == "OS"
+
+
 def ways_of_sweep(full: Broker, limited: Broker, clock: Any) -> None:
     """Everything that can be mended."""
     corrupt(full)
@@ -504,6 +511,14 @@ def ways_of_sweep(full: Broker, limited: Broker, clock: Any) -> None:
     take_token(full)
     assert kinds | set(limited.sweep(QUEUE, "wake").found) == set(CHECKS)
     limited.sweep(QUEUE)
+
+
+def ways_of_history(full: Broker, limited: Broker, clock: Any) -> None:
+    for grant in seed(full, running="a b").values():
+        Child(full, "seeder").settle(outcome(grant, "S", task="t"))
+        clock.forward(60_000)
+    assert Inspector(limited).tasks([QUEUE], 60_000, 3)["t"] == {"S": 2}
+    assert len(Inspector(limited).history([QUEUE], 86_400_000, 90)) == 90
 
 
 def ways_of_survey(full: Broker, limited: Broker, clock: Any) -> None:
@@ -581,6 +596,30 @@ def ways_of_retire(full: Broker, limited: Broker, clock: Any) -> None:
     Almanac(full).agenda(QUEUE, [("a", "0123456789ab")])
     clock.forward(31 * DAY)
     assert almanac.retire(QUEUE) == ("0", 1)
+
+
+RECORD = Record("host", 1, "0.1", 0, "running", {QUEUE: 1}, 10)
+
+
+def ways_of_enroll(full: Broker, limited: Broker, clock: Any) -> None:
+    roster = Roster(limited)
+    assert roster.enroll("gone", RECORD, 1_000)
+    clock.forward(1_001)
+    assert roster.enroll("here", RECORD, 1_000)
+    assert [worker.id for worker in Roster(full).workers()[1]] == ["here"]
+    assert roster.enroll("here", None, 1)
+    assert Roster(full).workers()[1] == []
+
+
+def ways_of_roster(full: Broker, limited: Broker, clock: Any) -> None:
+    Roster(full).enroll("here", RECORD, 1_000)
+    assert Roster(limited).workers()[1][0].record == RECORD
+
+
+def ways_of_stack(full: Broker, limited: Broker, clock: Any) -> None:
+    assert Roster(limited).tell("holder", "x" * 100_000)
+    at, text = Roster(full).told(["holder", "nobody"])["holder"]
+    assert (at, len(text)) == (clock(), 65_536)
 
 
 def ways_of_register(full: Broker, limited: Broker, clock: Any) -> None:

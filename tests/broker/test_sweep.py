@@ -77,9 +77,11 @@ def test_the_table_has_the_checks_of_the_script() -> None:
 def test_every_key_with_members_is_a_place() -> None:
     """A key that is added is looked through too, or said here to need no look."""
     places = re.findall(r"\{ '(\w+)', walk_\w+, (\w+) \}", LUA)
-    # renew, trim, trim, tick, tick, nobody; trim, enqueue (one per limit), promote, tally; unlisten
+    # renew, trim, trim, tick, tick, nobody; trim, enqueue (one per limit), promote, tally,
+    # exchange, unlisten
     kept_by_others = {"holders", "calls", "answers", "ticks", "tick_log", "meta"}
-    kept_by_others |= {"lapses", "limits", "opens", "bulks", "tallies", "listeners"}
+    kept_by_others |= {"lapses", "limits", "opens", "bulks", "tallies", "counting", "counts"}
+    kept_by_others |= {"listeners"}
     walked = {name for name, kind in QUEUE_KEYS.items() if kind in ("HASH", "ZSET", "SET")}
 
     assert all(name == key for name, key in places)
@@ -314,7 +316,7 @@ def test_a_job_in_every_state_is_left_in_one(broker: Broker) -> None:
 # -- leftovers -------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("place", ["live", "errors", "results"])
+@pytest.mark.parametrize("place", ["live", "errors", "results", "reports"])
 def test_what_belongs_to_no_job_is_deleted(broker: Broker, place: str) -> None:
     seed_all(broker)
     before = dump(broker)

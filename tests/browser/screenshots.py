@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from django_taskq.broker import embedded
-from tests.browser.place import ROOT, Place, browser, chromium, sign_in
+from tests.browser.place import ADMIN, ROOT, Place, browser, chromium, sign_in
 from tests.conftest import eventually
 
 FOLDER = ROOT / "docs" / "screenshots"
@@ -26,6 +26,15 @@ for day in (3, 4, 5, 6):
 export_orders.using(queue_name="low").enqueue(2030)
 sync_stock.using(run_after=7200).enqueue("Berlin", api_key="hunter2")
 resize_image.using(run_after=86400, priority=5).enqueue("photos/cover.jpg")
+from django_taskq.schedules.models import Schedule
+Schedule(name="nightly-count", task="shop.tasks.count_stock", expression="30 2 * * *",
+         tz="Europe/Berlin", args=["Hamburg"], notes="asked for by Grace").save()
+Schedule(name="receipts", task="shop.tasks.send_receipts", expression="@hourly").save()
+table = resize_image.get_backend().timetable
+for name in ("morning-stock", "stock", "nightly-count", "nightly-count"):
+    table.run(name)
+table.pause("stock")
+table.skip("nightly-count")
 """
 # name -> (page, theme, viewport)
 SHOTS: dict[str, tuple[str, str, dict[str, int]]] = {
@@ -34,15 +43,28 @@ SHOTS: dict[str, tuple[str, str, dict[str, int]]] = {
     "dashboard-narrow": ("dashboard/", "light", NARROW),
     "queue": ("queue/low/change/", "light", WIDE),
     "jobs": ("job/?state=succeeded", "light", WIDE),
+    "queue-narrow": ("queue/default/change/", "light", NARROW),
+    "queue-dark": ("queue/default/change/", "dark", WIDE),
+    "task-types": ("tasktype/", "light", WIDE),
+    "task-type": ("tasktype/shop.tasks.send_receipt/change/", "light", WIDE),
     "search-dark": ("job/?state=any&q=error:UnknownMailbox", "dark", WIDE),
     "jobs-narrow": ("job/?state=dead", "dark", NARROW),
     "job-light": ("job/{dead}/change/", "light", WIDE),
     "job-narrow": ("job/{dead}/change/", "light", NARROW),
+    "job-running": ("job/{running}/change/", "light", WIDE),
     "waiting-light": ("job/{scheduled}/change/", "light", WIDE),
     "edit": ("job/{dead}/edit/", "light", WIDE),
     "confirm": ("", "light", WIDE),
     "failures": ("failure/", "light", WIDE),
     "workers": ("worker/", "light", WIDE),
+    "workers-narrow": ("worker/", "dark", NARROW),
+    "worker": ("{worker}", "light", WIDE),
+    "schedules": ("schedule/", "light", WIDE),
+    "schedules-narrow": ("schedule/", "dark", NARROW),
+    "schedule": ("schedule/morning-stock/change/", "light", WIDE),
+    "schedule-narrow": ("schedule/morning-stock/change/", "light", NARROW),
+    "schedule-dark": ("schedule/stock/change/", "dark", WIDE),
+    "schedule-edit": ("schedule/nightly-count/edit/", "light", WIDE),
     "audit": ("audit/", "light", WIDE),
     "work": ("job/bulk/", "light", WIDE),
 }
@@ -74,7 +96,13 @@ def prepare(place: Place, page: Any) -> dict[str, str]:
     page.get_by_role("button", name="Delete", exact=True).click()
     eventually(lambda: page.reload() and "40 jobs" in page.content(), 30)
     page.goto(place.page("job/?state=scheduled"))
-    return {"dead": id, "scheduled": page.content().partition(dead)[2].partition('"')[0]}
+    scheduled = page.content().partition(dead)[2].partition('"')[0]
+    page.goto(place.page("job/?state=running"))
+    running = page.content().partition(dead)[2].partition('"')[0]
+    page.goto(place.page("worker/"))
+    page.get_by_role("button", name="Show its stack now").first.click()
+    address = page.url.partition(f"{ADMIN}/")[2]
+    return {"dead": id, "scheduled": scheduled, "running": running, "worker": address}
 
 
 def ask_to_kill(place: Place, page: Any) -> None:

@@ -179,6 +179,14 @@ def test_every_file_that_is_named_in_the_internals_exists() -> None:
 # -- Operations -------------------------------------------------------------------------------
 
 
+def test_every_test_that_is_named_exists() -> None:
+    named = re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", page("reliability"))
+
+    assert len(named) > 20
+    for path, name in named:
+        assert f"\ndef {name}(" in (ROOT / path).read_text("utf-8"), f"{path}::{name}"
+
+
 def test_every_finding_of_the_sweep_is_explained() -> None:
     assert set(table(page("operations"), "## The sweep")) == set(CHECKS)
 

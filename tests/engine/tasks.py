@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import threading
 from dataclasses import dataclass
 from datetime import date, timedelta
@@ -10,7 +11,7 @@ from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
-from django_taskq import Cancel, Fail, Retry, Snooze, Unique, task
+from django_taskq import Cancel, Fail, Retry, Snooze, Unique, log, task, track
 from django_taskq.compat import NATIVE
 
 if NATIVE:
@@ -224,3 +225,13 @@ def fair(tenant: str, n: int) -> str:
 @task(unique="until_finished")
 def lonely() -> None:
     pass
+
+
+@task
+def talk(items: int, logger: str = "") -> None:
+    log("begins")
+    for _ in track(range(items), message="items"):
+        pass
+    if logger:
+        logging.getLogger(logger).info("said by a logger")
+    log("ends")

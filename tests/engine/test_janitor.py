@@ -12,10 +12,13 @@ from django_taskq.services import janitor as module
 from django_taskq.services.janitor import INTERVAL, STEP, Janitor
 from django_taskq.services.reaper import Reaper
 from tests.broker.helpers import (
+    FAILURE,
     QUEUE,
     WINDOW,
+    Child,
     corrupt,
     members,
+    outcome,
     put,
     ready,
     seed,
@@ -129,3 +132,24 @@ def test_thousands_that_are_over_their_time_at_once_are_deleted_in_a_few_rounds(
         janitor.tick()
 
     assert members(broker, "succeeded") == []
+
+
+def test_a_dead_job_is_deleted_after_its_time_though_nothing_happens_in_its_queue(
+    janitor: Janitor, broker: Broker, clock: FakeTime
+) -> None:
+    """No other job has to die there first."""
+    kept_for = broker.limits.dead_retention
+    put(broker, ["a"])
+    (grant,) = Child(broker, "a").claim()
+    Child(broker, "a").exchange(0, [outcome(grant, "D", FAILURE, kept_for)])
+    clock.forward(kept_for - 1)
+    janitor.make_room()
+    janitor.tick()
+    assert members(broker, "dead") == ["a"]
+
+    clock.forward(1)
+    janitor.make_room()
+    janitor.tick()
+
+    assert states(broker) == {}
+    assert broker.fetch(QUEUE, ["a"])[0].state is None

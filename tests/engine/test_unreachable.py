@@ -14,7 +14,8 @@ from django.db import transaction
 from django.test import override_settings
 
 from django_taskq.backends import RedisBackend
-from django_taskq.broker.connection import get_server
+from django_taskq.broker.connection import get_server, make_server
+from django_taskq.broker.doorbell import Doorbell
 from django_taskq.compat import task_backends
 from django_taskq.exceptions import BrokerFull, BrokerUnavailable
 from django_taskq.job import State
@@ -284,3 +285,13 @@ def test_workers_drain_a_full_server(hand_of_private: Hand, private: RedisBacken
     result = private.get_result(outcome.grant.id)
     assert result.state is State.SUCCEEDED
     assert result.cancel() is False
+
+
+def test_who_wants_to_listen_waits_no_longer_for_a_connection_than_others_do() -> None:
+    """A supervisor has leases to renew; the long wait begins when the server has greeted."""
+    with socket.create_server(("127.0.0.1", 0)) as mute:  # it takes calls, and says nothing
+        server = make_server(f"redis://127.0.0.1:{mute.getsockname()[1]}/1", TIMEOUT, TIMEOUT)
+        begun = time.monotonic()
+        with pytest.raises(BrokerUnavailable):
+            Doorbell(server, ["timer"]).ask(60.0)
+    assert time.monotonic() - begun < 60.0

@@ -146,9 +146,9 @@ def test_another_worker_takes_over_when_the_lease_is_over(station: Station) -> N
     killed = time.monotonic()
     station.open("gate")
     assert result.get(timeout=WAIT) == "a"
-    assert time.monotonic() - killed < 5 + 2 + 1  # lease, allowance, a slow machine
+    assert time.monotonic() - killed < 5 + 2 + 5  # lease, allowance, a slow machine
     assert result.attempts == 1
-    assert "go back" in second.output
+    eventually(lambda: "go back" in second.output)
 
 
 def test_children_do_not_survive_their_supervisor(station: Station) -> None:

@@ -1,13 +1,15 @@
 """What operators read. Changes nothing.
 
 ``queues`` are queues, processes and weights, ``jobs`` lists and searches, ``one`` a single job with
-the reasons why it does not run, ``history`` counters per minute. Every read is bounded however many
-jobs there are, and makes one round trip unless it says otherwise.
+the reasons why it does not run, ``history`` what happened per minute, hour or day. Every read is
+bounded however many jobs there are, and makes one round trip unless it says otherwise.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import redis
 
@@ -16,9 +18,10 @@ from ..broker import HOUSEKEEPING, Broker
 from ..calls import Command
 from ..keys import QUEUE_KEYS
 from ..replies import text
+from ..roster import Roster, Worker, workers_in
 from ..steering import Steering, Tally, tallies
 from . import jobs, one
-from .history import Minute, history
+from .history import Look, Step
 from .jobs import Found, Match, Page, Place, Row
 from .one import Examined, Standing
 from .queues import SAMPLES, Gate, Holder, QueueState, due_at, pairs, queue_state
@@ -29,13 +32,14 @@ __all__ = [
     "Gate",
     "Holder",
     "Inspector",
+    "Look",
     "Match",
-    "Minute",
     "Page",
     "Place",
     "QueueState",
     "Row",
     "Standing",
+    "Step",
     "due_at",
     "pairs",
     "queue_state",
@@ -54,6 +58,14 @@ class Inspector:
         calls = [broker.survey_call(name, skip, HOUSEKEEPING) for name in names]
         replies = broker.server.call_many(calls) if calls else []
         return [queue_state(name, reply) for name, reply in zip(names, replies, strict=True)]
+
+    def manned(self, names: Sequence[str]) -> tuple[list[QueueState], tuple[int, list[Worker]]]:
+        """The queues, and Redis' time with the workers that stand; one round trip."""
+        broker = self._broker
+        calls = [broker.survey_call(name, 0, HOUSEKEEPING) for name in names]
+        *replies, roster = broker.server.call_many([*calls, Roster(broker).call()])
+        states = [queue_state(name, reply) for name, reply in zip(names, replies, strict=True)]
+        return states, workers_in(roster)
 
     def queue(self, name: str, skip: int = 0) -> QueueState:
         """One queue."""
@@ -126,7 +138,11 @@ class Inspector:
 
     def peek(self, queue: str, ids: Sequence[str]) -> list[Row]:
         """The jobs of these ids that there are, without their failures."""
-        return jobs.peek(self._broker, queue, ids)
+        return jobs.peek(self._broker, {queue: ids})
+
+    def states(self, wanted: Mapping[str, Sequence[str]]) -> dict[str, State]:
+        """id -> state of the jobs of these ids, by queue, that there are."""
+        return {row.id: row.state for row in jobs.peek(self._broker, wanted, head=0)}
 
     def newest(
         self, sizes: Mapping[tuple[str, State], int], most: int, tail: int = jobs.TAIL
@@ -169,17 +185,26 @@ class Inspector:
 
     def overview(self, names: Sequence[str]) -> list[tuple[QueueState, bytes]]:
         """Each queue, and why it is paused as whoever paused it wrote it (b"" for nothing)."""
+        return self.overview_with_past(names)[0]
+
+    def overview_with_past(
+        self, names: Sequence[str], *looks: Look
+    ) -> tuple[list[tuple[QueueState, bytes]], list[list[Any]]]:
+        """``overview()``, and per look what its ``steps()`` and ``tasks()`` read; one trip."""
         surveys = [self._broker.survey_call(name, 0, HOUSEKEEPING) for name in names]
         places = [
             self._broker.operator_call("position", name, ("", ""), timed=True) for name in names
         ]
-        replies = self._broker.server.call_many([*surveys, *places]) if names else []
-        return [
+        past = [look.call(self._broker, name) for look in looks for name in names]
+        replies = self._broker.server.call_many([*surveys, *places, *past]) if names else []
+        count = len(names)
+        overview = [
             (queue_state(name, survey), one.standing(place).pause_note)
             for name, survey, place in zip(
-                names, replies[: len(names)], replies[len(names) :], strict=True
+                names, replies[:count], replies[count : 2 * count], strict=True
             )
         ]
+        return overview, [replies[at * count : (at + 1) * count] for at in range(2, 2 + len(looks))]
 
     def tallies(self, names: Sequence[str]) -> dict[str, list[Tally]]:
         """What jobs say that do something to many others, by the queue that they run in."""
@@ -188,9 +213,22 @@ class Inspector:
         replies = self._broker.server.call_many(calls) if calls else []
         return {name: tallies(reply) for name, reply in zip(names, replies, strict=True)}
 
-    def history(self, queue: str, task: str, since: int, step: int) -> list[Minute]:
-        """What happened per step; nothing counts it yet."""
-        return history(queue, task, since, step)
+    def history(self, queues: Sequence[str], step: int, count: int, task: str = "") -> list[Step]:
+        """``count`` steps of ``step`` ms up to now, of several queues as one; see Look.
+
+        ``task``: "" for all. One round trip.
+        """
+        look = Look(step, count, by_task=bool(task))
+        return look.steps(self._past(queues, look), task)
+
+    def tasks(self, queues: Sequence[str], step: int, count: int) -> dict[str, Counter[str]]:
+        """What happened to each task in the same time; one round trip."""
+        look = Look(step, count, by_task=True)
+        return look.tasks(self._past(queues, look))
+
+    def _past(self, queues: Sequence[str], look: Look) -> list[Any]:
+        calls = [look.call(self._broker, queue) for queue in queues]
+        return self._broker.server.call_many(calls) if calls else []
 
 
 def memory_in(info: bytes) -> tuple[int, int]:

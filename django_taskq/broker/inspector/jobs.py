@@ -172,18 +172,19 @@ def search(
     return Page(list(rows.values()), None, looked // max(len(matches), 1))
 
 
-def peek(broker: Broker, queue: str, ids: Sequence[str]) -> list[Row]:
-    """The jobs of these ids that there are, without their failures; one round trip."""
+def peek(broker: Broker, wanted: Mapping[str, Sequence[str]], head: int = HEAD) -> list[Row]:
+    """The jobs of these ids, by queue, that there are; without their failures; one round trip."""
+    parts = [(queue, chunk) for queue, ids in wanted.items() for chunk in chunks(ids, HOUSEKEEPING)]
     calls = [
-        broker.operator_call("peek", queue, (HEAD, *chunk), timed=False)
-        for chunk in chunks(ids, HOUSEKEEPING)
+        broker.operator_call("peek", queue, (head, *chunk), timed=False) for queue, chunk in parts
     ]
-    replies = [each for reply in broker.server.call_many(calls) for each in reply] if calls else []
+    replies = broker.server.call_many(calls) if calls else []
     rows = []
-    for id, (state, score, envelope, size, live) in zip(ids, replies, strict=True):
-        if state:
-            asked = Scan(queue, State(text(state)))
-            rows.append(row(asked, id.encode(), score, envelope, size, live, b"", 0))
+    for (queue, chunk), reply in zip(parts, replies, strict=True):
+        for id, (state, score, envelope, size, live) in zip(chunk, reply, strict=True):
+            if state:
+                asked = Scan(queue, State(text(state)))
+                rows.append(row(asked, id.encode(), score, envelope, size, live, b"", 0))
     return rows
 
 

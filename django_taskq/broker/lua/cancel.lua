@@ -1,5 +1,5 @@
 #!lua flags=allow-oom
--- cancel | keys: live errors ready running scheduled retrying waiting cancelled parked cancels wake timer ended calls answers asks locks lapses limits gated entered rates opens events | edges: waiting->ready waiting->cancelled scheduled->cancelled ready->cancelled retrying->cancelled
+-- cancel | keys: live errors ready running scheduled retrying waiting cancelled parked cancels wake timer ended calls answers asks locks lapses limits gated entered rates opens counting counts events | edges: waiting->ready waiting->cancelled scheduled->cancelled ready->cancelled retrying->cancelled
 --
 -- Cancels what is not running, and asks for it where it is: a running job keeps its state until
 -- its code has stopped.
@@ -28,6 +28,7 @@ for _, set in ipairs({ waiting, scheduled, ready, retrying }) do
 end
 
 local words, orders, gone, places, records, lines, freed, stood = {}, {}, {}, {}, {}, {}, {}, {}
+local raised = {} -- what is counted -> how often
 for i, id in ipairs(ids) do
   local l = read_live(lives[i])
   local from
@@ -54,6 +55,7 @@ for i, id in ipairs(ids) do
     lines[#lines + 1] = id
     lines[#lines + 1] = add_error(old[i], failure)
     freed[#freed + 1] = id
+    raised['C|' .. names[i]] = (raised['C|' .. names[i]] or 0) + 1
     if from == waiting then redis.call('ZREM', parked, names[i] .. ' ' .. id) end
     words[i] = 'C/' .. l.fence .. '/'
   else
@@ -70,6 +72,7 @@ if #freed > 0 then
   step_out(freed, stood, asked, now)
   unlock(freed, asked, now)
   note(freed)
+  count_in(raised, now)
   set_wake(wake, ready)
   redis.call('SPUBLISH', ended, table.concat(freed, ' '))
 end

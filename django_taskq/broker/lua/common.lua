@@ -113,7 +113,7 @@ local function add_error(old, line)
 end
 
 -- Deletes ended jobs whole.
-local function forget(ids, set, jobs, live, errors, results, meta, asks)
+local function forget(ids, set, jobs, live, errors, results, meta, asks, reports)
   if #ids == 0 then return 0 end
   redis.call('ZREM', set, unpack(ids))
   redis.call('HDEL', jobs, unpack(ids))
@@ -121,6 +121,7 @@ local function forget(ids, set, jobs, live, errors, results, meta, asks)
   redis.call('HDEL', errors, unpack(ids))
   redis.call('HDEL', results, unpack(ids))
   redis.call('HDEL', asks, unpack(ids))
+  redis.call('HDEL', reports, unpack(ids))
   redis.call('HINCRBY', meta, 'trimmed', #ids)
   note(ids)
   return #ids

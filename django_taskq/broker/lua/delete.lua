@@ -1,5 +1,5 @@
 #!lua flags=allow-oom
--- delete | keys: jobs live errors results succeeded dead cancelled meta calls answers asks events | edges: succeeded->gone dead->gone cancelled->gone
+-- delete | keys: jobs live errors results reports succeeded dead cancelled meta calls answers asks events | edges: succeeded->gone dead->gone cancelled->gone
 --
 -- Deletes ended jobs, whole. One that ended within RESEND_WINDOW goes when that is over, because its
 -- enqueue or its outcome may still be sent again and would bring it back.
@@ -45,7 +45,7 @@ for i, id in ipairs(ids) do
   seen[id] = true
 end
 for set, list in pairs(soon) do redis.call('ZADD', set, 'LT', unpack(list)) end
-for set, list in pairs(gone) do forget(list, set, jobs, live, errors, results, meta, asks) end
+for set, list in pairs(gone) do forget(list, set, jobs, live, errors, results, meta, asks, reports) end
 local answer = table.concat(letters)
 if moved then remember(calls, answers, token, now, answer) end
 return answer

@@ -1,11 +1,12 @@
 #!lua flags=allow-oom
--- exchange | keys: jobs live errors results ready running scheduled retrying waiting succeeded dead cancelled cancels holders claims wake timer meta ended asks locks lapses limits gated entered rates opens turns events | edges: ready->running ready->dead ready->waiting waiting->ready running->succeeded running->retrying running->dead running->cancelled running->scheduled running->ready succeeded->gone dead->gone cancelled->gone
+-- exchange | keys: jobs live errors results reports ready running scheduled retrying waiting succeeded dead cancelled cancels holders claims wake timer meta ended asks locks lapses limits gated entered rates opens turns counting counts events | edges: ready->running ready->dead ready->waiting waiting->ready running->succeeded running->retrying running->dead running->cancelled running->scheduled running->ready succeeded->gone dead->gone cancelled->gone
 --
 -- Settles N jobs and claims M in one step: the whole of a worker's work with Redis. A job whose
 -- limits have no room is not claimed but waits at their gate (see gating.lua).
 -- ARGV: now, holder, lease ms, first (1: register the holder), request, resent (1: it was sent
 --   before), want, lean (1: trim faster), keep of succeeded, dead, cancelled,
---   dead retention ms, then per settled job: id, fence, kind, blob, delay, started
+--   dead retention ms, then per settled job: id, fence, kind and what it is counted as (see
+--   counts.py), blob, delay, started
 -- Kinds (job.Kind): S succeeded, R retrying, D dead, Q quarantined (dead, never run, counted in
 --   meta), C cancelled, Z snoozed, G given back, X its own process died of it, K the same once too
 --   often.
@@ -64,13 +65,19 @@ if count > 0 then
   local lives = redis.call('HMGET', live, unpack(ids))
   local asked = redis.call('HLEN', cancels) > 0 and redis.call('HMGET', cancels, unpack(ids))
   local moved, records, values, lines, ended_ids, called_off, returned = {}, {}, {}, {}, {}, {}, {}
+  local raised, kinds = {}, {} -- what is counted -> how often, its kind
   local again, unused = {}, {} -- what waits once more, and of that what had not started
   local n, nv, nl, ne = 0, 0, 0, 0
   local lists, sizes, seen = {}, {}, {}
 
   for i = 1, count do
     local at = HEAD + i * PER - 5
-    local id, told, kind, blob = ids[i], tonumber(ARGV[at + 1]), ARGV[at + 2], ARGV[at + 3]
+    local id, told, counted, blob = ids[i], tonumber(ARGV[at + 1]), ARGV[at + 2], ARGV[at + 3]
+    local kind = kinds[counted]
+    if not kind then
+      kind = string.sub(counted, 1, 1)
+      kinds[counted] = kind
+    end
     local raw = lives[i]
     local fence, settled, attempt, crashes, lost, parks, priority, expires, first
     if raw and #raw >= LIVE_SIZE then
@@ -101,9 +108,10 @@ if count > 0 then
         if kind ~= 'C' then
           letters[i] = 'C'
           if not REST[kind].ends then delay = kept_for(asked[i], DAY) end
-          kind = 'C'
+          kind, counted = 'C', 'C' .. string.sub(counted, 2)
         end
       end
+      if kind ~= 'G' then raised[counted] = (raised[counted] or 0) + 1 end
       local rest = REST[kind]
       local began, over = 0, 0
       if rest.set == ready then
@@ -173,13 +181,14 @@ if count > 0 then
     if rest.ends then
       budget = budget - forget(
         trimmable(rest.set, live, now, rest.keep, math.min(budget, 500)),
-        rest.set, jobs, live, errors, results, meta, asks)
+        rest.set, jobs, live, errors, results, meta, asks, reports)
     else
       local soonest = math.huge
       for i = 1, #list, 2 do soonest = math.min(soonest, tonumber(list[i])) end
       set_timer(timer, rest.set, soonest)
     end
   end
+  count_in(raised, now)
   if ne > 0 then redis.call('SPUBLISH', ended, table.concat(ended_ids, ' ')) end
 end
 
@@ -318,6 +327,7 @@ if want > 0 and state == 'O' and not paused then
       redis.call('ZADD', dead, unpack(empty))
       unlock(broken, asks_of(broken), now)
       redis.call('HINCRBY', meta, 'quarantined', #broken)
+      count_in({ Q = #broken }, now)
       redis.call('SPUBLISH', ended, table.concat(broken, ' '))
     end
     if #again > 0 then -- a retried job sees its earlier failures

@@ -1,5 +1,5 @@
 #!lua flags=allow-oom
--- park | keys: live ready running waiting cancelled parked cancels wake timer ended calls answers asks locks lapses limits gated entered rates opens events | edges: running->waiting running->cancelled waiting->ready
+-- park | keys: live ready running waiting cancelled parked cancels wake timer ended calls answers asks locks lapses limits gated entered rates opens counting counts events | edges: running->waiting running->cancelled waiting->ready
 --
 -- Sets jobs aside that this worker cannot run (unknown task, arguments that do not bind) until a
 -- worker releases them. Costs no attempt; the wait doubles from 1 s to 60 s each time. The record
@@ -19,6 +19,7 @@ local lives = redis.call('HMGET', live, unpack(ids))
 local asked = redis.call('HMGET', cancels, unpack(ids))
 local unused = {}
 local letters, moved, aside, waits, names, records, called_off, ends = {}, {}, {}, {}, {}, {}, {}, {}
+local raised = {} -- what is counted -> how often
 for i, id in ipairs(ids) do
   local at = i * 5 - 1
   local fence = tonumber(ARGV[at + 1])
@@ -37,6 +38,8 @@ for i, id in ipairs(ids) do
       letters[i] = 'C'
       l.ended, l.tail = now, ''
       called_off[#called_off + 1] = id
+      local counted = 'C|' .. ARGV[at + 3]
+      raised[counted] = (raised[counted] or 0) + 1
       ends[#ends + 1] = now + math.max(kept_for(asked[i], retention), least_kept())
       ends[#ends + 1] = id
     else
@@ -63,6 +66,7 @@ local asked = asks_of(moved)
 leave(moved, asked, unused, now)
 relock(aside, asked, now)
 unlock(called_off, asked, now)
+count_in(raised, now)
 keep_rates(now)
 note(moved)
 if #called_off > 0 then redis.call('SPUBLISH', ended, table.concat(called_off, ' ')) end

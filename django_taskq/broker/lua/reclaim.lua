@@ -1,5 +1,5 @@
 #!lua flags=allow-oom
--- reclaim | keys: live errors ready running waiting dead cancelled cancels holders claims wake timer meta ended asks locks lapses limits gated entered rates opens events | edges: waiting->ready running->ready running->dead running->cancelled
+-- reclaim | keys: live errors ready running waiting dead cancelled cancels holders claims wake timer meta ended asks locks lapses limits gated entered rates opens counting counts events | edges: waiting->ready running->ready running->dead running->cancelled
 --
 -- Takes back the jobs of a holder that ended, in chunks. The holder is marked dead first, so it
 -- claims nothing more, and dropped with the last chunk. Holder "" stands for every holder that
@@ -47,6 +47,7 @@ end
 local lives = redis.call('HMGET', live, unpack(ids))
 local taken, records = {}, {}
 local back, hopeless, called_off, keep = {}, {}, {}, {}
+local crashed = 0 -- of those that run again
 local next_cursor = -1
 for i, id in ipairs(ids) do
   local l = read_live(lives[i])
@@ -78,6 +79,7 @@ for i, id in ipairs(ids) do
       hopeless[#hopeless + 1] = id
       l.ended = now
     else
+      if how == 'died' and alone then crashed = crashed + 1 end
       back[#back + 1] = { id, l.priority, math.floor(scores[i] / TICKS), l.request, scores[i] }
     end
     records[#records + 1] = id
@@ -122,6 +124,7 @@ local function finish(list, set)
 end
 finish(hopeless, dead)
 finish(called_off, cancelled)
+count_in({ K = #hopeless, C = #called_off, X = crashed }, now) -- nobody says of which tasks
 send('HDEL', cancels, called_off)
 if #hopeless > 0 then
   local old = redis.call('HMGET', errors, unpack(hopeless))

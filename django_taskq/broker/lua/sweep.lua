@@ -1,5 +1,5 @@
 #!lua flags=allow-oom
--- sweep | keys: jobs live errors results ready running scheduled retrying waiting succeeded dead cancelled parked cancels holders claims wake timer meta ended asks locks lapses limits gated entered rates opens turns events | edges: new->ready new->running ready->dead running->dead scheduled->dead retrying->dead waiting->dead waiting->ready succeeded->gone cancelled->gone
+-- sweep | keys: jobs live errors results reports ready running scheduled retrying waiting succeeded dead cancelled parked cancels holders claims wake timer meta ended asks locks lapses limits gated entered rates opens turns events | edges: new->ready new->running ready->dead running->dead scheduled->dead retrying->dead waiting->dead waiting->ready succeeded->gone cancelled->gone
 --
 -- Looks through one chunk of a queue for what no script leaves behind, and mends it. Looking and
 -- mending are one step, so nothing that moves between two chunks is ever taken for lost: what is
@@ -61,7 +61,7 @@ end
 -- mending --------------------------------------------------------------------------------------
 
 local function erase(id)
-  for _, key in ipairs({ jobs, live, errors, results, asks }) do redis.call('HDEL', key, id) end
+  for _, key in ipairs({ jobs, live, errors, results, reports, asks }) do redis.call('HDEL', key, id) end
   note({ id })
 end
 
@@ -217,7 +217,7 @@ local function look_at_parts(ids)
   end
 end
 look.live, look.errors, look.results = look_at_parts, look_at_parts, look_at_parts
-look.asks = look_at_parts
+look.reports, look.asks = look_at_parts, look_at_parts
 
 -- A lock of a job that has ended, or is not there, unless it is to stay for a time.
 function look.locks(names)
@@ -346,7 +346,7 @@ local PLACES = {
   { 'waiting', walk_zset, waiting }, { 'succeeded', walk_zset, succeeded },
   { 'dead', walk_zset, dead }, { 'cancelled', walk_zset, cancelled },
   { 'jobs', walk_hash, jobs }, { 'live', walk_hash, live }, { 'errors', walk_hash, errors },
-  { 'results', walk_hash, results }, { 'parked', walk_zset, parked },
+  { 'results', walk_hash, results }, { 'reports', walk_hash, reports }, { 'parked', walk_zset, parked },
   { 'cancels', walk_hash, cancels }, { 'claims', walk_hash, claims },
   { 'asks', walk_hash, asks }, { 'locks', walk_hash, locks }, { 'entered', walk_zset, entered },
   { 'gated', walk_zset, gated }, { 'turns', walk_hash, turns }, { 'rates', walk_zset, rates },

@@ -1,5 +1,5 @@
 #!lua flags=allow-oom
--- trim | keys: jobs live errors results succeeded dead cancelled meta calls answers asks locks lapses events | edges: succeeded->gone dead->gone cancelled->gone
+-- trim | keys: jobs live errors results reports succeeded dead cancelled meta calls answers asks locks lapses events | edges: succeeded->gone dead->gone cancelled->gone
 --
 -- Deletes ended jobs that are over their age or count, for queues in which nothing is settled, what
 -- is kept of calls that nobody sends again, and locks whose time is over.
@@ -16,7 +16,7 @@ local budget = tonumber(ARGV[2])
 local deleted = 0
 for i, set in ipairs({ succeeded, dead, cancelled }) do
   local ids = trimmable(set, live, now, tonumber(ARGV[i + 2]), budget - deleted)
-  deleted = deleted + forget(ids, set, jobs, live, errors, results, meta, asks)
+  deleted = deleted + forget(ids, set, jobs, live, errors, results, meta, asks, reports)
   if deleted >= budget then break end
 end
 return deleted

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ctypes
+import itertools
 import multiprocessing
 import os
 import signal
@@ -14,7 +15,7 @@ from dataclasses import dataclass
 from django.db import connection, transaction
 from django.utils import translation
 
-from django_taskq import Cancel, Fail, Rate, Retry, Snooze, task
+from django_taskq import Cancel, Fail, Rate, Retry, Snooze, log, progress, task
 from django_taskq.compat import task_finished
 from django_taskq.result import TaskResult
 
@@ -60,6 +61,48 @@ async def ahold(name: str, gate: str) -> str:
         await asyncio.sleep(0.005)
     trace(f"end {name}")
     return name
+
+
+def tell(gate: str) -> None:
+    for done in (1, 2):
+        progress(done, 4, f"part {done}")
+        log(f"part {done} is done")
+    trace("told")
+    wait_for(gate)
+    progress(4, 4)
+    log("all is done")
+
+
+@task
+def report(gate: str) -> None:
+    tell(gate)
+
+
+@task(isolate=True)
+def report_apart(gate: str) -> None:
+    tell(gate)
+
+
+@task
+async def areport(gate: str) -> None:
+    await asyncio.to_thread(tell, gate)
+
+
+@task(max_attempts=2, backoff=0.01)
+def report_and_fail(gate: str) -> None:
+    tell(gate)
+    raise ValueError("no")
+
+
+@task
+def report_until_told_to_stop() -> None:
+    trace("reporting")
+    try:
+        for done in itertools.count():
+            progress(done)
+            time.sleep(0.01)
+    finally:
+        trace("stopped")
 
 
 @task(max_attempts=3, backoff=0.01)

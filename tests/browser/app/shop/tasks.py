@@ -6,7 +6,7 @@ import json
 import time
 from datetime import date
 
-from django_taskq import task
+from django_taskq import log, periodic, progress, task
 
 
 class UnknownMailbox(Exception):
@@ -44,8 +44,20 @@ def sync_stock(warehouse: str, api_key: str) -> str:
     return warehouse
 
 
+@periodic("0 6 * * mon-fri", name="morning-stock", tz="Europe/Berlin", args=["Berlin"])
+@periodic("*/30 * * * *", name="stock", args=["Leipzig"])
+@task(queue_name="low")
+def count_stock(warehouse: str, every: int = 1) -> str:
+    """Counts what a warehouse has."""
+    return f"{warehouse}: {every}"
+
+
 @task(timeout=None)
 def export_orders(year: int) -> None:
     """Writes all orders of a year; takes its time."""
+    log(f"{year}: 9,250 orders to write")
+    for month in ("January", "February", "March"):
+        log(f"{month} is written")
+    progress(2312, 9250, "April")
     while True:
         time.sleep(0.01)

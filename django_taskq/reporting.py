@@ -1,0 +1,155 @@
+"""How far a job has come, and its log: told by its code, sent to Redis every half second.
+
+A child keeps what its jobs told last and sends it before their outcomes; so a job may tell a
+million times, and its last word is there when it has ended.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Iterator, Sized
+from contextvars import ContextVar
+from typing import Protocol, TypeVar
+
+from .broker.broker import Broker
+from .clock import monotonic, now_ms
+from .codec import OPEN
+from .exceptions import BrokerError
+from .job import Grant
+from .report import Report, encode_report
+
+logger = logging.getLogger("django_taskq.worker")
+
+PAUSE = 0.5  # seconds between two reports of a child
+AGAIN = 5.0  # seconds until the next, when Redis did not take one
+
+T = TypeVar("T")
+
+
+class Attempt(Protocol):
+    """What is asked of a run here."""
+
+    grant: Grant
+    report: Report | None
+
+    @property
+    def number(self) -> int: ...
+
+    def reported(self) -> None:
+        """Something new stands in its report."""
+
+
+attempt_here: ContextVar[Attempt | None] = ContextVar("taskq_attempt", default=None)
+
+
+def report_of(attempt: Attempt) -> Report:
+    """The report of an attempt, made when it first says something."""
+    if attempt.report is None:
+        attempt.report = Report(n=attempt.number)
+    return attempt.report
+
+
+def progress(done: float, total: float | None = None, message: str = "") -> None:
+    """Tells how far the running job has come: ``done`` of ``total``, and in words.
+
+    Outside a job it does nothing, so a task's function can be called as it is. Costs about a
+    microsecond; what was told last is sent every half second. Raises TypeError or ValueError for
+    what is no number.
+    """
+    attempt = attempt_here.get()
+    report = Report() if attempt is None else report_of(attempt)
+    report.tell(done, total, message, now_ms())
+    if attempt is not None:
+        attempt.reported()
+
+
+def log(message: object) -> None:
+    """Adds a line to the running job's log, of which the last 200 are kept."""
+    attempt = attempt_here.get()
+    if attempt is not None:
+        report_of(attempt).write(str(message), now_ms())
+        attempt.reported()
+
+
+def track(items: Iterable[T], total: int | None = None, message: str = "") -> Iterator[T]:
+    """The items, while ``progress()`` says how many have been gone through.
+
+    ``total``: how many there are, of what does not know it itself.
+    """
+    if total is None and isinstance(items, Sized):
+        total = len(items)
+    for done, item in enumerate(items):
+        progress(done, total, message)
+        yield item
+    if total is not None:
+        progress(total, total, message)
+
+
+class JobLog(logging.Handler):
+    """Adds log records to the log of the job that is running: for the LOGGING setting."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if attempt_here.get() is None:
+            return
+        try:
+            log(self.format(record))
+        except Exception:
+            self.handleError(record)
+
+
+class Reports:
+    """What the jobs of one child said and Redis does not know yet.
+
+    ``stale`` is told the id and fence of a job that is somebody else's by now. Any thread may
+    ``add``; ``send`` is called under the consumer's lead lock.
+    """
+
+    def __init__(self, broker: Broker, stale: Callable[[str, int], None]) -> None:
+        self._broker = broker
+        self._stale = stale
+        self._fresh: dict[tuple[str, int], Attempt] = {}
+        self._due = 0.0
+
+    def __bool__(self) -> bool:
+        return bool(self._fresh)
+
+    def add(self, attempt: Attempt) -> None:
+        """An attempt's report is to be sent."""
+        self._fresh[key(attempt)] = attempt
+
+    @property
+    def is_due(self) -> bool:
+        """Whether it is time to send."""
+        return bool(self._fresh) and self._due <= monotonic()
+
+    def send(self) -> None:
+        """Sends all there is; never raises. What Redis does not take is sent with the next."""
+        fresh, self._fresh = self._fresh, {}
+        self._due = monotonic() + PAUSE
+        by_queue: dict[str, list[Attempt]] = {}
+        for attempt in fresh.values():
+            by_queue.setdefault(attempt.grant.queue, []).append(attempt)
+        for queue, attempts in by_queue.items():
+            try:
+                self._send(queue, attempts)
+            except BrokerError as error:
+                self._due = monotonic() + AGAIN
+                self._fresh = {**{key(attempt): attempt for attempt in attempts}, **self._fresh}
+                logger.warning("what jobs say of themselves is not kept for now: %s", error)
+
+    def _send(self, queue: str, attempts: list[Attempt]) -> None:
+        seals = self._broker.seals or OPEN
+        told = []
+        for attempt in attempts:
+            grant = attempt.grant
+            raw = seals.seal_report(grant.id, encode_report(report_of(attempt)))
+            told.append((grant.id, grant.live.fence, raw))
+        verdicts = self._broker.report(queue, told)
+        for (id, fence, _), verdict in zip(told, verdicts, strict=True):
+            if verdict == "S":
+                self._stale(id, fence)
+
+
+def key(attempt: Attempt) -> tuple[str, int]:
+    """A run among all that a child ever has."""
+    return attempt.grant.id, attempt.grant.live.fence

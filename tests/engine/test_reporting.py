@@ -1,0 +1,186 @@
+"""progress(), log() and track(): kept by the child, sent together, and first."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+
+import pytest
+
+from django_taskq import JobLog, log, progress, track
+from django_taskq import reporting as module
+from django_taskq.backends import RedisBackend
+from django_taskq.broker.broker import Broker, Draft
+from django_taskq.broker.connection import Server
+from django_taskq.codec import encode_envelope
+from django_taskq.execution import Attempt, Runner
+from django_taskq.job import Envelope
+from django_taskq.report import Report, decode_report
+from django_taskq.reporting import AGAIN, PAUSE
+from tests.broker.helpers import QUEUE
+from tests.engine.rig import Recording, Rig, rigs
+from tests.engine.support import IMMEDIATE, using_backend
+from tests.engine.tasks import talk
+
+
+class Clock:
+    """The monotonic clock, standing still until it is moved."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def time(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr(module, "monotonic", clock)
+    return clock
+
+
+@pytest.fixture
+def broker(server: Server, prefix: str) -> Recording:
+    return Recording(server, prefix)
+
+
+@pytest.fixture
+def rig(broker: Recording) -> Iterator[Rig]:
+    with rigs(broker) as make:
+        yield make(room=10)
+
+
+@pytest.fixture
+def runner(rig: Rig) -> Runner:
+    runner = Runner("default", rig.holder, type(rig))
+    runner.reported = rig.consumer.reports.add
+    return runner
+
+
+def enqueue(broker: Broker, *ids: str) -> None:
+    envelope = Envelope(t=talk.module_path, e=1, a=[3])
+    broker.enqueue(QUEUE, [Draft(id, encode_envelope(envelope, 1000)) for id in ids])
+
+
+def start(rig: Rig, runner: Runner) -> Attempt:
+    grant = rig.consumer.next()
+    assert grant is not None
+    attempt = runner.prepare(grant, 0)
+    assert isinstance(attempt, Attempt)
+    return attempt
+
+
+def kept(broker: Broker, id: str) -> Report | None:
+    return decode_report(broker.fetch(QUEUE, [id])[0].report)
+
+
+def test_what_was_said_is_there_when_the_outcome_is(
+    rig: Rig, runner: Runner, broker: Recording
+) -> None:
+    enqueue(broker, "a")
+    rig.consumer.done(start(rig, runner).run())
+    assert kept(broker, "a") is None
+
+    rig.consumer.flush()
+
+    report = kept(broker, "a")
+    assert report is not None
+    assert report.progress is not None
+    assert report.progress[:3] == (3, 3, "items")
+    assert [line.text for line in report.lines] == ["begins", "ends"]
+
+
+def test_a_report_is_due_at_once_and_the_next_after_a_pause(
+    rig: Rig, runner: Runner, broker: Recording, time: Clock
+) -> None:
+    enqueue(broker, "a")
+    attempt = start(rig, runner)
+    rig.consumer.flush()
+    reports = rig.consumer.reports
+
+    attempt.run()
+    assert reports.is_due
+    assert rig.consumer.is_due
+    rig.consumer.flush()
+    assert not reports
+
+    attempt.reported()
+    assert reports
+    assert not reports.is_due
+    time.now += PAUSE
+    assert reports.is_due
+
+
+def test_a_redis_that_takes_no_report_is_asked_again_later(
+    private: RedisBackend, prefix: str, time: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    broker = Recording(private.server, prefix)
+    enqueue(broker, "a")
+    with rigs(broker) as make:
+        rig = make()
+        reports = rig.consumer.reports
+        runner = Runner("default", rig.holder, type(rig))
+        runner.reported = reports.add
+        start(rig, runner).run()
+        broker.server.command("CONFIG", "SET", "maxmemory", "1")
+        reports.send()
+        broker.server.command("CONFIG", "SET", "maxmemory", "0")
+        assert "not kept for now" in caplog.text
+
+        time.now += AGAIN - 0.1
+        assert not reports.is_due
+        time.now += 0.1
+        assert reports.is_due
+        reports.send()
+
+    assert kept(broker, "a") is not None
+
+
+def test_a_stale_report_is_told_of(rig: Rig, runner: Runner, broker: Recording) -> None:
+    enqueue(broker, "a")
+    stale: list[tuple[str, int]] = []
+    rig.consumer.reports._stale = lambda *told: stale.append(told)
+    attempt = start(rig, runner)
+    attempt.run()
+    broker.reclaim(QUEUE, rig.holder, b"{}", died=True)
+
+    rig.consumer.reports.send()
+
+    assert stale == [("a", attempt.grant.live.fence)]
+    assert kept(broker, "a") is None
+
+
+def test_outside_a_job_nothing_happens_and_bad_numbers_are_refused_all_the_same() -> None:
+    progress(1, 2, "half")
+    log("nobody hears")
+    assert list(track("abc")) == ["a", "b", "c"]
+    with pytest.raises(TypeError, match="is no number"):
+        progress("x")  # type: ignore[arg-type]
+
+
+def test_an_immediate_job_has_its_report() -> None:
+    with using_backend(IMMEDIATE):
+        result = talk.enqueue(2)
+
+    assert result.progress is not None
+    assert result.progress.share == 1
+    assert [line.text for line in result.log] == ["begins", "ends"]
+    log("the job is over")
+    assert [line.text for line in result.log] == ["begins", "ends"]
+
+
+def test_what_is_logged_in_a_job_stands_in_its_log() -> None:
+    logger = logging.getLogger("tests.job_log")
+    handler = JobLog(level="INFO")
+    handler.setFormatter(logging.Formatter("%(levelname)s %(message)s"))
+    logger.addHandler(handler)
+    logger.setLevel("INFO")
+    try:
+        logger.info("before")
+        with using_backend(IMMEDIATE):
+            result = talk.enqueue(0, logger=logger.name)
+    finally:
+        logger.removeHandler(handler)
+
+    assert [line.text for line in result.log] == ["begins", "INFO said by a logger", "ends"]
