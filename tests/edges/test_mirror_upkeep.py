@@ -203,3 +203,11 @@ def test_a_wrong_setting_is_said(url: str, prefix: str, option: str, value: Any)
 
     (problem,) = Options.parse("default", configured(url, prefix, **{option: value})).problems
     assert option in problem.message
+
+
+def test_a_database_that_is_not_there_is_said(url: str, prefix: str) -> None:
+    from django_taskq.compat import task_backends
+
+    with override_settings(TASKS={"default": configured(url, prefix, MIRROR_DATABASE="defualt")}):
+        problems = " ".join(str(each.hint) for each in task_backends["default"].check())
+    assert "Did you mean 'default'?" in problems
