@@ -3,10 +3,12 @@
 BENCH_URL     the server
 BENCH_PREFIX  what the names of all keys begin with
 BENCH_SLOTS   the file that jobs write their times into, see slots.py
+BENCH_MIRROR  the database of the rows of jobs, as JSON; without it there are none
 """
 
 from __future__ import annotations
 
+import json
 import os
 from typing import Any
 
@@ -33,6 +35,10 @@ TASKS: dict[str, Any] = {
         },
     },
 }
+if os.environ.get("BENCH_MIRROR"):
+    INSTALLED_APPS.append("django_taskq.mirror")
+    DATABASES["mirror"] = json.loads(os.environ["BENCH_MIRROR"])
+    TASKS["default"]["OPTIONS"]["MIRROR_DATABASE"] = "mirror"
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,

@@ -10,6 +10,7 @@ from inspect import isasyncgenfunction, isgeneratorfunction
 from typing import Any
 
 from django.core.checks import CheckMessage, Error
+from django.db import connections
 
 from . import compat, registry
 from .asks import queue_gates
@@ -39,6 +40,7 @@ from .recipe import Prepared
 from .result import STATUS, TaskResult
 from .sealing import Sealing
 from .signals import ENQUEUED
+from .spelling import nearest
 from .task import Task, adopt, variation
 from .timetable import Timetable
 
@@ -127,6 +129,10 @@ class RedisBackend(TaskqBackend):
 
     def _problems(self) -> list[Problem]:
         found = super()._problems()
+        if self.conf.mirror_database and self.conf.mirror_database not in connections.settings:
+            where = f"OPTIONS['MIRROR_DATABASE']: no database {self.conf.mirror_database!r}"
+            hint = nearest(self.conf.mirror_database, connections.settings)
+            found = [*found, Problem(where, hint[0].upper() + hint[1:])]
         return found + problems_of_outbox(self.conf.queues) if self.conf.outbox else found
 
     def enqueue(self, task: compat.Task, args: Any, kwargs: Any) -> TaskResult:

@@ -243,6 +243,9 @@ class Options:
     durability_timeout: float = 2.0
     allow_eviction: bool = False
     outbox: bool = False  # jobs of a transaction are written into the database with it
+    mirror_database: str = ""  # the alias of the rows; "": where a router puts them
+    mirror_retention: float = 90 * DAY  # of the rows of ended jobs
+    mirror_keep: int = 1_000_000  # rows
     context: tuple[str, ...] = ("language", "timezone")  # what goes along with a job
     # None: what is set cannot be used, and no job is taken or run unsealed instead.
     sign: bool | str | None = False
@@ -410,6 +413,12 @@ def _flag(value: Any, name: str) -> bool:
     raise bad_option(name, value, "must be True or False")
 
 
+def _database(value: Any, name: str) -> str:
+    if isinstance(value, str) and value:
+        return value
+    raise bad_option(name, value, "must be the alias of a database, a key of DATABASES")
+
+
 def _provider(value: Any, name: str) -> str:
     if isinstance(value, str) and ("." in value or value in PROVIDERS):
         return value
@@ -426,6 +435,9 @@ _CHECKS: dict[str, Check] = {
     "DURABILITY_TIMEOUT": _seconds(0.001, 3_600),
     "ALLOW_EVICTION": _flag,
     "OUTBOX": _flag,
+    "MIRROR_DATABASE": _database,
+    "MIRROR_RETENTION": as_seconds,
+    "MIRROR_KEEP": _whole(0, 1_000_000_000),
     "CONTEXT": lambda value, name: _texts(value, name, _provider),
     "SIGN": check_sign,
     "ENCRYPTION_KEYS": check_keys,

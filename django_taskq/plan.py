@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from .errands import Maker
+
+if TYPE_CHECKING:
+    from .services.beside import Body
 
 DONE = 0  # exit codes: stopped as told, or nothing left to do (burst)
 RECYCLE = 3  # another child should take its place
@@ -28,3 +32,4 @@ class Plan:
     max_payload: int = 1 << 20  # bytes of a return value
     names: list[str] = field(default_factory=list)  # queues by their place in the table
     errands: tuple[Maker, ...] = ()  # of one child at a time
+    beside: dict[str, Body] = field(default_factory=dict)  # processes of the supervisor, by name

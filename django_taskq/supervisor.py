@@ -33,6 +33,7 @@ from .judge import PlainJudge
 from .periodic import sources
 from .plan import Plan
 from .service import FOREVER, Service, next_due
+from .services.beside import Beside
 from .services.heartbeat import Heartbeat, Leased
 from .services.janitor import Janitor
 from .services.presence import Presence
@@ -46,6 +47,7 @@ logger = logging.getLogger("django_taskq.worker")
 
 EPOLL_STEP = 0.001  # seconds: what it is told to wait is rounded up to that
 STEERING = {"quiet": signal.SIGTSTP, "stop": signal.SIGTERM}
+PATIENCE = 4.0  # seconds that processes beside this one have to come to their end
 CHUNK = 0.5  # seconds the loop sleeps at most while it has somebody to watch
 
 
@@ -102,11 +104,16 @@ class Supervisor:
         self._rows = Rows(
             self.plan.alias, self._make, self._method, self._hang_up, self._scheduler.follow
         )
+        self._beside = [
+            Beside(self.plan.alias, self._make, self._method, self._hang_up, body, what)
+            for what, body in self.plan.beside.items()
+        ]
         self._presence = Presence(
             Roster(self._broker), new_id(), self.plan, lambda: self._children, self._state
         )
         services = [
-            self._rows,  # first: it forks, and no line to Redis is open yet
+            self._rows,  # first: they fork, and no line to Redis is open yet
+            *self._beside,
             self._reaper,
             heartbeat,
             self._timekeeper,
@@ -182,6 +189,8 @@ class Supervisor:
         self._children.end()
         self._reaper.troubles.urge()
         self._reaper.run(FOREVER)
+        for process in self._beside:
+            process.close(PATIENCE)
         self._presence.leave()
         self._hang_up()
 

@@ -42,6 +42,7 @@ INSTALLED_APPS = [
     "django_taskq",
     "django_taskq.outbox",
     "django_taskq.schedules",
+    "django_taskq.mirror",
     "testproject.signup",
 ]
 

@@ -23,7 +23,7 @@ LAYERS = [
      held supervisor services doctor periodic firing line timetable server_clock showing finding
      operations bulk reporting stacks""",
     """backends apps checks management middleware outbox schedules testing tasks models migrations
-     admin templatetags""",
+     admin templatetags mirror""",
 ]
 LAYER = {name: number for number, names in enumerate(LAYERS) for name in names.split()}
 FILES = sorted(

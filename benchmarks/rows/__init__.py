@@ -14,6 +14,7 @@ from benchmarks.rows.idle import idle
 from benchmarks.rows.lateness import lateness
 from benchmarks.rows.limits import limits
 from benchmarks.rows.memory import memory
+from benchmarks.rows.mirror import mirror
 from benchmarks.rows.pickup import pickup
 from benchmarks.rows.schedules import schedules
 
@@ -29,5 +30,6 @@ ROWS: dict[str, Callable[[Bench], Iterator[Row]]] = {
     "lateness": lateness,
     "schedules": schedules,
     "memory": memory,
+    "mirror": mirror,
     "idle": idle,
 }

@@ -43,8 +43,10 @@ QUEUE_KEYS: dict[str, str] = {
     "tallies": "HASH",  # the same id -> how far it has come, JSON
     "counting": "HASH",  # what attempts came to in this minute: "counter task" -> how many
     "counts": "HASH",  # the same of past minutes, hours and days, see counts.lua
-    "meta": "HASH",  # seq, front, keeper, keeper_until, renewed, reap_after, sweep, and what was
-    # trimmed, quarantined, swept_CHECK (see sweep.py); paused (see pause.lua), pause_note
+    "events": "STREAM",  # ids of jobs that changed, joined by spaces; while somebody listens
+    "listeners": "HASH",  # who listens -> how far it has come, and who reads for it: see listen.lua
+    "meta": "HASH",  # seq, front, keeper, keeper_until, renewed, reap_after, sweep, version, cuts,
+    # what was trimmed, quarantined, swept_CHECK (see sweep.py); paused (see pause.lua), pause_note
     "ended": "CHANNEL",  # ids that ended, joined by spaces (sharded publish)
 }
 

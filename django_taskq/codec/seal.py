@@ -12,6 +12,7 @@ import os
 import re
 from binascii import Error, a2b_base64, b2a_base64
 from collections.abc import Iterable, Sequence
+from copy import copy
 from hashlib import sha256
 from hmac import compare_digest, digest
 from typing import Any
@@ -111,6 +112,12 @@ class Seals:
     def encrypts(self) -> bool:
         """Whether what is sealed here is encrypted."""
         return self._cipher is not None
+
+    def without_keys(self) -> Seals:
+        """The same, which verifies what is signed and leaves encrypted what is encrypted."""
+        other = copy(self)
+        other._cipher, other._ciphers = None, {}
+        return other
 
     # -- envelopes -------------------------------------------------------------------------------
 

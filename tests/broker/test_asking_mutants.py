@@ -83,7 +83,7 @@ MUTANTS = [
     Mutant("waiting-and-in-line", "exchange", "redis.call('ZREM', waiting, unpack(ids))"),
     Mutant("let-in-asleep", "park", "set_wake(wake, ready)\n  return #members", "return #members"),
     # rates
-    Mutant("rate-not-noted", "exchange", "keep_rates(now)\nif paused", "if paused"),
+    Mutant("rate-not-noted", "exchange", "keep_rates(now)\nnote(changed)"),
     Mutant("never-opens", "exchange", OPENS),
     Mutant("opens-untold", "exchange", "set_timer(timer, opens, due)"),
     Mutant("opens-for-ever", "promote", "redis.call('ZREM', opens, name)"),

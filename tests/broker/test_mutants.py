@@ -98,7 +98,7 @@ MUTANTS = [
     Mutant("trim-keeps-record", "trim", "redis.call('HDEL', live, unpack(ids))"),
     Mutant("trim-keeps-value", "exchange", "redis.call('HDEL', results, unpack(ids))"),
     Mutant("trim-too-early", "trim", ".ended <= now - RESEND_WINDOW", ".ended <= now"),
-    Mutant("end-too-early", "exchange", "if ends then ms = math.max(ms, RESEND_WINDOW) end"),
+    Mutant("end-too-early", "exchange", "math.max(ms, heard and LISTENED or RESEND_WINDOW)", "ms"),
     # the token
     Mutant(
         "wake-stays",

@@ -19,6 +19,7 @@ from django_taskq.broker.broker import Broker, Draft, Limits
 from django_taskq.broker.connection import Server
 from django_taskq.broker.inspector import Gate, Inspector, Match
 from django_taskq.broker.keys import GLOBAL_KEYS, QUEUE_KEYS
+from django_taskq.broker.listening import Listener, audience
 from django_taskq.broker.roster import Record, Roster
 from django_taskq.broker.steering import Steering
 from django_taskq.broker.sweep import CHECKS
@@ -623,6 +624,36 @@ def ways_of_stack(full: Broker, limited: Broker, clock: Any) -> None:
 
 def ways_of_register(full: Broker, limited: Broker, clock: Any) -> None:
     assert limited.number("mail") == 1
+
+
+def ways_of_listen(full: Broker, limited: Broker, clock: Any) -> None:
+    """A first call, one that reads, one that cuts behind itself, and another's."""
+    listener = Listener(limited, "mirror", "one")
+    assert listener.listen(QUEUE).cut
+    put(full, "abc")
+    done = listener.listen(QUEUE).entries[-1].place
+    assert not listener.listen(QUEUE, done, knows=True).entries
+    assert not Listener(limited, "mirror", "other").listen(QUEUE).mine
+    full.server.command("DEL", full.key(QUEUE, "events"))
+    assert listener.listen(QUEUE).cut
+
+
+def ways_of_observe(full: Broker, limited: Broker, clock: Any) -> None:
+    seed_all(full)
+    listener = Listener(limited, "mirror", "one")
+    Listener(full, "mirror", "one").listen(QUEUE)
+    found = listener.observe(QUEUE, [*State, "unknown"])
+    assert [job.state for job in found.jobs] == [*State, None]
+
+
+def ways_of_audience(full: Broker, limited: Broker, clock: Any) -> None:
+    Listener(full, "mirror", "one").listen(QUEUE)
+    assert [each.name for each in audience(limited, QUEUE).hearers] == ["mirror"]
+
+
+def ways_of_unlisten(full: Broker, limited: Broker, clock: Any) -> None:
+    Listener(full, "mirror", "one").listen(QUEUE)
+    Listener(limited, "mirror", "one").forget(QUEUE)
 
 
 WAYS = {name.removeprefix("ways_of_"): ways for name, ways in globals().items() if "ways_" in name}

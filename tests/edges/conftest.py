@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tests.edges.mirror import glass
 from tests.edges.outbox import box, boxed, proxy
 from tests.engine.support import backend, enqueued, hand, jobs, private, private_url, ran
 from tests.postgres import postgres
@@ -11,6 +12,7 @@ __all__ = [
     "box",
     "boxed",
     "enqueued",
+    "glass",
     "hand",
     "jobs",
     "postgres",

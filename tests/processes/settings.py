@@ -12,6 +12,8 @@ INSTALLED_APPS += ["tests.processes.app"]  # noqa: F405
 INSTALLED_APPS += filter(None, [os.environ.get("TEST_APP")])
 if not os.environ.get("TEST_ROWS"):  # the process that reads them is one more child of a worker
     INSTALLED_APPS.remove("django_taskq.schedules")
+if not os.environ.get("TEST_MIRROR"):  # so is the one that writes rows of jobs
+    INSTALLED_APPS.remove("django_taskq.mirror")
 OPTIONS = TASKS["default"]["OPTIONS"]  # noqa: F405
 OPTIONS["WORKER"] = {
     "concurrency": 4,

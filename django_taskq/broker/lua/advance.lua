@@ -1,5 +1,5 @@
 #!lua flags=allow-oom
--- advance | keys: live ready scheduled retrying wake meta calls answers asks gated turns | edges: scheduled->ready retrying->ready
+-- advance | keys: live ready scheduled retrying wake meta calls answers asks gated turns events | edges: scheduled->ready retrying->ready
 --
 -- Lets jobs run now that are not due yet, as if they were.
 -- ARGV: now, token of the call, then the ids (at most 100)
@@ -35,6 +35,7 @@ for set, list in pairs(gone) do redis.call('ZREM', set, unpack(list)) end
 local answer = table.concat(letters)
 if #places > 0 then
   line.done()
+  note(ids)
   redis.call('ZADD', ready, unpack(places))
   set_wake(wake, ready)
   remember(calls, answers, token, now, answer)

@@ -1,5 +1,5 @@
 #!lua flags=allow-oom
--- cancel | keys: live errors ready running scheduled retrying waiting cancelled parked cancels wake timer ended calls answers asks locks lapses limits gated entered rates opens counting counts | edges: waiting->ready waiting->cancelled scheduled->cancelled ready->cancelled retrying->cancelled
+-- cancel | keys: live errors ready running scheduled retrying waiting cancelled parked cancels wake timer ended calls answers asks locks lapses limits gated entered rates opens counting counts events | edges: waiting->ready waiting->cancelled scheduled->cancelled ready->cancelled retrying->cancelled
 --
 -- Cancels what is not running, and asks for it where it is: a running job keeps its state until
 -- its code has stopped.
@@ -13,6 +13,7 @@ local now, token = clock(ARGV[1]), ARGV[2]
 local before = redis.call('HGET', answers, token)
 if before then return before end
 local retention, failure, order = tonumber(ARGV[3]), ARGV[4], ARGV[5]
+local least = least_kept()
 local ids, names = {}, {}
 for i = 6, #ARGV, 2 do
   ids[#ids + 1] = ARGV[i]
@@ -45,7 +46,7 @@ for i, id in ipairs(ids) do
   elseif from then
     gone[from] = gone[from] or {}
     table.insert(gone[from], id)
-    places[#places + 1] = now + math.max(retention, RESEND_WINDOW)
+    places[#places + 1] = now + math.max(retention, least)
     places[#places + 1] = id
     l.ended = now
     l.tail = ''
@@ -70,6 +71,7 @@ if #freed > 0 then
   local asked = asks_of(freed)
   step_out(freed, stood, asked, now)
   unlock(freed, asked, now)
+  note(freed)
   count_in(raised, now)
   set_wake(wake, ready)
   redis.call('SPUBLISH', ended, table.concat(freed, ' '))

@@ -35,6 +35,13 @@ local function pack_live(l)
     l.expires, l.first, l.started, l.ended, l.request) .. l.tail
 end
 
+-- Whether somebody listens. Without a listener there is no stream, and none is made.
+local function is_heard() return redis.call('EXISTS', events) == 1 end
+
+-- ms that an ended job is kept at least: a call may be sent again, and who listens is to see its end.
+local LISTENED = 300000
+local function least_kept() return is_heard() and LISTENED or RESEND_WINDOW end
+
 -- A list of pairs or names that one variadic command takes; nothing is sent when it is empty.
 local function send(command, key, list)
   if #list > 0 then return redis.call(command, key, unpack(list)) end
@@ -76,6 +83,24 @@ local function set_timer(timer, set, due)
   end
 end
 
+-- Tells those who listen which jobs changed.
+local function note(ids)
+  if #ids > 0 and is_heard() then
+    redis.call('XADD', events, 'MAXLEN', '~', 10000, '*', 'i', table.concat(ids, ' '))
+  end
+end
+
+-- Halves a stream that takes more bytes than `most`, judged by its last entries: nobody may be
+-- there who reads it, and an entry has up to 1,000 ids.
+local function shorten(most)
+  local bytes, latest = 0, redis.call('XREVRANGE', events, '+', '-', 'COUNT', 20)
+  for _, entry in ipairs(latest) do bytes = bytes + #(entry[2][2] or '') + 40 end
+  local length = redis.call('XLEN', events)
+  if #latest > 0 and bytes / #latest * length > most then
+    redis.call('XTRIM', events, 'MAXLEN', math.floor(length / 2))
+  end
+end
+
 -- Failures are JSON lines, so adding one needs no JSON; the oldest go first when they are many.
 local function add_error(old, line)
   local all = (old and old ~= '') and (old .. '\n' .. line) or line
@@ -98,6 +123,7 @@ local function forget(ids, set, jobs, live, errors, results, meta, asks, reports
   redis.call('HDEL', asks, unpack(ids))
   redis.call('HDEL', reports, unpack(ids))
   redis.call('HINCRBY', meta, 'trimmed', #ids)
+  note(ids)
   return #ids
 end
 

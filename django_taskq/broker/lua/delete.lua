@@ -1,5 +1,5 @@
 #!lua flags=allow-oom
--- delete | keys: jobs live errors results reports succeeded dead cancelled meta calls answers asks | edges: succeeded->gone dead->gone cancelled->gone
+-- delete | keys: jobs live errors results reports succeeded dead cancelled meta calls answers asks events | edges: succeeded->gone dead->gone cancelled->gone
 --
 -- Deletes ended jobs, whole. One that ended within RESEND_WINDOW goes when that is over, because its
 -- enqueue or its outcome may still be sent again and would bring it back.

@@ -1,5 +1,5 @@
 #!lua
--- edit | keys: jobs ready running scheduled retrying waiting succeeded dead cancelled | edges: none
+-- edit | keys: jobs ready running scheduled retrying waiting succeeded dead cancelled events | edges: none
 --
 -- Gives a job that is not running other arguments: another envelope in the place of the one that the
 -- operator saw. No flag: it may make a job larger, so a full Redis refuses it.
@@ -19,4 +19,5 @@ for _, set in ipairs({ ready, scheduled, retrying, waiting, succeeded, dead, can
 end
 if not there then return 'U' end
 redis.call('HSET', jobs, id, envelope)
+note({ id })
 return 'O'

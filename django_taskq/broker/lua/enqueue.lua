@@ -1,5 +1,5 @@
 #!lua
--- enqueue | keys: jobs live ready scheduled wake timer meta asks locks lapses limits gated turns | edges: new->ready new->scheduled
+-- enqueue | keys: jobs live ready scheduled wake timer meta asks locks lapses limits gated turns events | edges: new->ready new->scheduled
 --
 -- Takes N jobs in. No flag: a full Redis refuses the call before anything is written.
 -- ARGV: now, then per job: id, envelope, priority, due, expires_in, ask
@@ -15,6 +15,9 @@ if #ARGV == 7 and ARGV[4] == '0' and ARGV[5] == '0' and ARGV[6] == '0' and ARGV[
   if redis.call('HSETNX', jobs, ARGV[2], ARGV[3]) == 0 then return 'E' end
   redis.call('ZADD', ready, redis.call('HINCRBY', meta, 'seq', 1), ARGV[2])
   if redis.call('LLEN', wake) == 0 then redis.call('RPUSH', wake, '1') end
+  if redis.call('EXISTS', events) == 1 then
+    redis.call('XADD', events, 'MAXLEN', '~', 10000, '*', 'i', ARGV[2])
+  end
   return 'N'
 end
 

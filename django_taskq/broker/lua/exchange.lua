@@ -1,5 +1,5 @@
 #!lua flags=allow-oom
--- exchange | keys: jobs live errors results reports ready running scheduled retrying waiting succeeded dead cancelled cancels holders claims wake timer meta ended asks locks lapses limits gated entered rates opens turns counting counts | edges: ready->running ready->dead ready->waiting waiting->ready running->succeeded running->retrying running->dead running->cancelled running->scheduled running->ready succeeded->gone dead->gone cancelled->gone
+-- exchange | keys: jobs live errors results reports ready running scheduled retrying waiting succeeded dead cancelled cancels holders claims wake timer meta ended asks locks lapses limits gated entered rates opens turns counting counts events | edges: ready->running ready->dead ready->waiting waiting->ready running->succeeded running->retrying running->dead running->cancelled running->scheduled running->ready succeeded->gone dead->gone cancelled->gone
 --
 -- Settles N jobs and claims M in one step: the whole of a worker's work with Redis. A job whose
 -- limits have no room is not claimed but waits at their gate (see gating.lua).
@@ -26,7 +26,7 @@ local DAY = 86400000 -- ms a job is kept that was called off while it ran, if no
 
 -- settle ---------------------------------------------------------------------------------------
 local count = (#ARGV - HEAD) / PER
-local letters = {}
+local letters, changed = {}, {}
 
 -- kind -> where the job rests, whether its attempt counted, whether it is over
 local REST = {
@@ -41,6 +41,10 @@ local REST = {
   K = { set = dead, counts = 0, ends = true, keep = tonumber(ARGV[10]) },
 }
 
+-- Who listens gets no stream while memory is short, and finds out by that what is missing.
+if ARGV[8] == '1' then redis.call('UNLINK', events) end
+local heard = is_heard()
+
 -- delay -> score, as text: mostly all jobs of a call have the same
 local due_at, kept_until = {}, {}
 local function score_of(delay, ends)
@@ -48,7 +52,7 @@ local function score_of(delay, ends)
   local score = scores[delay]
   if not score then
     local ms = tonumber(delay)
-    if ends then ms = math.max(ms, RESEND_WINDOW) end
+    if ends then ms = math.max(ms, heard and LISTENED or RESEND_WINDOW) end
     score = string.format('%.0f', now + ms)
     scores[delay] = score
   end
@@ -136,6 +140,7 @@ if count > 0 then
       end
       n = n + 1
       moved[n] = id
+      if heard then changed[n] = id end
       records[n * 2 - 1] = id
       records[n * 2] = struct.pack(LIVE, fence, fence, attempt + counts, crashes, lost, parks,
         priority, expires, first, began, over, 0) .. tail
@@ -314,6 +319,7 @@ if want > 0 and state == 'O' and not paused then
         broken[#broken + 1] = id
       end
     end
+    for i = 1, heard and #ids or 0 do changed[#changed + 1] = ids[i] end
     if next(asked) then unlock_started(ids, asked, now) end
     redis.call('HSET', live, unpack(records))
     send('ZADD', running, claimed)
@@ -333,6 +339,7 @@ if want > 0 and state == 'O' and not paused then
   end
 end
 keep_rates(now)
+note(changed)
 if paused then
   redis.call('DEL', wake) -- a token would bring workers back at once, for nothing
 else

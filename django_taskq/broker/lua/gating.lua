@@ -177,6 +177,7 @@ local function open_gate(gate, most, now)
   redis.call('ZREM', gated, unpack(members))
   redis.call('ZREM', waiting, unpack(ids))
   send('ZADD', ready, places)
+  note(ids)
   set_wake(wake, ready)
   return #members
 end

@@ -24,7 +24,7 @@ local function take_in(now, list, from)
   local known = redis.call('HMGET', jobs, unpack(ids))
   local asked, locked = wants_of(list, from, ids, now)
   local letters, others = {}, {}
-  local envelopes, records, places, due_at, entries, taken = {}, {}, {}, {}, {}, {}
+  local envelopes, records, places, due_at, entries, taken, new = {}, {}, {}, {}, {}, {}, {}
   local first_due
   local seen = {}
   -- Where nobody asks for a turn, a sequence is all it takes.
@@ -43,6 +43,7 @@ local function take_in(now, list, from)
     else
       letters[i] = 'N'
       seen[id] = true
+      new[#new + 1] = id
       envelopes[#envelopes + 1] = id
       envelopes[#envelopes + 1] = list[at + 1]
       local priority, due, expires = tonumber(list[at + 2]), tonumber(list[at + 3]), tonumber(list[at + 4])
@@ -73,6 +74,7 @@ local function take_in(now, list, from)
       end
     end
   end
+  note(new)
   send('HSET', jobs, envelopes)
   send('HSET', live, records)
   send('ZADD', scheduled, due_at)

@@ -1,5 +1,5 @@
 #!lua flags=allow-oom
--- park | keys: live ready running waiting cancelled parked cancels wake timer ended calls answers asks locks lapses limits gated entered rates opens counting counts | edges: running->waiting running->cancelled waiting->ready
+-- park | keys: live ready running waiting cancelled parked cancels wake timer ended calls answers asks locks lapses limits gated entered rates opens counting counts events | edges: running->waiting running->cancelled waiting->ready
 --
 -- Sets jobs aside that this worker cannot run (unknown task, arguments that do not bind) until a
 -- worker releases them. Costs no attempt; the wait doubles from 1 s to 60 s each time. The record
@@ -40,7 +40,7 @@ for i, id in ipairs(ids) do
       called_off[#called_off + 1] = id
       local counted = 'C|' .. ARGV[at + 3]
       raised[counted] = (raised[counted] or 0) + 1
-      ends[#ends + 1] = now + math.max(kept_for(asked[i], retention), RESEND_WINDOW)
+      ends[#ends + 1] = now + math.max(kept_for(asked[i], retention), least_kept())
       ends[#ends + 1] = id
     else
       letters[i] = 'O'
@@ -68,6 +68,7 @@ relock(aside, asked, now)
 unlock(called_off, asked, now)
 count_in(raised, now)
 keep_rates(now)
+note(moved)
 if #called_off > 0 then redis.call('SPUBLISH', ended, table.concat(called_off, ' ')) end
 if #moved > 0 then remember(calls, answers, token, now, table.concat(letters)) end
 return table.concat(letters)

@@ -1,5 +1,5 @@
 #!lua flags=allow-oom
--- prioritize | keys: jobs live ready running scheduled retrying waiting asks gated | edges: none
+-- prioritize | keys: jobs live ready running scheduled retrying waiting asks gated events | edges: none
 --
 -- Gives jobs another priority. A ready one keeps its turn among those of the new priority, and so does
 -- one that waits at a gate, which stands there under its place.
@@ -17,7 +17,7 @@ for _, set in ipairs({ running, scheduled, retrying, waiting }) do
   resting[#resting + 1] = redis.call('ZMSCORE', set, unpack(ids))
 end
 
-local letters, places, records = {}, {}, {}
+local letters, places, records, changed = {}, {}, {}, {}
 local asked = asks_of(ids)
 local waits = redis.call('ZMSCORE', waiting, unpack(ids))
 
@@ -53,9 +53,11 @@ for i, id in ipairs(ids) do
     local l = read_live(lives[i])
     l.priority = priority
     records[#records + 1] = id
+    changed[#changed + 1] = id
     records[#records + 1] = pack_live(l)
   end
 end
 send('HSET', live, records)
 send('ZADD', ready, places)
+note(changed)
 return table.concat(letters)

@@ -1,5 +1,5 @@
 #!lua flags=allow-oom
--- promote | keys: live ready scheduled retrying waiting wake timer meta asks limits gated entered rates opens turns | edges: scheduled->ready retrying->ready waiting->ready
+-- promote | keys: live ready scheduled retrying waiting wake timer meta asks limits gated entered rates opens turns events | edges: scheduled->ready retrying->ready waiting->ready
 --
 -- Moves what is due, lets in who waits for a rate, and says when the next is due. One timekeeper per queue: it is asked again
 -- before its time is over, or another takes its place 2 s later.
@@ -36,6 +36,7 @@ for _, set in ipairs({ scheduled, retrying }) do
     redis.call('ZREM', set, unpack(ids))
     redis.call('ZADD', ready, unpack(places))
     moved = moved + #ids
+    note(ids)
   end
   local head = redis.call('ZRANGE', set, 0, 0, 'WITHSCORES')
   if head[2] then

@@ -1,5 +1,5 @@
 #!lua flags=allow-oom
--- reclaim | keys: live errors ready running waiting dead cancelled cancels holders claims wake timer meta ended asks locks lapses limits gated entered rates opens counting counts | edges: waiting->ready running->ready running->dead running->cancelled
+-- reclaim | keys: live errors ready running waiting dead cancelled cancels holders claims wake timer meta ended asks locks lapses limits gated entered rates opens counting counts events | edges: waiting->ready running->ready running->dead running->cancelled
 --
 -- Takes back the jobs of a holder that ended, in chunks. The holder is marked dead first, so it
 -- claims nothing more, and dropped with the last chunk. Holder "" stands for every holder that
@@ -115,7 +115,7 @@ local function finish(list, set)
   if #list == 0 then return end
   local pairs_ = {}
   for _, id in ipairs(list) do
-    pairs_[#pairs_ + 1] = now + math.max(keep[id] or retention, RESEND_WINDOW)
+    pairs_[#pairs_ + 1] = now + math.max(keep[id] or retention, least_kept())
     pairs_[#pairs_ + 1] = id
   end
   redis.call('ZADD', set, unpack(pairs_))
@@ -136,6 +136,7 @@ if #hopeless > 0 then
   redis.call('HSET', errors, unpack(lines))
 end
 
+note(taken)
 if next_cursor < 0 and #ids == SCAN then
   -- Ties at the edge are looked at again; a page that is one tie is stepped over.
   next_cursor = scores[#scores] == cursor and cursor - 1 or scores[#scores]

@@ -1,5 +1,5 @@
 #!lua flags=allow-oom
--- release | keys: live ready waiting parked wake meta calls answers asks gated turns | edges: waiting->ready
+-- release | keys: live ready waiting parked wake meta calls answers asks gated turns events | edges: waiting->ready
 --
 -- Lets the parked jobs of one task back in line whose wait is over. Those that still wait stand
 -- among them, so more names are looked at than jobs are moved.
@@ -43,6 +43,7 @@ for i, id in ipairs(gone) do
 end
 line.done()
 redis.call('ZREM', waiting, unpack(gone))
+note(gone)
 redis.call('ZADD', ready, unpack(places))
 set_wake(wake, ready)
 remember(calls, answers, token, now, #gone)

@@ -1,5 +1,5 @@
 #!lua
--- replace | keys: jobs live errors ready scheduled retrying waiting parked wake timer meta asks locks limits gated entered rates opens turns | edges: waiting->ready waiting->scheduled scheduled->ready ready->scheduled retrying->ready retrying->scheduled
+-- replace | keys: jobs live errors ready scheduled retrying waiting parked wake timer meta asks locks limits gated entered rates opens turns events | edges: waiting->ready waiting->scheduled scheduled->ready ready->scheduled retrying->ready retrying->scheduled
 --
 -- Gives jobs that do not run and have a lock new arguments and another time: same id, attempts
 -- from the start. No flag: it makes work grow, so a full Redis refuses it.
@@ -85,5 +85,6 @@ if #places > 0 then
   line.done()
   redis.call('ZADD', ready, unpack(scores))
 end
+note(moved)
 set_wake(wake, ready)
 return table.concat(letters)

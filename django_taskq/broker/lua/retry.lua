@@ -1,5 +1,5 @@
 #!lua
--- retry | keys: jobs live results reports ready scheduled retrying succeeded dead cancelled wake timer meta calls answers asks locks gated turns | edges: succeeded->ready dead->ready cancelled->ready retrying->ready succeeded->scheduled dead->scheduled cancelled->scheduled retrying->scheduled
+-- retry | keys: jobs live results reports ready scheduled retrying succeeded dead cancelled wake timer meta calls answers asks locks gated turns events | edges: succeeded->ready dead->ready cancelled->ready retrying->ready succeeded->scheduled dead->scheduled cancelled->scheduled retrying->scheduled
 --
 -- Puts ended jobs, and those backing off, back in line: same id, attempts from the start, the
 -- fence goes on. No flag: it makes work grow, so a full Redis refuses it.
@@ -67,6 +67,7 @@ send('HSET', live, records)
 send('HSET', locks, locks_taken)
 local answer = table.concat(letters)
 if #places == 0 then return answer end
+note(ids)
 if due > 0 then
   redis.call('ZADD', scheduled, unpack(places))
   set_timer(timer, scheduled, due)

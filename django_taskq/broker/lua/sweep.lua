@@ -1,5 +1,5 @@
 #!lua flags=allow-oom
--- sweep | keys: jobs live errors results reports ready running scheduled retrying waiting succeeded dead cancelled parked cancels holders claims wake timer meta ended asks locks lapses limits gated entered rates opens turns | edges: new->ready new->running ready->dead running->dead scheduled->dead retrying->dead waiting->dead waiting->ready succeeded->gone cancelled->gone
+-- sweep | keys: jobs live errors results reports ready running scheduled retrying waiting succeeded dead cancelled parked cancels holders claims wake timer meta ended asks locks lapses limits gated entered rates opens turns events | edges: new->ready new->running ready->dead running->dead scheduled->dead retrying->dead waiting->dead waiting->ready succeeded->gone cancelled->gone
 --
 -- Looks through one chunk of a queue for what no script leaves behind, and mends it. Looking and
 -- mending are one step, so nothing that moves between two chunks is ever taken for lost: what is
@@ -62,6 +62,7 @@ end
 
 local function erase(id)
   for _, key in ipairs({ jobs, live, errors, results, reports, asks }) do redis.call('HDEL', key, id) end
+  note({ id })
 end
 
 -- A job that cannot run: where a person sees it. Whoever runs it now is refused.
@@ -83,6 +84,7 @@ local function quarantine(id, homes)
   unlock({ id }, asked, now)
   redis.call('ZADD', dead, now + math.max(retention, RESEND_WINDOW), id)
   redis.call('HINCRBY', meta, 'quarantined', 1)
+  note({ id })
   redis.call('SPUBLISH', ended, id)
 end
 
@@ -98,6 +100,7 @@ end
 -- A job that is in no state and has not ended. Its holder may be at it still: then it is running,
 -- and the lease decides what comes next. What it waited for is not known any more.
 local function restore(id, l)
+  note({ id })
   if l.fence > l.settled then
     redis.call('ZADD', running, l.started * TICKS, id)
     for _, gate in ipairs((asks_of({ id })[id] or { gates = {} }).gates) do
@@ -131,7 +134,10 @@ local function look_at_state(name, ids)
       end
     elseif next(homes[i], next(homes[i])) and right_home(record_of(id), homes[i]) ~= name then
       found('double', id)
-      if mend then redis.call('ZREM', set, id) end
+      if mend then
+        redis.call('ZREM', set, id)
+        note({ id })
+      end
     end
   end
 end
@@ -179,6 +185,7 @@ function look.waiting(ids)
       if mend then
         redis.call('ZREM', waiting, id)
         redis.call('ZADD', ready, back_in_line(id, l), id)
+        note({ id })
       end
     end
   end

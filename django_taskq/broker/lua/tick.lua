@@ -1,5 +1,5 @@
 #!lua
--- tick | keys: jobs live ready running scheduled retrying waiting cancels wake timer meta asks locks lapses limits gated turns ticks tick_log | edges: new->ready
+-- tick | keys: jobs live ready running scheduled retrying waiting cancels wake timer meta asks locks lapses limits gated turns ticks tick_log events | edges: new->ready
 --
 -- Fires due ticks of schedules: each once, whoever asks for it and how often. No flag: a full
 -- Redis refuses the call before anything is written, as it refuses any new job.

@@ -18,6 +18,8 @@ from ...broker.connection import Server, get_server
 from ...compat import DEFAULT_TASK_BACKEND_ALIAS, InvalidTaskBackend, task_backends
 from ...conf import Options
 from ...exceptions import BrokerUnavailable
+from ...mirror.process import APP as MIRROR
+from ...mirror.process import write_rows
 from ...outbox.store import databases
 from ...outbox.sweep import Outbox
 from ...plan import Plan
@@ -158,6 +160,7 @@ def plan_of(options: dict[str, Any], alias: str, conf: Options) -> Plan:
         max_payload=conf.max_payload,
         shutdown_timeout=worker.shutdown_timeout if timeout is None else timeout,
         errands=(sweepers,) if conf.outbox else (),
+        beside={"mirror": write_rows} if apps.is_installed(MIRROR) else {},
     )
 
 

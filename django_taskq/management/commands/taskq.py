@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from django.core.management.base import BaseCommand
 
-from . import _doctor, _reads, _schedules, _worker, _workers
+from . import _doctor, _mirror, _reads, _schedules, _worker, _workers
 
 
 class Verb(NamedTuple):
@@ -43,6 +43,7 @@ VERBS = {
         partial(_reads.run, read=_reads.limits),
     ),
     "workers": Verb(_workers.HELP, _workers.add_arguments, _workers.run),
+    "mirror": Verb(_mirror.HELP, _mirror.add_arguments, _mirror.run),
     "schedules": Verb(_schedules.HELP, _schedules.add_arguments, _schedules.run),
 }
 
