@@ -310,6 +310,14 @@ def test_one_task_has_a_history_of_its_own(child: Child, inspector: Inspector, c
     assert [step.succeeded for step in steps] == [0, 2, 1]
 
 
+def test_a_minute_is_over_once(child: Child, inspector: Inspector, clock: Any) -> None:
+    for kind in "DSCS":
+        run(child, kind)
+        clock.forward(MINUTE)
+
+    assert all_of(inspector.history([QUEUE], HOUR, 2)) == Counter(D=1, S=2, C=1)
+
+
 # -- bounds ----------------------------------------------------------------------------------------
 
 
@@ -362,7 +370,7 @@ def test_a_name_from_outside_does_no_harm(
     clock.forward(MINUTE)
     run(child)
 
-    assert inspector.tasks([QUEUE], MINUTE, 2)[NAME] == Counter(S=2)
+    assert inspector.tasks([QUEUE], MINUTE, 2).get(NAME) == Counter(S=2)
     assert all_of(inspector.history([QUEUE], HOUR, 1)) == Counter(S=3)
     assert all(len(task.encode()) <= 210 for task in inspector.tasks([QUEUE], MINUTE, 2))
 
