@@ -18,6 +18,7 @@ from django_taskq.broker import embedded, keeper
 
 def main(directory: str, persist: str, linger: str) -> None:
     """Serve the lines of standard input."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it
     for line in sys.stdin:
         try:
             answer = obey(line.split(), directory, persist == "yes", float(linger))

@@ -310,6 +310,14 @@ def test_one_task_has_a_history_of_its_own(child: Child, inspector: Inspector, c
     assert [step.succeeded for step in steps] == [0, 2, 1]
 
 
+def test_a_minute_is_over_once(child: Child, inspector: Inspector, clock: Any) -> None:
+    for kind in "DSCS":
+        run(child, kind)
+        clock.forward(MINUTE)
+
+    assert all_of(inspector.history([QUEUE], HOUR, 2)) == Counter(D=1, S=2, C=1)
+
+
 # -- bounds ----------------------------------------------------------------------------------------
 
 
@@ -359,12 +367,15 @@ def test_a_name_from_outside_does_no_harm(
 ) -> None:
     run(child, task=name)
     run(child)
-    clock.forward(MINUTE)
-    run(child)
+    for _ in range(2):
+        clock.forward(MINUTE)
+        run(child)
 
-    assert inspector.tasks([QUEUE], MINUTE, 2)[NAME] == Counter(S=2)
-    assert all_of(inspector.history([QUEUE], HOUR, 1)) == Counter(S=3)
-    assert all(len(task.encode()) <= 210 for task in inspector.tasks([QUEUE], MINUTE, 2))
+    assert inspector.tasks([QUEUE], MINUTE, 3).get(NAME) == Counter(S=3)
+    assert all_of(inspector.history([QUEUE], HOUR, 1)) == Counter(S=4)
+    by_task = inspector.tasks([QUEUE], HOUR, 1)
+    assert sum(counters["S"] for counters in by_task.values()) == 4
+    assert all(len(task.encode()) <= 210 for task in by_task)
 
 
 def test_a_value_that_somebody_broke_does_not_stop_the_queue(

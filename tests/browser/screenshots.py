@@ -16,6 +16,7 @@ from tests.conftest import eventually
 
 FOLDER = ROOT / "docs" / "screenshots"
 WIDE, NARROW = {"width": 1180, "height": 860}, {"width": 400, "height": 860}
+TALL = {"width": 1180, "height": 1020}
 SEED = """
 from datetime import date
 resize_image.enqueue_many([(f"photos/{n}.jpg",) for n in range(40)])
@@ -36,6 +37,37 @@ for name in ("morning-stock", "stock", "nightly-count", "nightly-count"):
 table.pause("stock")
 table.skip("nightly-count")
 """
+# An hour in the life of the shop, told to the broker as if it had been there; its jobs are gone.
+PAST = """
+import random
+from django_taskq.broker.broker import Broker, Draft, Exchange
+from django_taskq.clock import now_ms
+from django_taskq.compat import task_backends
+from django_taskq.job import Kind, Outcome, new_id
+dice, moment = random.Random(4), [0]
+ours = task_backends["default"].broker
+broker = Broker(ours.server, ours.prefix, now=lambda: moment[0])
+NAMES = {"default": ["resize_image", "send_receipt", "import_prices"], "low": ["export_orders"]}
+for queue in NAMES:
+    broker.number(queue)
+begun = now_ms() - 61 * 60_000
+for minute in range(60):
+    moment[0] = begun + minute * 60_000
+    for queue, names in NAMES.items():
+        count, holder = dice.randint(3, 9) if not 30 < minute < 35 else 0, new_id()
+        broker.enqueue(queue, [Draft(new_id(), b'["past",1]') for _ in range(count)])
+        told = []
+        for grant in broker.exchange([Exchange(queue, holder, 30_000, True, 1, count)])[0].grants:
+            kind = Kind(dice.choices("SDC", [92, 6, 2])[0])
+            wait, run = (int(dice.lognormvariate(*shape)) for shape in ((6, 1.5), (5, 1)))
+            task = f"shop.tasks.{dice.choice(names)}"
+            told.append(Outcome(grant, kind, b"", 0, moment[0], task, wait, run))
+        broker.exchange([Exchange(queue, holder, 30_000, False, 2, 0, told)])
+        broker.reclaim(queue, holder, b"{}", died=True)
+for queue in NAMES:
+    while ours.trim(queue):
+        pass
+"""
 # name -> (page, theme, viewport)
 SHOTS: dict[str, tuple[str, str, dict[str, int]]] = {
     "dashboard-light": ("dashboard/", "light", WIDE),
@@ -43,10 +75,10 @@ SHOTS: dict[str, tuple[str, str, dict[str, int]]] = {
     "dashboard-narrow": ("dashboard/", "light", NARROW),
     "queue": ("queue/low/change/", "light", WIDE),
     "jobs": ("job/?state=succeeded", "light", WIDE),
-    "queue-narrow": ("queue/default/change/", "light", NARROW),
-    "queue-dark": ("queue/default/change/", "dark", WIDE),
+    "charts-narrow": ("queue/default/change/", "light", NARROW),
+    "charts-dark": ("tasktype/shop.tasks.resize_image/change/", "dark", TALL),
     "task-types": ("tasktype/", "light", WIDE),
-    "task-type": ("tasktype/shop.tasks.send_receipt/change/", "light", WIDE),
+    "charts": ("tasktype/shop.tasks.send_receipt/change/", "light", TALL),
     "search-dark": ("job/?state=any&q=error:UnknownMailbox", "dark", WIDE),
     "jobs-narrow": ("job/?state=dead", "dark", NARROW),
     "job-light": ("job/{dead}/change/", "light", WIDE),
@@ -72,6 +104,7 @@ SHOTS: dict[str, tuple[str, str, dict[str, int]]] = {
 
 def prepare(place: Place, page: Any) -> dict[str, str]:
     """Jobs in every state, and a person who did something; the ids that addresses need."""
+    place.enqueue(PAST)
     place.enqueue(SEED)
     place.work()
     dead = 'name="job" value="'
