@@ -127,3 +127,10 @@ def test_a_mirror_that_is_forgotten_leaves_no_stream(station: Station, library: 
     library.run("-m", "django", "taskq", "mirror", "--forget")
     found = audience(broker, "default")
     assert (found.entries, found.hearers) == (0, [])
+
+
+def test_a_process_that_is_spawned_writes_rows_too(station: Station, library: Library) -> None:
+    worker = station.worker(TEST_START_METHOD="spawn", **library.env)
+    note.enqueue("a")
+    library.wait_for(succeeded=1)
+    assert worker.stop() == 0
