@@ -21,7 +21,7 @@ class KillChild(Fault):
     quick = True
     rounds = 4
     long = (20_000, 20)
-    recovers = 2.0  # noticed at once; the rest is a process that starts
+    recovers = 4.0  # noticed at once; the rest are processes that start: a child, one per suspect
 
     def strike(self, arena: Arena) -> None:
         kill_child(arena)
