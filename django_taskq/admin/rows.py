@@ -140,7 +140,7 @@ def row_values(row: Schedule) -> dict[str, Any]:
     return {name: getattr(row, name) for name in RowForm.Meta.fields}
 
 
-class RowAdmin(admin.ModelAdmin[Schedule]):
+class RowAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     """``/admin/taskq_schedules/schedule/``: the form alone."""
 
     form = RowForm

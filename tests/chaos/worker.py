@@ -16,7 +16,7 @@ from testproject.processes import ROOT, die_with_parent
 PATIENCE = 30.0  # seconds to start, or to leave
 PAUSE = 0.01
 STRAY = re.compile(r"job \S+ goes back: Redis has lost")
-LAPSED = re.compile(r"the lease of \S+ is over")
+LAPSED = re.compile(r"the lease of \S+ (in queue \S+ )?is over")
 REFUSED = re.compile(r"job (\S+): its lease was lost, what came of attempt")
 
 
