@@ -57,11 +57,13 @@ def test_a_wrong_setting_does_not_keep_the_site_from_starting(prefix: str) -> No
         assert task_backends["default"].check()
 
 
+@pytest.mark.django_db  # Django asks SQLite whether it knows JSON
 def test_djangos_own_check_runs_ours(prefix: str) -> None:
     with override_settings(TASKS={"default": configured(NOWHERE, prefix, PREFXI="x")}):
         assert "taskq.E001" in [message.id for message in run_checks()]
 
 
+@pytest.mark.django_db  # Django asks SQLite whether it knows JSON
 def test_checks_open_no_connection(prefix: str, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*args: Any) -> None:
         raise AssertionError("a check opened a connection")
