@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Iterator, Sized
+from contextlib import suppress
 from contextvars import ContextVar
 from typing import Protocol, TypeVar
 
 from .broker.broker import Broker
 from .clock import monotonic, now_ms
 from .codec import OPEN
-from .exceptions import BrokerError
 from .job import Grant
 from .report import Report, encode_report
 
@@ -115,7 +115,7 @@ class Reports:
 
     def add(self, attempt: Attempt) -> None:
         """An attempt's report is to be sent."""
-        self._fresh[key(attempt)] = attempt
+        self._fresh[attempt.grant.id, attempt.grant.live.fence] = attempt
 
     @property
     def is_due(self) -> bool:
@@ -124,18 +124,24 @@ class Reports:
 
     def send(self) -> None:
         """Sends all there is; never raises. What Redis does not take is sent with the next."""
-        fresh, self._fresh = self._fresh, {}
         self._due = monotonic() + PAUSE
-        by_queue: dict[str, list[Attempt]] = {}
-        for attempt in fresh.values():
-            by_queue.setdefault(attempt.grant.queue, []).append(attempt)
-        for queue, attempts in by_queue.items():
+        for queue, attempts in self._taken().items():
             try:
                 self._send(queue, attempts)
-            except BrokerError as error:
+            except Exception as error:  # a broken key, too: outcomes must not wait for this
                 self._due = monotonic() + AGAIN
-                self._fresh = {**{key(attempt): attempt for attempt in attempts}, **self._fresh}
+                for attempt in attempts:
+                    self.add(attempt)
                 logger.warning("what jobs say of themselves is not kept for now: %s", error)
+
+    def _taken(self) -> dict[str, list[Attempt]]:
+        """What was added so far, by queue; one by one, because jobs add to it meanwhile."""
+        by_queue: dict[str, list[Attempt]] = {}
+        with suppress(KeyError):
+            while True:
+                _, attempt = self._fresh.popitem()
+                by_queue.setdefault(attempt.grant.queue, []).append(attempt)
+        return by_queue
 
     def _send(self, queue: str, attempts: list[Attempt]) -> None:
         seals = self._broker.seals or OPEN
@@ -148,8 +154,3 @@ class Reports:
         for (id, fence, _), verdict in zip(told, verdicts, strict=True):
             if verdict == "S":
                 self._stale(id, fence)
-
-
-def key(attempt: Attempt) -> tuple[str, int]:
-    """A run among all that a child ever has."""
-    return attempt.grant.id, attempt.grant.live.fence

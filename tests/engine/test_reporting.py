@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -17,7 +18,7 @@ from django_taskq.execution import Attempt, Runner
 from django_taskq.job import Envelope
 from django_taskq.report import Report, decode_report
 from django_taskq.reporting import AGAIN, PAUSE
-from tests.broker.helpers import QUEUE
+from tests.broker.helpers import QUEUE, state_of
 from tests.engine.rig import Recording, Rig, rigs
 from tests.engine.support import IMMEDIATE, using_backend
 from tests.engine.tasks import talk
@@ -135,6 +136,42 @@ def test_a_redis_that_takes_no_report_is_asked_again_later(
         reports.send()
 
     assert kept(broker, "a") is not None
+
+
+def test_a_broken_key_holds_up_no_outcome(
+    rig: Rig, runner: Runner, broker: Recording, caplog: pytest.LogCaptureFixture
+) -> None:
+    enqueue(broker, "a")
+    broker.server.command("SET", broker.key(QUEUE, "reports"), "no hash")
+
+    rig.consumer.done(start(rig, runner).run())
+    rig.consumer.flush()
+
+    assert state_of(broker, "a") == "succeeded"
+    assert "not kept for now" in caplog.text
+
+
+def test_jobs_may_report_while_reports_are_sent(
+    rig: Rig, runner: Runner, broker: Recording
+) -> None:
+    """What is added in that moment is neither lost nor does it break the sending."""
+    enqueue(broker, "a", "b")
+    first, second = start(rig, runner), start(rig, runner)
+    first.run()
+    second.run()
+    reports = rig.consumer.reports
+    send = broker.report
+
+    def adding(queue: str, told: Any) -> str:
+        first.reported()
+        return send(queue, told)
+
+    broker.report = adding  # type: ignore[method-assign]
+    reports.send()
+
+    assert reports, "it said something since"
+    assert kept(broker, "a")
+    assert kept(broker, "b")
 
 
 def test_a_stale_report_is_told_of(rig: Rig, runner: Runner, broker: Recording) -> None:
