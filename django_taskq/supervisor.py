@@ -85,15 +85,8 @@ class Supervisor:
         """In the order in which they run."""
         queues = list(self.plan.queues)
         janitor = Janitor(self._broker, queues, self._reaper)
-        heartbeat = Heartbeat(
-            self._broker,
-            queues,
-            self.plan.lease,
-            self._leased,
-            self._reaper,
-            self._timekeeper,
-            janitor,
-        )
+        beats = (self._leased, self._reaper, self._timekeeper, janitor)
+        heartbeat = Heartbeat(self._broker, queues, self.plan.lease, *beats)
         self._scheduler = Scheduler(
             self._broker,
             self.plan.alias,

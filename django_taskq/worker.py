@@ -15,6 +15,7 @@ import sys
 import threading
 from typing import Any
 
+from .broker.broker import Broker
 from .broker.roster import Roster
 from .clock import monotonic
 from .deaths import die_with_parent, ignore_signals, leave
@@ -55,29 +56,10 @@ class Child:
         self.holder = holder
         self._orders = orders
         self._loop = asyncio.new_event_loop()
+        self.consumer = self._make_consumer(broker)
         runner = Runner.of(broker, plan.alias, holder, sender, plan.max_payload)
-        isolation = Isolation(make, runner, plan.max_memory)
-        self.consumer = Consumer(
-            broker,
-            Shares(plan.queues, strict=plan.strict),
-            holder,
-            plan.lease,
-            room=self._room,
-            memory=lambda: table.memory,
-            registered=self._registered,
-            stale=self._lost,
-        )
         runner.reported = self.consumer.reports.add
-        self.pool = Pool(
-            runner,
-            isolation,
-            self.consumer,
-            table,
-            self._loop,
-            places={name: at for at, name in enumerate(plan.names)},
-            limit=plan.max_jobs,
-            busy=self._busy,
-        )
+        self.pool = self._make_pool(runner, Isolation(make, runner, plan.max_memory))
         self._watcher = Watcher(self.pool, self.consumer, restless=plan.burst)
         self._departure = Departure(
             plan, self.pool, self.consumer, table, self._loop, self._look_again
@@ -85,6 +67,30 @@ class Child:
         self._watching = False
         self._telling: threading.Thread | None = None
         self._timer: asyncio.TimerHandle | None = None
+
+    def _make_consumer(self, broker: Broker) -> Consumer:
+        return Consumer(
+            broker,
+            Shares(self.plan.queues, strict=self.plan.strict),
+            self.holder,
+            self.plan.lease,
+            room=self._room,
+            memory=lambda: self.table.memory,
+            registered=self._registered,
+            stale=self._lost,
+        )
+
+    def _make_pool(self, runner: Runner, isolation: Isolation) -> Pool:
+        return Pool(
+            runner,
+            isolation,
+            self.consumer,
+            self.table,
+            self._loop,
+            places={name: at for at, name in enumerate(self.plan.names)},
+            limit=self.plan.max_jobs,
+            busy=self._busy,
+        )
 
     # -- life ------------------------------------------------------------------------------------
 
