@@ -32,6 +32,20 @@ def run_echo(i: int, s: str) -> int:
     return i
 
 
+REFUSALS = [type(f"Refused{kind}", (ValueError,), {"__module__": __name__}) for kind in range(7)]
+
+
+@task(max_attempts=5, backoff=86_400)
+def run_failing(i: int, s: str) -> None:
+    """Fails in one of seven ways."""
+    refuse(i)
+
+
+def refuse(i: int) -> None:
+    """Raises."""
+    raise REFUSALS[i % len(REFUSALS)](f"{i} is refused")
+
+
 def own(i: int, at: datetime) -> str:
     """A cron expression that no other number has; each of them names the same moment."""
     minute, hour, day = i % 59 + 1, i // 59 % 23 + 1, i // 59 // 23 % 27 + 1

@@ -12,10 +12,10 @@ from typing import Any
 import msgspec
 
 from .codec import Signature
-from .conf import TaskOptions
 from .exceptions import InvalidOption
-from .job_keys import KeyMaker, Parameters, digest, key_maker, secret_of
+from .job_keys import KeyMaker, Parameters, digest, failure, key_maker, secret_of
 from .limits import Limit, Rate, check_weight
+from .options import TaskOptions
 
 ASK = Struct(">QBd")  # ms that the lock stays at least, flags, what a turn costs
 GATE = Struct(">Idd")  # jobs at once, ms from one to the next, ms of slack; 0: no such limit
@@ -50,8 +50,33 @@ def gate(limit: str, name: str, concurrency: int | None, rate: Rate | None) -> b
 
 def unnamed_gate(limit: str, concurrency: int | None, rate: Rate | None) -> bytes:
     """The same without what differs from job to job."""
+    return pack_numbers(Limit(concurrency, rate)) + text(limit)
+
+
+def pack_numbers(limit: Limit) -> bytes:
+    """The numbers of a limit."""
+    rate = limit.rate
     times = (rate.interval, rate.slack) if rate else (0.0, 0.0)
-    return GATE.pack(concurrency or 0, *times) + text(limit)
+    return GATE.pack(limit.concurrency or 0, *times)
+
+
+def numbers_in(raw: bytes) -> tuple[Limit | None, Limit | None]:
+    """What ``limits`` says of one: the numbers of the code, and those that a person gave instead.
+
+    None for what is not there or cannot be.
+    """
+    if len(raw) == 2 * GATE.size:
+        return _unpacked(raw[GATE.size :]), _unpacked(raw[: GATE.size])
+    return (_unpacked(raw), None) if len(raw) == GATE.size else (None, None)
+
+
+def _unpacked(raw: bytes) -> Limit | None:
+    concurrency, interval, slack = GATE.unpack(raw)
+    try:
+        rate = Rate.of(interval, slack) if interval else None
+    except (ArithmeticError, ValueError):  # InvalidOption is one
+        return None
+    return Limit(concurrency or None, rate)
 
 
 def queue_gates(limits: Mapping[str, Limit]) -> dict[str, bytes]:
@@ -126,7 +151,11 @@ class Asks:
         plain_args: Sequence[Any],
         plain_kwargs: Mapping[str, Any],
     ) -> bytes:
-        """What the job with these arguments asks for; ``plain_``: the same as JSON."""
+        """What the job with these arguments asks for; ``plain_``: the same as JSON.
+
+        Raises InvalidArgument where its keys cannot be made, whatever a project's function raised,
+        and InvalidOption for what such a function must not answer with.
+        """
         if self._fixed is not None:
             return self._fixed
         named = self._signature.named(plain_args, plain_kwargs)
@@ -151,7 +180,11 @@ class Asks:
 
     def _weight(self, key: str) -> float:
         if callable(self._weights):
-            return check_weight(self._weights(key), f"fair_weights({key!r})")
+            try:
+                weight = self._weights(key)
+            except Exception as error:
+                raise failure(self._weights, "fair_weights", error) from error
+            return check_weight(weight, f"fair_weights({key!r})")
         return self._weights.get(key, 1.0)
 
 

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from .broker.inspector import Inspector, Row
+from .broker.inspector import Inspector, QueueState, Row
 from .codec import Seals, encode
 from .finding import Filter, meant
 from .job import ENDED, State
@@ -46,12 +46,15 @@ def carry_out(
     """Does it, chunk by chunk. ``own_id``: the job that does it, which is never meant."""
     inspector, seals = operations.inspector, operations.broker.seals
     done: Done = Counter()
-    progress = Progress(order.verb, order.params.by, total=total_of(inspector, order))
+    queues = inspector.queues(order.queues)
+    progress = Progress(order.verb, order.params.by, total=total_of(queues, order))
+    # ms that Redis' clock, by which jobs have started, is ahead of this machine's.
+    ahead = max((queue.now for queue in queues), default=0) - operations.now()
     tell(progress)
     for looked, rows in chunks_of(inspector, order):
         targets = [
             row
-            for row in meant(rows, order.wanted, seals)
+            for row in meant(rows, order.wanted, seals, operations.now() + ahead)
             if row.id != own_id and is_due(row, order, seals)
         ]
         if targets:
@@ -66,11 +69,9 @@ def carry_out(
     return done
 
 
-def total_of(inspector: Inspector, order: Order) -> int:
+def total_of(queues: Sequence[QueueState], order: Order) -> int:
     """How many jobs there are to look at."""
-    return sum(
-        queue.states[state] for queue in inspector.queues(order.queues) for state in order.states
-    )
+    return sum(queue.states[state] for queue in queues for state in order.states)
 
 
 def chunks_of(inspector: Inspector, order: Order) -> Iterator[tuple[int, list[Row]]]:
@@ -99,12 +100,20 @@ def is_due(row: Row, order: Order, seals: Seals | None) -> bool:
 
 
 def to_json(order: Order) -> dict[str, Any]:
-    """The order as the arguments of a job."""
+    """The order as the arguments of a job.
+
+    Only what is asked for, as workers of an earlier release do not know all there is to ask, and
+    refuse what they do not know. So a group has a name of its own: they would take its exception
+    for a part of a name.
+    """
+    wanted = {name: value for name, value in order.wanted._asdict().items() if value}
+    if order.wanted.place:
+        wanted["group"] = [wanted.pop("error", ""), wanted.pop("place")]
     return {
         "verb": order.verb,
         "queues": list(order.queues),
         "states": [str(state) for state in order.states],
-        "wanted": order.wanted._asdict(),
+        "wanted": wanted,
         "params": order.params._asdict(),
         "asked": order.asked,
     }
@@ -112,11 +121,14 @@ def to_json(order: Order) -> dict[str, Any]:
 
 def from_json(raw: dict[str, Any]) -> Order:
     """The order again. Raises ValueError or TypeError for what is none."""
+    wanted = dict(raw["wanted"])
+    if "group" in wanted:
+        wanted["error"], wanted["place"] = wanted.pop("group")
     return Order(
         raw["verb"],
         raw["queues"],
         [State(state) for state in raw["states"]],
-        Filter(**raw["wanted"]),
+        Filter(**wanted),
         Params(**raw["params"]),
         raw["asked"],
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, distribution
+from string import Formatter
 from typing import Any
 
 from django.core.checks import CheckMessage, Error, Warning, register
@@ -81,7 +82,7 @@ def check_limits(**kwargs: Any) -> list[CheckMessage]:
     except Exception:
         return []  # check_task_modules() says so
     tasks = [task for task in registry.declared() if task.asks is not None]
-    return [*scattered(tasks), *strayed(tasks), *contradictions(tasks)]
+    return [*scattered(tasks), *strayed(tasks), *contradictions(tasks), *namesakes(tasks)]
 
 
 def scattered(tasks: list[Task]) -> Iterator[CheckMessage]:
@@ -129,6 +130,30 @@ def contradictions(tasks: list[Task]) -> Iterator[CheckMessage]:
                 hint="The job that was enqueued last decides for all: name the same limits.",
                 id="taskq.W011",
             )
+
+
+def namesakes(tasks: list[Task]) -> Iterator[CheckMessage]:
+    """Tasks whose limits are two by name and have the same keys: one parameter, called two ways."""
+    first: dict[Any, Task] = {}
+    for task in tasks:
+        key = task.options.limit_key
+        if not isinstance(key, str) or not limit_of(task.options):
+            continue
+        other = first.setdefault((place_of(task), shape_of(key)), task)
+        if other.options.limit_key != key:
+            yield Warning(
+                f"limit_key={other.options.limit_key!r} of {other.module_path} and {key!r} of "
+                f"{task.module_path} are two limits that make the same keys.",
+                hint="For such a key the numbers of the one or of the other count, those by hand, "
+                "too: give the parameters one name, or each limit_key a text of its own.",
+                id="taskq.W011",
+            )
+
+
+def shape_of(template: str) -> str:
+    """A format string with a NUL, which none has itself, in the place of each field."""
+    parts = Formatter().parse(template)
+    return "".join(text if field is None else f"{text}\0" for text, field, _, _ in parts)
 
 
 def shared_keys(task: Task) -> Iterator[tuple[str, Any]]:

@@ -11,12 +11,12 @@ from contextlib import suppress
 from typing import Any, NamedTuple
 
 from .clock import monotonic, now_ms
-from .deaths import cause_of
+from .deaths import PROBE, cause_of
 from .isolation import Make
 from .job import new_id
 from .memory import memory_of, peak_of_the_dead
 from .orders import Giver
-from .plan import Plan
+from .plan import ORDERLY, Plan
 from .service import FOREVER
 from .slot import GRACE
 from .table import Row, Table
@@ -30,11 +30,15 @@ KILL_AFTER = 5.0  # seconds beyond the shutdown timeout that a child may take to
 
 
 class Remains(NamedTuple):
-    """What a dead child leaves: its exit code (negative for a signal), why, what was running."""
+    """What a dead child leaves: its exit code (negative for a signal), why, what was running.
+
+    ``orderly``: it went as children go, and nothing that ran in it is to blame.
+    """
 
     code: int
     cause: str
     rows: list[Row]
+    orderly: bool = False
 
 
 class ChildProcess:
@@ -56,11 +60,17 @@ class ChildProcess:
         self._kills: dict[tuple[str, int], float] = {}  # job and fence -> when its kill was ordered
         ours, theirs = socket.socketpair()
         self._orders = Giver(ours)
+        # A pipe: it takes the many short writes of a stack together, of which a socket holds few.
+        self._frames, writes = context.Pipe(duplex=False)
+        os.set_blocking(self._frames.fileno(), False)
         self.process = context.Process(
-            target=run_child, args=(plan, make, self.holder, memory, theirs), name="taskq-child"
+            target=run_child,
+            args=(plan, make, self.holder, memory, theirs, writes),
+            name="taskq-child",
         )
         self.process.start()
         theirs.close()
+        writes.close()
         self.weigh()
 
     def order(self, *order: object) -> None:
@@ -88,6 +98,20 @@ class ChildProcess:
         self._cause = why
         self.blameless = not blame
         self.process.kill()
+
+    def probe(self) -> None:
+        """Has it write down where its threads are, although none of them can be asked."""
+        self.frames()  # of an earlier time
+        with suppress(ProcessLookupError):
+            os.kill(int(self.process.pid or 0), PROBE)
+
+    def frames(self) -> str:
+        """What it has written since."""
+        said = b""
+        with suppress(OSError):  # nothing more, or it was cleared away
+            while chunk := os.read(self._frames.fileno(), 1 << 16):
+                said += chunk
+        return said.decode("utf-8", "replace")
 
     def weigh(self) -> int:
         """Bytes of memory it holds."""
@@ -126,6 +150,7 @@ class ChildProcess:
         """Clears up after a dead child."""
         self.process.join()
         self._orders.close()
+        self._frames.close()
         code = int(self.process.exitcode or 0)
         rows = self.table.rows()
         for row in rows:
@@ -133,4 +158,5 @@ class ChildProcess:
                 with suppress(ProcessLookupError):
                     os.kill(row.process, signal.SIGKILL)
         peak = f"{'' if self._measured else 'at least '}{self._peak >> 20:,} MB"
-        return Remains(code, self._cause or cause_of(code, peak), rows)
+        orderly = code in ORDERLY and self.table.leaving
+        return Remains(code, self._cause or cause_of(code, peak), rows, orderly)

@@ -40,6 +40,7 @@ class Children:
         self.wanted = wanted
         self.quiet = False  # none is replaced
         self.failed = False  # they die while they start
+        self.attempts = self.failures = 0  # that ended in those that are gone
         self._plan = plan
         self._make = make
         self._method = method
@@ -96,23 +97,26 @@ class Children:
         for child in [c for c in self._all if c.is_dead()]:
             self._all.remove(child)
             remains = child.close()
+            attempts, failed = child.table.counts
+            self.attempts += attempts
+            self.failures += failed
             self._buried(child, remains)
             self._learn(child, remains)
 
     def _learn(self, child: ChildProcess, remains: Remains) -> None:
         """Whether and when another one takes its place."""
-        code = remains.code
-        if code < 0 or code == 1:
+        is_done = remains.orderly and remains.code == DONE
+        if not remains.orderly:
             logger.error("child %s is gone: %s", child.process.pid, remains.cause)
-        if monotonic() - child.started < QUICK_DEATH and code != DONE:
+        if monotonic() - child.started < QUICK_DEATH and not is_done:
             self._born = monotonic() + PAUSE
         self._stillborn = 0 if child.table.alive_at else self._stillborn + 1
         if self._stillborn >= (1 if self._plan.burst else MOST_STILLBORN):
             logger.error("children die while they start: the worker gives up")
             self.failed = True
             self.stop(0.0)
-        if code == DONE and not self._stopping:
-            self.wanted -= 1  # it was told so, or found nothing left (burst)
+        if is_done and self._plan.burst and not self.quiet:
+            self.wanted -= 1  # it found nothing left
 
     def _replace(self, now: float) -> None:
         if self._stopping or self.quiet or now < self._born or len(self._all) >= self.wanted:

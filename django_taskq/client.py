@@ -66,6 +66,15 @@ class Client:
         self._push([job], on_commit)
         return job.result
 
+    def enqueue_now(
+        self, task: Task, args: Any, kwargs: Any, along: dict[str, Any] | None = None
+    ) -> TaskResult:
+        """Enqueues one job, whatever transaction is open; ``along``: see Producer.recipe."""
+        recipe = self.producer.recipe(task, along)
+        job = self.producer.prepare_one(task, args, kwargs, recipe)
+        self._push([job], False)
+        return job.result
+
     def enqueue_many(self, task: Task, calls: Iterable[Any]) -> list[TaskResult]:
         """Enqueues a job per item."""
         jobs = self.producer.prepare_many(task, calls)

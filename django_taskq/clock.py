@@ -21,11 +21,17 @@ monotonic = time.monotonic
 
 
 def to_datetime(ms: int) -> datetime | None:
-    """``ms`` since the epoch as Django shows times (aware under USE_TZ); None for 0."""
+    """``ms`` since the epoch as Django shows times (aware under USE_TZ).
+
+    None for 0, and for what no datetime can say.
+    """
     if not ms:
         return None
-    moment = datetime.fromtimestamp(ms / 1000, UTC)
-    return moment if settings.USE_TZ else timezone.make_naive(moment)
+    try:
+        moment = datetime.fromtimestamp(ms / 1000, UTC)
+        return moment if settings.USE_TZ else timezone.make_naive(moment)
+    except (ValueError, OverflowError, OSError):  # beyond the year 9999
+        return None
 
 
 def to_ms(moment: datetime) -> int:

@@ -1,198 +1,30 @@
-"""Options: what a task may declare, what a backend's settings may say, and what is wrong with them.
+"""The settings of a backend: what TASKS may say, and what is wrong with it.
 
 Layer 1: pure, no I/O. Times are seconds.
 """
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, fields, replace
-from typing import Any, ClassVar, NamedTuple
+from dataclasses import dataclass, field, replace
+from typing import Any, NamedTuple
 
-from . import retry
 from .address import check_url
 from .exceptions import InvalidOption
-from .job_keys import KeyOption, check_key
 from .keyring import check_keys, check_sign
-from .limits import Limit, Rate, Weights, check_concurrency, check_rate, check_weights
-from .retry import Errors, as_seconds, bad_option, check_errors, check_max_attempts
+from .limits import Limit, check_concurrency, check_rate
+from .options import DAY, DEFAULTS, Check, TaskOptions, check_flag, check_texts
+from .retry import as_seconds, bad_option
 from .spelling import nearest
-from .unique import Unique, check_unique
 
-DAY = 86_400.0
-MAX_TAG_LENGTH = 64
-MAX_NAME_LENGTH = 255
+MAX_RELEASE_LENGTH = 100
+RELEASE_VARIABLE = "TASKQ_RELEASE"  # of the environment, where OPTIONS do not say it
 DURABILITIES = ("fast", "replicated", "local")
 PROVIDERS = ("language", "timezone", "tenant", "user", "request", "trace")  # see context/
 
 QUEUE_NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
-
-# (value, name of the option) -> the value as it is kept; raises InvalidOption.
-Check = Callable[[Any, str], Any]
-
-
-# --- the options of a task ------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class TaskOptions:
-    """The effective options of a task; the defaults here are those of the package.
-
-    ``timeout`` and ``expires_in``: None for no limit. ``retention``: how long an ended job is
-    kept. ``on_commit``: wait for the commit of an open transaction; a string names its database.
-    """
-
-    NAMES: ClassVar[tuple[str, ...]]
-
-    max_attempts: int | None = 5
-    backoff: Any = None
-    retry_on: Errors = (Exception,)
-    give_up_on: Errors = ()
-    timeout: float | None = 1800.0
-    expires_in: float | None = None
-    retention: float = DAY
-    aliases: tuple[str, ...] = ()
-    tags: tuple[str, ...] = ()
-    sensitive: tuple[str, ...] = ()
-    on_commit: bool | str = True
-    isolate: bool = False  # runs in a process of its own
-    unique: Unique | None = None
-    rate_limit: Rate | None = None
-    concurrency_limit: int | None = None
-    limit_key: KeyOption | None = None  # who shares the limits; None: the task's jobs
-    fair_by: KeyOption | None = None  # whose jobs take turns
-    fair_weights: Weights | None = None
-
-
-TaskOptions.NAMES = tuple(option.name for option in fields(TaskOptions))
-
-OF_FUNCTION = ("aliases", "sensitive")  # its former names, its parameters: no defaults for others
-
-
-def _limit(value: Any, name: str) -> float | None:
-    """Seconds above 0, or None for no limit."""
-    try:
-        return None if value is None else as_seconds(value, name, zero=False)
-    except InvalidOption as error:
-        raise InvalidOption(f"{error}, or None for no limit") from None
-
-
-def _texts(value: Any, name: str, each: Check) -> tuple[str, ...]:
-    """A list of strings as a tuple, each once."""
-    if not isinstance(value, list | tuple | set | frozenset):
-        raise bad_option(name, value, "must be a list of strings")
-    items = value if isinstance(value, list | tuple) else sorted(value, key=str)
-    return tuple(dict.fromkeys(each(item, name) for item in items))
-
-
-def _tag(value: Any, name: str) -> str:
-    if not isinstance(value, str) or not value.isprintable() or not value.strip():
-        raise bad_option(name, value, "must be text without control characters")
-    if len(value) > MAX_TAG_LENGTH:
-        raise bad_option(name, value, f"must not be longer than {MAX_TAG_LENGTH} characters")
-    return str.__str__(value)
-
-
-def _alias(value: Any, name: str) -> str:
-    dotted = isinstance(value, str) and "." in value and retry.is_dotted(value)
-    if not dotted or len(value) > MAX_NAME_LENGTH:
-        must = "must be the dotted name of a task as it was, such as 'shop.tasks.send_invoice'"
-        raise bad_option(name, value, must)
-    return str.__str__(value)
-
-
-def _parameter(value: Any, name: str) -> str:
-    if isinstance(value, str) and value.isidentifier():
-        return str.__str__(value)
-    raise bad_option(name, value, "must be the name of a parameter")
-
-
-def _on_commit(value: Any, name: str) -> bool | str:
-    if isinstance(value, bool) or (isinstance(value, str) and value):
-        return value
-    raise bad_option(name, value, "must be True, False, or the alias of a database")
-
-
-_TASK_CHECKS: dict[str, Check] = {
-    "max_attempts": check_max_attempts,
-    "backoff": retry.normalize_backoff,
-    "retry_on": check_errors,
-    "give_up_on": check_errors,
-    "timeout": _limit,
-    "expires_in": _limit,
-    "retention": as_seconds,
-    "aliases": lambda value, name: _texts(value, name, _alias),
-    "tags": lambda value, name: _texts(value, name, _tag),
-    "sensitive": lambda value, name: _texts(value, name, _parameter),
-    "on_commit": _on_commit,
-    "isolate": lambda value, name: _flag(value, name),
-    "unique": check_unique,
-    "rate_limit": check_rate,
-    "concurrency_limit": check_concurrency,
-    "limit_key": lambda value, name: None if value is None else check_key(value, name),
-    "fair_by": lambda value, name: None if value is None else check_key(value, name),
-    "fair_weights": check_weights,
-}
-
-
-def clean(options: Mapping[str, Any]) -> dict[str, Any]:
-    """The options as TaskOptions keeps them: seconds as float, lists as tuples.
-
-    Raises InvalidOption that names option and value, or the nearest name of an unknown one.
-    """
-    cleaned = {}
-    for name, value in options.items():
-        check = _TASK_CHECKS.get(name)
-        if check is None:
-            hint = nearest(name, TaskOptions.NAMES)
-            raise InvalidOption(f"unknown task option {name!r}: {hint}")
-        cleaned[name] = check(value, name)
-    return cleaned
-
-
-# --- options that travel in an envelope -----------------------------------------------------------
-
-
-def _names(value: Errors) -> list[str]:
-    return [retry.dotted_name(item) for item in value]
-
-
-# The others say nothing about a job that is on its way, or have said it to Redis (asks.py).
-_TO_JSON: dict[str, Callable[[Any], Any]] = {
-    "max_attempts": lambda value: value,
-    "backoff": retry.to_json,
-    "retry_on": _names,
-    "give_up_on": _names,
-    "timeout": retry.short,
-    "expires_in": retry.short,
-    "retention": retry.short,
-    "tags": list,
-    "isolate": bool,
-}
-
-
-def portable(options: Mapping[str, Any]) -> dict[str, Any]:
-    """The JSON of cleaned options, for an envelope. Raises InvalidOption for a function."""
-    return {name: _TO_JSON[name](value) for name, value in options.items() if name in _TO_JSON}
-
-
-def restore(raw: Mapping[str, Any]) -> dict[str, Any]:
-    """The options in an envelope.
-
-    What this release does not know, or would not accept, is left out: another one wrote it.
-    """
-    options = {}
-    for name, value in raw.items():
-        if name in _TO_JSON:
-            try:
-                options[name] = _TASK_CHECKS[name](value, name)
-            except InvalidOption:
-                continue
-    return options
-
-
-# --- the settings of a backend --------------------------------------------------------------------
 
 
 class Problem(NamedTuple):
@@ -242,6 +74,7 @@ class Options:
     replicas: int = 1  # that have to confirm a job, with durability "replicated"
     durability_timeout: float = 2.0
     allow_eviction: bool = False
+    release: str = ""  # of the project; "": nobody said
     outbox: bool = False  # jobs of a transaction are written into the database with it
     mirror_database: str = ""  # the alias of the rows; "": where a router puts them
     mirror_retention: float = 90 * DAY  # of the rows of ended jobs
@@ -262,6 +95,7 @@ class Options:
         params = _mapping(params, f"TASKS[{alias!r}]", problems)
         where = f"TASKS[{alias!r}]['OPTIONS']"
         raw = _mapping(params.get("OPTIONS"), where, problems)
+        raw = {"RELEASE": release_around(), **raw}
         values = _checked(raw, where, _CHECKS, problems, known=(*_CHECKS, *_SECTIONS))
         values = {name: None for name in _SEALING if name in raw} | values
         values = {name.lower(): value for name, value in values.items()}
@@ -320,8 +154,7 @@ def _checked(
 
 
 def _task_defaults(raw: Mapping[Any, Any], where: str, problems: list[Problem]) -> TaskOptions:
-    checks = {name: check for name, check in _TASK_CHECKS.items() if name not in OF_FUNCTION}
-    return replace(TaskOptions(), **_checked(raw, where, checks, problems))
+    return replace(TaskOptions(), **_checked(raw, where, DEFAULTS, problems))
 
 
 def _worker(raw: Mapping[Any, Any], where: str, problems: list[Problem]) -> WorkerOptions:
@@ -407,16 +240,26 @@ def _durability(value: Any, name: str) -> str:
     raise bad_option(name, value, f"must be one of {', '.join(map(repr, DURABILITIES))}")
 
 
-def _flag(value: Any, name: str) -> bool:
-    if isinstance(value, bool):
-        return value
-    raise bad_option(name, value, "must be True or False")
-
-
 def _database(value: Any, name: str) -> str:
     if isinstance(value, str) and value:
         return value
     raise bad_option(name, value, "must be the alias of a database, a key of DATABASES")
+
+
+def _release(value: Any, name: str) -> str:
+    said = value.strip() if isinstance(value, str) else value
+    if said is None:
+        return ""
+    if not isinstance(said, str) or len(said) > MAX_RELEASE_LENGTH or not said.isprintable():
+        must = f"must be one line of at most {MAX_RELEASE_LENGTH} characters, such as '2.4.1'"
+        raise bad_option(name, value, must)
+    return said
+
+
+def release_around() -> str:
+    """What the environment says, made to fit: what a deploy sets there must stop no command."""
+    said = os.environ.get(RELEASE_VARIABLE, "").strip().partition("\n")[0]
+    return "".join(filter(str.isprintable, said))[:MAX_RELEASE_LENGTH].strip()
 
 
 def _provider(value: Any, name: str) -> str:
@@ -433,12 +276,13 @@ _CHECKS: dict[str, Check] = {
     "DURABILITY": _durability,
     "REPLICAS": _whole(1, 16),
     "DURABILITY_TIMEOUT": _seconds(0.001, 3_600),
-    "ALLOW_EVICTION": _flag,
-    "OUTBOX": _flag,
+    "ALLOW_EVICTION": check_flag,
+    "RELEASE": _release,
+    "OUTBOX": check_flag,
     "MIRROR_DATABASE": _database,
     "MIRROR_RETENTION": as_seconds,
     "MIRROR_KEEP": _whole(0, 1_000_000_000),
-    "CONTEXT": lambda value, name: _texts(value, name, _provider),
+    "CONTEXT": lambda value, name: check_texts(value, name, _provider),
     "SIGN": check_sign,
     "ENCRYPTION_KEYS": check_keys,
     "PREFIX": _prefix,

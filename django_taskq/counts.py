@@ -10,10 +10,11 @@ from __future__ import annotations
 import re
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 
 MOST = 50  # buckets: the last begins at about seven hours
+SUCCEEDED, CANCELLED = "S", "C"
 FAILED = "RDKQX"  # outcomes of attempts that failed, whether or not they run again
 OTHERS = "*"  # the task that those go under which are too many to be counted each
 
@@ -50,6 +51,15 @@ def parse(text: str) -> Counter[str]:
 def failures(counters: Mapping[str, int]) -> int:
     """How many attempts failed."""
     return sum(counters.get(kind, 0) for kind in FAILED)
+
+
+def ends(kinds: Sequence[str]) -> tuple[int, int]:
+    """Of outcomes, by their letters: how many end an attempt, and how many of those failed."""
+    attempts, failed = kinds.count(SUCCEEDED), 0
+    if attempts < len(kinds):  # most batches are succeeded jobs and nothing else
+        failed = sum(map(kinds.count, FAILED))
+        attempts += failed + kinds.count(CANCELLED)
+    return attempts, failed
 
 
 def quantile(counters: Mapping[str, int], what: str, share: float) -> float | None:

@@ -18,7 +18,6 @@ from .deaths import die_with_parent, ignore_signals, leave
 from .exceptions import BrokerUnavailable
 from .isolation import Make
 from .judge import Judge
-from .plan import ORDERLY
 from .services.reaper import Overdue, Reaper
 
 logger = logging.getLogger("django_taskq.worker")
@@ -35,21 +34,21 @@ class Case:
     """
 
     def __init__(self, child: ChildProcess, remains: Remains, names: Sequence[str]) -> None:
-        code, self.cause, rows = remains
+        self.cause = remains.cause
         self.holder = child.holder
         self.table = child.table
-        self.started: dict[str, dict[str, bool]] = {}
+        self.started: dict[str, set[str]] = {}
         self.overdue: dict[str, dict[str, int]] = {}
         self.until = 0.0
         self.process: Any = None
         now = monotonic()
-        for row in rows:
+        for row in remains.rows:
             queue = names[row.queue]
             if 0 < row.deadline < now:
                 self.overdue.setdefault(queue, {})[row.id] = row.fence
-            elif code not in ORDERLY and not child.blameless and not row.process:
+            elif not (remains.orderly or child.blameless) and not row.process:
                 # Never alone: a job that has a crash on its record runs in a process of its own.
-                self.started.setdefault(queue, {})[row.id] = False
+                self.started.setdefault(queue, set()).add(row.id)
 
     def order(self, *order: object) -> None:
         """The dead are told nothing."""

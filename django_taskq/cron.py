@@ -7,7 +7,7 @@ shows, counted as if it hung in UTC.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from zoneinfo import ZoneInfo
@@ -30,7 +30,8 @@ DAY = 86_400
 RANDOM = re.compile(
     r"(?<![a-z])[rh](?![a-z])", re.IGNORECASE
 )  # croniter's own: differs per process
-EVERY = re.compile(r"@every\s+((?:\d+(?:\.\d+)?[dhms])+)")
+SPAN = re.compile(r"(?:\d+(?:\.\d+)?[dhms])+")
+EVERY = "@every"
 FORMS = (
     "must be five fields of cron (minute hour day month weekday), six with the seconds in front, "
     f"one of {', '.join(MACROS)}, '@every 90s', or a timedelta"
@@ -50,23 +51,42 @@ def parse(expression: str | timedelta, zone: ZoneInfo, anchor: int = 0) -> tuple
     if not isinstance(expression, str):
         raise bad_option("expression", expression, FORMS)
     text = " ".join(expression.split())
-    if text.casefold().startswith("@every"):
-        return _interval(_duration(text.casefold()), expression, anchor)
+    word, _, rest = text.casefold().partition(" ")
+    if word == EVERY:
+        return _interval(seconds_of(rest), expression, anchor)
     cron = _cron(MACROS.get(text.casefold(), text), expression)
-    every_hour = croniter.expand(cron)[0][1] == ["*"]
-    compute = _next_elapsed if every_hour else _next_by_the_wall
+    compute = _next_elapsed if is_hourly(cron) else _next_by_the_wall
     return text, lambda moment: compute(cron, zone, moment)
+
+
+def cron_in(written: str) -> str:
+    """The cron of an expression in its written form; "" of an interval."""
+    if written.startswith(EVERY):
+        return ""
+    return _cron(MACROS.get(written.casefold(), written), written)
+
+
+def is_hourly(cron: str) -> bool:
+    """Whether it is for every hour, and so follows elapsed time."""
+    return bool(croniter.expand(cron)[0][1] == ["*"])
+
+
+def walls(cron: str, low: int, high: int) -> Iterator[int]:
+    """The wall times in [low, high) that it names, as if they were seconds since the epoch."""
+    wall = _next_wall(cron, low - 1)
+    while wall < high:
+        yield wall
+        wall = _next_wall(cron, wall)
 
 
 # -- intervals -------------------------------------------------------------------------------------
 
 
-def _duration(text: str) -> float | None:
-    """Seconds of ``@every 1h30m``; None when it is none."""
-    match = EVERY.fullmatch(text)
-    if not match:
+def seconds_of(text: str) -> float | None:
+    """Seconds of ``1h30m``; None when that is no length of time."""
+    if not SPAN.fullmatch(text):
         return None
-    parts = re.findall(r"([\d.]+)([dhms])", match[1])
+    parts = re.findall(r"([\d.]+)([dhms])", text)
     return sum(float(number) * UNITS[unit] for number, unit in parts)
 
 
@@ -110,6 +130,14 @@ def offset_at(zone: ZoneInfo, moment: int) -> int:
     offset = datetime.fromtimestamp(moment, zone).utcoffset()
     assert offset is not None
     return int(offset.total_seconds())
+
+
+def turns(zone: ZoneInfo, low: int, high: int) -> Iterator[int]:
+    """The moments in (low, high] from which on the clocks are set otherwise than before."""
+    for start in range(low, high, DAY):
+        end = min(start + DAY, high)
+        if offset_at(zone, start) != offset_at(zone, end):
+            yield _turn(zone, start, end)
 
 
 def _turn(zone: ZoneInfo, low: int, high: int) -> int:

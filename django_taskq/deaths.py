@@ -10,6 +10,7 @@ import sys
 from typing import NoReturn
 
 PR_SET_PDEATHSIG = 1
+PROBE = signal.SIGTTIN  # to a child: write where all threads are, without the interpreter's help
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGTSTP, signal.SIGTTIN)
 
 

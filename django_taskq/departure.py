@@ -19,6 +19,7 @@ from .table import Table
 logger = logging.getLogger("django_taskq.worker")
 
 FAREWELL = 4.0  # seconds to settle what is left when Redis is away; then it runs again elsewhere
+QUIET = float("inf")
 LAST_WORDS = 1.0  # the same, while code that does not stop is still running
 
 
@@ -45,6 +46,7 @@ class Departure:
         self._table = table
         self._loop = loop
         self._look = look
+        self._limit = pool.limit
         self._leaving = False
         self._given_up: set[str] = set()  # queues in which the lease is over
         self._patience = FAREWELL
@@ -57,6 +59,22 @@ class Departure:
         self._consumer.close()
         self._pool.summon()
         self._look()
+
+    def quiet(self) -> None:
+        """Finish however long that takes, unless told to resume before."""
+        self.stop(QUIET)
+
+    def resume(self) -> bool:
+        """Goes on where the child was only quiet; whether it does.
+
+        One that is on its way out already is replaced.
+        """
+        if self._leaving or self.stop_at != QUIET:
+            return False
+        self.stop_at = None
+        self._pool.limit = self._limit
+        self._consumer.reopen()
+        return True
 
     def retire(self) -> None:
         """Finish as if stopped, and have another child take this one's place."""
@@ -113,6 +131,7 @@ class Departure:
         if queue in self._running():
             logger.error("jobs of queue %s do not stop: their process ends", queue)
             self.code = LEASE_OVER
+            self._table.leave()
             self._loop.stop()
 
     def _running(self) -> set[str]:
@@ -186,6 +205,7 @@ class Departure:
 
     def _depart(self, patience: float) -> None:
         self._leaving = True
+        self._table.leave()
         threading.Thread(
             target=self._farewell, args=(patience,), name="taskq-farewell", daemon=True
         ).start()

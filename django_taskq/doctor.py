@@ -177,7 +177,7 @@ def not_served(doctor: Doctor, state: QueueState) -> Iterator[Finding]:
 def at_limits(doctor: Doctor, state: QueueState) -> Iterator[Finding]:
     """Jobs that wait for room under their limits, as they should."""
     if state.at_limits:
-        gates = [gate for gate in doctor.inspector.gates(state.name) if gate.waiting]
+        gates = [gate for gate in doctor.inspector.limits(state.name).gates if gate.waiting]
         busiest = sorted(gates, key=lambda gate: -gate.waiting)[:EXAMPLES]
         yield Finding(
             "ok",

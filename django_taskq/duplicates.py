@@ -12,7 +12,7 @@ from .codec import OPEN
 from .exceptions import DuplicateJob
 from .reader import read_result
 from .recipe import Prepared
-from .result import become, mark_duplicate, mark_enqueued
+from .result import become, mark_duplicate, mark_enqueued, mark_replaced
 
 ANY_SIZE = 1 << 40  # of what was found to be small enough when it was made
 
@@ -61,7 +61,7 @@ class Duplicates:
                 newest, result = last[conflict.other].job, conflict.job.result
                 become(result, newest.result)
                 mark_enqueued(result, newest.moment)
-                mark_duplicate(result, conflict.other)
+                mark_replaced(result, conflict.other)
             yield conflict, letter
 
     def read(self, conflicts: Sequence[Conflict]) -> None:

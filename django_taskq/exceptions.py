@@ -67,10 +67,11 @@ class BrokerError(TaskqError):
     """The broker could not do what was asked.
 
     ``results``: what ``enqueue()`` or ``enqueue_many()`` would have returned. Sending a job again
-    under its ``result.id`` never makes a second one.
+    under its ``result.id`` never makes a second one. ``maybe_sent``: some of it may have been done.
     """
 
     results: Sequence[Any] = ()
+    maybe_sent: bool = False
 
     @property
     def result(self) -> Any:
@@ -106,6 +107,8 @@ class NotReplicated(BrokerError):
     are if the server fails before it has passed them on. Enqueuing one again under its
     ``result.id`` makes no second one, and waits for the confirmation again.
     """
+
+    maybe_sent = True
 
 
 class TaskFailed(TaskqError):

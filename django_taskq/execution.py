@@ -66,6 +66,12 @@ class Runner:
         carrier: Carrier = task_backends[self.alias].carrier
         return carrier
 
+    @cached_property
+    def release(self) -> str:
+        """The project's, "" where nobody says it."""
+        release: str = task_backends[self.alias].conf.release
+        return release
+
     @classmethod
     def of(
         cls, broker: Broker, alias: str, holder: str, sender: type, result_limit: int = 1 << 20

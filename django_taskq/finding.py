@@ -1,26 +1,34 @@
-"""Which jobs are meant: by queue, state, task, tag, error, or a text in their arguments."""
+"""Which jobs are meant: by what they are, who ran them and how, or what they carry."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from collections.abc import Iterable
+from typing import Any, NamedTuple
 
 from . import registry
 from .broker.inspector import Match, Row, jobs
-from .codec import OPEN, Seals, encode, redact
-from .frames import Fingerprint, fingerprint
-from .reader import envelope_of
-from .showing import envelope_in, is_whole, last_failure, task_in
+from .clock import now_ms
+from .codec import HIDDEN, OPEN, Seals, encode, redact
+from .frames import fingerprint
+from .job import Envelope, Failure
+from .reader import ENCRYPTED
+from .showing import attempts_of, envelope_in, is_whole, last_failure, run_time, task_in
 
 HEAD = 65_536  # bytes of a job's envelope within which a text is looked for
-TAIL = 65_536  # bytes of its last failure, of which the traceback is needed
+TAIL = 24_576  # bytes of its last failure: the longest traceback of ASCII, encrypted too
+NOWHERE = "-"  # the place of a failure without one, as a filter has it
 
 
 class Filter(NamedTuple):
     """What the jobs that are meant have in common; "" for anything.
 
     ``text`` is looked for in the arguments as they may be shown, so a search tells nobody what
-    is sensitive. ``error``: part of an exception's dotted name; ``place``: see Fingerprint.
+    is sensitive; so is ``arg``, "NAME:VALUE": the argument that the function's signature names so
+    is that value, or, of a text or a structure, has it in it. ``error``: part of an exception's
+    dotted name; ``place``: see Fingerprint, or NOWHERE: with it one group is meant, and ``error``
+    is the whole name. ``since``: ms, enqueued then or later; ``worker``: part of the id of the
+    holder that has it or had it last; ``tried``: attempts at least, ``took``: ms of the last one
+    at least, with those that go on; ``user``, ``request``: what goes along.
     """
 
     task: str = ""
@@ -28,63 +36,122 @@ class Filter(NamedTuple):
     error: str = ""
     text: str = ""
     place: str = ""
+    since: int = 0
+    worker: str = ""
+    tried: int = 0
+    took: int = 0
+    arg: str = ""
+    user: str = ""
+    request: str = ""
+
+    @property
+    def carried(self) -> bool:
+        """Whether it asks for something that jobs carry."""
+        return bool(self.text or self.arg or self.user or self.request)
 
     @property
     def head(self) -> int:
         """Bytes of an envelope that have to be read."""
-        return HEAD if self.text else jobs.HEAD
+        return HEAD if self.carried else jobs.HEAD
 
     @property
     def tail(self) -> int:
         """Bytes of a failure that have to be read."""
-        return TAIL if self.place else jobs.TAIL
+        return TAIL if self.place or self.took else jobs.TAIL
 
     def matches(self) -> list[Match]:
         """What the server looks for. It finds too much, never too little, see ``is_meant()``."""
-        text = encode(self.text)[1:-1].decode() if self.text else ""
+        run = (self.error, self.worker, self.tried, self.took)
+        text = self._text()
         own = (self.task,) if self.task else ()
         if not self.tag or self.task:
-            return [Match(own, text, self.error)]
-        found = [Match((), text or encode(self.tag).decode(), self.error)]
+            return [Match(own, text, *run)]
+        found = [Match((), text or encode(self.tag).decode(), *run)]
         tagged = tasks_with(self.tag)
-        return [*found, Match(tagged, text, self.error)] if tagged else found
+        return [*found, Match(tagged, text, *run)] if tagged else found
 
     def match(self) -> Match:
         """As ``matches()``, in one that may find much more."""
         matches = self.matches()
-        return matches[0] if len(matches) == 1 and not self.tag else Match(failing=self.error)
+        return matches[0] if len(matches) == 1 and not self.tag else Match((), "", *matches[0][2:])
 
-    def is_meant(self, row: Row, seals: Seals | None) -> bool:
-        """Whether a job has all of it."""
+    def _text(self) -> str:
+        """One text that stands in the envelope of every job that is meant, if one is known."""
+        _name, _colon, value = self.arg.partition(":")
+        if self.text:
+            return quoted(self.text)
+        if value and quoted(value) == value:  # else it depends on whether it is in a text
+            return value
+        for name, along in (("user", self.user), ("request", self.request)):
+            if along:
+                return encode({name: along})[1:-1].decode()
+        return ""
+
+    def is_meant(self, row: Row, seals: Seals | None, now: int = 0) -> bool:
+        """Whether a job has all of it. ``now``: ms, by Redis' clock; 0: this machine's."""
         seals = seals or OPEN
-        envelope = envelope_in(row, seals)
-        if self.task and envelope.t != self.task:
-            return False
-        if self.tag and self.tag not in task_in(envelope).options.tags:
-            return False
-        if self.error and self.error not in last_failure(row, seals).c:
-            return False
-        if self.place and self.place != place_of(row, seals):
-            return False
-        return not self.text or self._is_in_arguments(row, seals)
+        return (
+            (not self.worker or self.worker in row.live.holder)
+            and attempts_of(row) >= self.tried
+            and self._is_of(envelope := envelope_in(row, seals))
+            and self._went(row, seals, now)
+            and (not self.carried or (is_whole(row) and self._carries(envelope)))
+        )
 
-    def _is_in_arguments(self, row: Row, seals: Seals) -> bool:
-        if not is_whole(row):
+    def _is_of(self, envelope: Envelope) -> bool:
+        if (self.task and envelope.t != self.task) or envelope.e < self.since:
             return False
-        envelope = envelope_of(row.id, row.envelope, seals)
-        shown = encode(redact(task_in(envelope), envelope.a, envelope.k))
-        return encode(self.text)[1:-1] in shown
+        return not self.tag or self.tag in task_in(envelope).options.tags
+
+    def _went(self, row: Row, seals: Seals, now: int) -> bool:
+        if not (self.error or self.place or self.took):
+            return True
+        failure = last_failure(row, seals)
+        if not self._is_of_failure(failure):
+            return False
+        return not self.took or (run_time(row, failure, now or now_ms()) or 0) >= self.took
+
+    def _is_of_failure(self, failure: Failure) -> bool:
+        if not self.place:
+            return self.error in failure.c
+        if not failure.c:
+            return False  # it has not failed, which is not to have failed nowhere
+        place = fingerprint(failure.c, "", failure.b).place or NOWHERE
+        return (self.error or failure.c, self.place) == (failure.c, place)
+
+    def _carries(self, envelope: Envelope) -> bool:
+        for name, along in (("user", self.user), ("request", self.request)):
+            if along and envelope.c.get(name) != along:
+                return False
+        if not self.text and not self.arg:
+            return True
+        if envelope.a == [ENCRYPTED]:
+            return False
+        task = task_in(envelope)
+        args, kwargs = redact(task, envelope.a, envelope.k)
+        if self.text and quoted(self.text) not in encode([args, kwargs]).decode():
+            return False
+        name, _colon, value = self.arg.partition(":")
+        named = task.signature.labelled(args, kwargs)
+        return not self.arg or any(each == name and has(given, value) for each, given in named)
 
 
-def place_of(row: Row, seals: Seals) -> str:
-    """Where the last failure of a job came from."""
-    failure = last_failure(row, seals)
-    return fingerprint(failure.c, "", failure.b).place
+def quoted(text: str) -> str:
+    """A text as it stands in JSON, without the quotes around it."""
+    return encode(text)[1:-1].decode()
 
 
-def meant(rows: Iterable[Row], wanted: Filter, seals: Seals | None) -> list[Row]:
-    """The rows that have what is wanted."""
-    return [row for row in rows if wanted.is_meant(row, seals)]
+def has(given: Any, value: str) -> bool:
+    """Whether an argument is a value, or has it in it: a number is the whole of it."""
+    if isinstance(given, str):
+        return given != HIDDEN and value in given
+    text = encode(given).decode()
+    return value in text if isinstance(given, list | dict) else value == text
+
+
+def meant(rows: Iterable[Row], wanted: Filter, seals: Seals | None, now: int = 0) -> list[Row]:
+    """The rows that have what is wanted; ``now`` as for ``is_meant()``."""
+    return [row for row in rows if wanted.is_meant(row, seals, now)]
 
 
 def tasks_with(tag: str) -> tuple[str, ...]:
@@ -97,42 +164,3 @@ def all_tags() -> list[str]:
     """Every tag that a task was declared with."""
     tasks = [registry.find(name) for name in registry.names()]
     return sorted({tag for task in tasks if task for tag in task.options.tags})
-
-
-class Group(NamedTuple):
-    """Failures that are the same. Times in ms."""
-
-    exception: str
-    task: str
-    place: str
-    jobs: int
-    first: int
-    last: int
-    sample: Row
-    message: str
-    states: dict[str, int]
-    queues: tuple[str, ...]
-
-
-def groups(rows: Sequence[Row], seals: Seals | None) -> list[Group]:
-    """The failures of jobs by exception, task and the project's innermost frame; largest first."""
-    seals = seals or OPEN
-    found: dict[Fingerprint, list[tuple[int, Row, str]]] = {}
-    for row in rows:
-        failure = last_failure(row, seals)
-        if failure.c:
-            key = fingerprint(failure.c, envelope_in(row, seals).t, failure.b)
-            at = failure.f or row.live.ended or row.live.started
-            found.setdefault(key, []).append((at, row, failure.m))
-    made = [_group(key, members) for key, members in found.items()]
-    return sorted(made, key=lambda group: (-group.jobs, -group.last))
-
-
-def _group(key: tuple[str, str, str], members: list[tuple[int, Row, str]]) -> Group:
-    last, sample, message = max(members, key=lambda member: member[0])
-    states: dict[str, int] = {}
-    for _, row, _ in members:
-        states[str(row.state)] = states.get(str(row.state), 0) + 1
-    queues = tuple(sorted({row.queue for _, row, _ in members}))
-    first = min(at for at, _, _ in members)
-    return Group(*key, len(members), first, last, sample, message, states, queues)

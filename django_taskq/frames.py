@@ -9,6 +9,7 @@ import re
 import sysconfig
 from collections.abc import Iterator
 from functools import lru_cache
+from hashlib import blake2b
 from pathlib import Path
 from textwrap import dedent
 from typing import NamedTuple
@@ -117,6 +118,15 @@ class Fingerprint(NamedTuple):
     exception: str
     task: str
     place: str  # "file: function"; "" where no traceback says it
+
+    @property
+    def digest(self) -> str:
+        """A name for it of 32 characters that is the same everywhere."""
+        return blake2b("\0".join(self).encode("utf-8", "replace"), digest_size=16).hexdigest()
+
+    def __str__(self) -> str:
+        """As logs name it."""
+        return ", ".join(filter(None, self))
 
 
 def fingerprint(exception: str, task: str, traceback: str) -> Fingerprint:

@@ -18,7 +18,7 @@ from multiprocessing.connection import Connection, wait
 from typing import Any
 
 from . import paths
-from .broker.broker import CRASH_LIMIT, Broker
+from .broker.broker import Broker
 from .clock import monotonic, now_ms
 from .codec import printable
 from .deaths import cause_of
@@ -35,6 +35,7 @@ logger = logging.getLogger("django_taskq.worker")
 
 START_TIMEOUT = 60.0  # seconds until a process must be ready; the first imports the project
 LOOK = 0.1  # seconds between two looks at a job that is to stop
+CRASH_LIMIT = 3  # times a job may take its process down, the one it shared counted in
 BLOATED = 2  # times --max-memory that a process may hold before it is killed
 
 Make = Callable[[str], tuple[Broker, type]]

@@ -100,6 +100,7 @@ TRANSITIONS: dict[str, frozenset[tuple[str, str]]] = {
         }
     ),
     "release": frozenset({("waiting", "ready")}),
+    "limit": frozenset({("waiting", "ready")}),
     "tick": frozenset({("new", "ready")}),
     "sweep": frozenset(  # mends what no script leaves behind
         {
@@ -235,6 +236,8 @@ class Failure(msgspec.Struct, omit_defaults=True):
     s: int = 0  # started, ms
     f: int = 0  # finished, ms
     n: int = 0  # number of the attempt; 0: not counted
+    r: str = ""  # release of the project that it ran, where that is known
+    k: int = 0  # bytes that its process held when it failed; 0 unknown
     x: str = ""  # message and traceback encrypted (codec/seal.py); m and b are empty then
 
 

@@ -79,11 +79,11 @@ def key_maker(option: KeyOption, name: str, parameters: Parameters) -> KeyMaker:
     """The function that makes the key of a job.
 
     ``name``: of the option, for errors. Raises InvalidOption for a format string that names no
-    parameter of the task, or one whose value must not be seen.
+    parameter of the task, or one whose value must not be seen. What it returns raises
+    InvalidArgument for arguments of which no key can be made, and InvalidOption as ``key_text()``.
     """
     if callable(option):
-        function = option
-        return lambda args, kwargs, named: key_text(function(*args, **kwargs), name)
+        return asking(option, name)
     template = str(option)
     if template in parameters.names:
         must = f"is one text for all jobs; did you mean '{{{template}}}'?"
@@ -102,6 +102,28 @@ def key_maker(option: KeyOption, name: str, parameters: Parameters) -> KeyMaker:
             raise InvalidArgument(f"{name}={template!r} cannot be filled in: {error!r}") from error
 
     return make
+
+
+def asking(function: Callable[..., Any], name: str) -> KeyMaker:
+    """The maker that asks a project's function for the key."""
+
+    def ask(args: Sequence[Any], kwargs: Mapping[str, Any], named: Mapping[str, Any]) -> str:
+        try:
+            value = function(*args, **kwargs)
+        except Exception as error:
+            raise failure(function, name, error) from error
+        return key_text(value, name)
+
+    return ask
+
+
+def failure(function: Callable[..., Any], name: str, error: Exception) -> InvalidArgument:
+    """What is raised where a project's function failed, whatever the function raised.
+
+    Without the error's text: it may quote an argument that is sensitive.
+    """
+    called = getattr(function, "__qualname__", type(function).__name__)
+    return InvalidArgument(f"{name}: {called} raised {type(error).__name__} for these arguments")
 
 
 def check_field(field: Field, option: KeyOption, name: str, parameters: Parameters) -> None:

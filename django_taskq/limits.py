@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
+from fractions import Fraction
 from typing import Any, NamedTuple
 
 from .exceptions import InvalidOption
@@ -57,8 +58,38 @@ class Rate:
     @property
     def slack(self) -> float:
         """Milliseconds that a job may come too early."""
-        burst = max(int(1000 / self.interval), 1) if self.burst is None else self.burst
-        return (burst - 1) * self.interval
+        return (self.at_once - 1) * self.interval
+
+    @property
+    def at_once(self) -> int:
+        """How many may start at once after a rest."""
+        return max(int(1000 / self.interval), 1) if self.burst is None else self.burst
+
+    @classmethod
+    def of(cls, interval: float, slack: float) -> Rate:
+        """The rate with these milliseconds. Raises ArithmeticError or ValueError for none."""
+        exact = Fraction(1000 / interval).limit_denominator(40_000_000)  # more seconds than a year
+        count = min(exact.numerator, MOST)
+        rate = cls(count, float(count / exact))
+        burst = round(slack / interval) + 1
+        return rate if burst == rate.at_once else cls(count, rate.per, burst)
+
+    @property
+    def text(self) -> str:
+        """As ``check_rate()`` takes it, without ``burst``: with one unit of time if it can be."""
+        return self._in_units(1) or self._in_units(999_999) or f"{self.count}/{self.per:g}s"
+
+    def _in_units(self, most: int) -> str:
+        """The shortest text with at most so many units of time; "" for none."""
+        exact = Fraction(self.count) / Fraction(self.per)  # type: ignore[arg-type]
+        found = []
+        for unit in "smhd":
+            seconds = Fraction(UNITS[unit])
+            rate = (exact * seconds).limit_denominator(most)
+            if abs(rate / seconds - exact) * 10**9 <= exact:  # what floats lose is no difference
+                times = "" if rate.denominator == 1 else rate.denominator
+                found.append(f"{rate.numerator}/{times}{unit}")
+        return min(found, key=len, default="")
 
 
 class Limit(NamedTuple):
@@ -66,6 +97,15 @@ class Limit(NamedTuple):
 
     concurrency: int | None = None
     rate: Rate | None = None
+
+    def told(self) -> dict[str, Any]:
+        """What it says, by names: ``concurrency``, ``rate`` (text), ``burst``."""
+        rate = self.rate
+        return {
+            "concurrency": self.concurrency,
+            "rate": rate.text if rate else None,
+            "burst": rate.burst if rate else None,
+        }
 
     def __bool__(self) -> bool:
         return self.concurrency is not None or self.rate is not None
@@ -75,6 +115,18 @@ def _whole(name: str, value: Any) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= MOST:
         raise bad_option(name, value, f"must be a whole number from 1 to {MOST:,}")
     return value
+
+
+def made_limit(concurrency: int | None, rate: Rate | None, burst: int | None = None) -> Limit:
+    """The limit that a person asks for. Raises InvalidOption."""
+    if burst is not None:
+        if rate is None:
+            raise InvalidOption("burst: needs a rate")
+        rate = Rate(rate.count, rate.per, burst)
+    limit = Limit(check_concurrency(concurrency, "concurrency"), rate)
+    if not limit:
+        raise InvalidOption("a limit needs a number of jobs at once, a rate, or both")
+    return limit
 
 
 def check_rate(value: Any, name: str) -> Rate | None:

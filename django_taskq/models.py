@@ -17,18 +17,22 @@ PERMISSIONS = {
     "cancel_job": _("Can cancel jobs"),
     "kill_job": _("Can kill running jobs"),
     "delete_job": _("Can delete jobs"),
-    "run_job": _("Can run jobs before their time"),
+    "run_job": _("Can run jobs before their time, and copies of jobs"),
+    "enqueue_task": _("Can enqueue tasks, with arguments of their own choice"),
     "move_job": _("Can move jobs to another queue"),
     "prioritize_job": _("Can change the priority of jobs"),
+    "unlock_job": _("Can release the locks of jobs"),
     "edit_args": _("Can change the arguments of jobs"),
     "pause_queue": _("Can pause queues and let them go on"),
     "purge_queue": _("Can purge queues"),
+    "edit_limits": _("Can change limits"),
     "quiet_worker": _("Can have workers take no more jobs"),
     "stop_worker": _("Can stop workers"),
     "view_stack": _("Can see where the code of workers is"),
     "run_schedule": _("Can run schedules now"),
     "pause_schedule": _("Can pause schedules and let them go on"),
     "skip_schedule": _("Can skip the next run of schedules"),
+    "triage_failure": _("Can mark failures as resolved or ignored"),
 }
 
 

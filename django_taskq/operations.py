@@ -18,7 +18,7 @@ from .broker.inspector import Inspector, Row
 from .broker.replies import Stored
 from .broker.steering import Steering
 from .clock import now_ms
-from .codec import OPEN, encode_envelope
+from .codec import LATEST, OPEN, encode_envelope
 from .conf import QUEUE_NAME
 from .exceptions import (
     ArgumentsDoNotBind,
@@ -27,20 +27,28 @@ from .exceptions import (
     JobCancelled,
     KeyMissing,
     MalformedJob,
+    PayloadTooLarge,
 )
 from .job import ENDED, Envelope, Failure, State, new_id
 from .reader import priority_of
+from .registry import is_own
 from .showing import envelope_in, task_in
 from .task import Task, look_up
 
 DONE, LATER, REFUSED, UNKNOWN = "done", "later", "refused", "unknown"
 LETTERS = {"O": DONE, "C": DONE, "W": LATER, "E": REFUSED, "R": REFUSED, "L": REFUSED, "U": UNKNOWN}
-# Of the job that does one thing to many. Whoever may retry jobs may not do all that this one was
-# allowed, so it is never run again by hand, nor given other arguments: it is asked for anew.
-OWN_TASK = "django_taskq.tasks.bulk"
 HOLD = 60_000  # ms after which a job that was being moved runs although its mover vanished
 CANCELLED_BY = f"{JobCancelled.__module__}.{JobCancelled.__qualname__}"
 Done = Counter[str]
+# What is the matter with one job, or with its task, and stops no work on many.
+IMMOVABLE = (
+    ArgumentsDoNotBind,
+    InvalidArgument,
+    InvalidOption,
+    KeyMissing,
+    MalformedJob,
+    PayloadTooLarge,
+)
 
 
 class Params(NamedTuple):
@@ -71,10 +79,16 @@ class Operations:
         self.limit = limit
 
     def apply(self, verb: str, rows: Sequence[Row], params: Params) -> Done:
-        """Does it to jobs of any queues; how many became what."""
-        done: Done = Counter()
+        """Does it to jobs of any queues; how many became what.
+
+        Jobs whose state is not in STATES are left alone, so that each verb is worth no more than
+        its own permission: ``kill`` cancels nothing that waits.
+        """
+        able = [row for row in rows if row.state in STATES[verb]]
+        done: Done = Counter({REFUSED: len(rows) - len(able)})
+        rows = able
         if verb in ("retry", "retry_at"):
-            own = [row for row in rows if self._name(row) == OWN_TASK]
+            own = [row for row in rows if is_own(self._name(row))]
             rows = [row for row in rows if row not in own]
             done[REFUSED] += len(own)
         for queue, some in by_queue(rows).items():
@@ -101,8 +115,8 @@ class Operations:
         return self._stop(queue, rows, params, "cancel")
 
     def kill(self, queue: str, rows: Sequence[Row], params: Params) -> Done:
-        """As ``cancel``; code that does not stop loses its process."""
-        return self._stop(queue, rows, params, "kill")
+        """What runs is asked to stop; code that does not loses its process. What waits stays."""
+        return self._stop(queue, rows, params, "kill-only")
 
     def _stop(self, queue: str, rows: Sequence[Row], params: Params, order: str) -> Done:
         line = self._notice(queue, f"cancelled by {params.by}")
@@ -151,7 +165,7 @@ class Operations:
         id = f"{new_id()}.{self.broker.number(params.queue)}"
         try:
             held = self._copy(row, job, id, params.queue)
-        except (ArgumentsDoNotBind, InvalidArgument, MalformedJob, KeyMissing):
+        except IMMOVABLE:
             return REFUSED
         if not self.broker.enqueue(params.queue, [held]).upper().startswith("N"):
             return REFUSED  # another job has its lock there
@@ -163,7 +177,7 @@ class Operations:
             gone = self._notice(params.queue, "was not moved: it had started")
             self.steering.withdraw(params.queue, [(id, self._name(row))], gone, 0)
             return REFUSED
-        if job.state in (State.SCHEDULED, State.RETRYING) and job.due > self._now():
+        if job.state in (State.SCHEDULED, State.RETRYING) and job.due > self.now():
             self.broker.retry(params.queue, [id], round(job.due))
         else:
             self.steering.advance(params.queue, [id])
@@ -172,13 +186,14 @@ class Operations:
     def _copy(self, row: Row, job: Stored, id: str, queue: str) -> Draft:
         """The job for another queue, held back: sealed for its new id, with its lock and limits.
 
-        Raises ArgumentsDoNotBind where nobody here can say which those are.
+        Raises ArgumentsDoNotBind where nobody here can say which those are, and what else is in
+        IMMOVABLE.
         """
         envelope = self._opened(row.id, job.envelope)
         if look_up(envelope.t) is None:
             raise ArgumentsDoNotBind(f"the task {envelope.t!r} is not known here")
         raw = self._sealed(id, envelope)
-        expires = max(job.live.expires - self._now(), 1) if job.live.expires else 0
+        expires = max(job.live.expires - self.now(), 1) if job.live.expires else 0
         ask = ask_of(task_in(envelope), envelope.a, envelope.k)
         gate = (self.broker.gates or {}).get(queue, b"")
         whole = (ask or NO_ASK) + gate if gate else ask
@@ -198,8 +213,8 @@ class Operations:
     def edit(self, queue: str, id: str, changes: Changes) -> str:
         """Gives a job that is not running other arguments: O, R runs, C changed, U unknown.
 
-        Raises ArgumentsDoNotBind or InvalidArgument where the task cannot be called with them,
-        PayloadTooLarge, KeyMissing or MalformedJob.
+        Raises ArgumentsDoNotBind, InvalidArgument or InvalidOption where the task cannot be called
+        with them or no key be made of them, PayloadTooLarge, KeyMissing or MalformedJob.
         """
         (job,) = self.broker.fetch(queue, [id])
         if job.state is None:
@@ -224,8 +239,8 @@ class Operations:
 
     # -- help ------------------------------------------------------------------------------------
 
-    def _now(self) -> int:
-        """The broker's clock where a test hands one in, else this machine's."""
+    def now(self) -> int:
+        """ms: the broker's clock where a test hands one in, else this machine's."""
         now = self.broker._time()
         return int(now) if now != "" else now_ms()
 
@@ -279,7 +294,7 @@ def check(verb: str, params: Params, allowed_queues: Sequence[str] = ()) -> None
         raise InvalidOption(f"unknown verb {verb!r}")
     if verb == "prioritize" and not -100 <= params.priority <= 100:
         raise InvalidOption(f"priority {params.priority}: must be from -100 to 100")
-    if verb == "retry_at" and params.due <= 0:
+    if verb == "retry_at" and not 0 < params.due < LATEST:
         raise InvalidOption("say when the jobs are to run")
     if verb == "move":
         if not QUEUE_NAME.fullmatch(params.queue):
@@ -289,7 +304,10 @@ def check(verb: str, params: Params, allowed_queues: Sequence[str] = ()) -> None
 
 
 def ask_of(task: Task, args: list[Any], kwargs: dict[str, Any]) -> bytes:
-    """The lock, limits and turn of a job with these arguments. Raises ArgumentsDoNotBind."""
+    """The lock, limits and turn of a job with these arguments.
+
+    Raises ArgumentsDoNotBind, InvalidArgument or InvalidOption.
+    """
     if task.asks is None:
         return b""
     return task.asks.of(*task.signature.load(args, kwargs), args, kwargs)

@@ -24,6 +24,7 @@ from .exceptions import (
     Snooze,
 )
 from .job import Failure, Grant, Kind, Outcome, State
+from .memory import memory_of
 from .result import STATUS
 from .retry import as_seconds
 from .signals import FAILED, SUCCEEDED
@@ -144,6 +145,8 @@ def _failure(attempt: Attempt, error: BaseException) -> Failure:
         s=attempt.began,
         f=now_ms(),
         n=attempt.number,
+        r=attempt.runner.release,
+        k=memory_of().now,
     )
 
 

@@ -122,6 +122,11 @@ def declared() -> list[Periodic]:
     return list(_declared.values())
 
 
+def in_code(name: str) -> Periodic | None:
+    """The schedule of that name in code, if there is one."""
+    return _declared.get(name)
+
+
 # -- from other sources ----------------------------------------------------------------------------
 
 
@@ -191,9 +196,11 @@ def task_of(given: Declaration) -> Task:
     if found is None:
         hint = nearest(given.task, registry.names())
         raise bad_option("task", given.task, f"is not known here; {hint}")
-    in_code = _declared.get(given.name)
-    if in_code is not None and in_code.task.module_path == found.module_path:
-        found = in_code.task
+    if registry.is_own(found.module_path):
+        raise bad_option("task", given.task, "is for the admin alone to enqueue")
+    made = in_code(given.name)
+    if made is not None and made.task.module_path == found.module_path:
+        found = made.task
     try:
         return found.using(**given.options) if given.options else found
     except InvalidOption:

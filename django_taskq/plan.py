@@ -25,6 +25,7 @@ class Plan:
     strict: bool = False
     concurrency: int = 10
     lease: float = 30.0
+    release: str = ""  # the project's
     burst: bool = False
     max_jobs: int | None = None
     max_memory: int | None = None  # MB

@@ -79,9 +79,13 @@ class Producer:
             raise unsent(error, prepared("")) from error
         return prepared(f".{number}")
 
-    def recipe(self, task: Task) -> Recipe:
-        """What all jobs of one call have in common."""
-        along = self.carrier.capture()
+    def recipe(self, task: Task, along: dict[str, Any] | None = None) -> Recipe:
+        """What all jobs of one call have in common.
+
+        ``along``: what they take along; None: what there is here and now.
+        """
+        if along is None:
+            along = self.carrier.capture()
         broker = self.broker
         return Recipe(task, self.alias, self.max_payload, broker.seals, broker.gates, along)
 

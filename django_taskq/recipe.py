@@ -9,10 +9,11 @@ from typing import Any, NamedTuple
 from .asks import NOTHING as PLAIN
 from .broker.broker import Draft
 from .clock import now_ms, to_datetime, to_ms
-from .codec import Seals, encode_envelope
+from .codec import LATEST, Seals, encode_envelope
 from .context.carrier import NOTHING
 from .job import Envelope, State
 from .result import TaskResult, fresh_result
+from .retry import bad_option
 from .task import Task
 
 
@@ -56,6 +57,8 @@ class Recipe:
         self._due = self._run_at = 0
         if task.run_after is not None:
             self._due = self._run_at = max(to_ms(task.run_after), 1)
+            if self._due >= LATEST:  # no process could read the job
+                raise bad_option("run_after", str(task.run_after), "must be before the year 10000")
         elif task.delay is not None:
             self._due = -round(task.delay * 1000)
             self._run_at = now - self._due

@@ -13,6 +13,12 @@ from .exceptions import InvalidOption
 if TYPE_CHECKING:
     from .task import Task
 
+# Of the jobs that do one thing to many. Whoever may retry jobs, or write schedules, may not do all
+# that these were allowed: they are never run again by hand, nor by the clock, nor given other
+# arguments.
+OWN_TASK = "django_taskq.tasks.bulk"
+OWN_TASKS = (OWN_TASK, "django_taskq.mirror.tasks.prune")
+
 _tasks: dict[str, Task] = {}
 _elsewhere: dict[str, str] = {}  # name -> a queue that using() sent it to, for the checks
 
@@ -41,6 +47,11 @@ def add(task: Task) -> None:
 def find(name: str) -> Task | None:
     """The task of that name or alias, or None."""
     return _tasks.get(name)
+
+
+def is_own(name: str) -> bool:
+    """Whether a task is ours, for the admin alone."""
+    return name in OWN_TASKS
 
 
 def declared() -> list[Task]:

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from .clock import to_datetime
+from .codec import LATEST, UNREADABLE
 
 MOST_LINES = 200
 MOST_BYTES = 16_384  # characters of all lines together
@@ -92,9 +93,11 @@ def encode_report(report: Report) -> bytes:
 def decode_report(raw: bytes) -> Report | None:
     """None for what is no report: anybody may have written it."""
     try:
-        return _decode(raw)
-    except msgspec.MsgspecError:
+        report = _decode(raw)
+    except UNREADABLE:
         return None
+    times = [report.p, *(at for at, _ in report.l)]
+    return report if all(0 <= at < LATEST for at in times) else None
 
 
 _decode = msgspec.json.Decoder(Report).decode
@@ -103,7 +106,11 @@ _decode = msgspec.json.Decoder(Report).decode
 def _number(name: str, value: Any) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise TypeError(f"progress(): {name}={value!r} is no number")
-    if not math.isfinite(value):
+    try:
+        is_finite = math.isfinite(value)
+    except OverflowError:  # a whole number beyond all floats
+        is_finite = False
+    if not is_finite:
         raise ValueError(f"progress(): {name}={value!r} is no number of things")
     return value
 

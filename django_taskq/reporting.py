@@ -22,6 +22,7 @@ logger = logging.getLogger("django_taskq.worker")
 
 PAUSE = 0.5  # seconds between two reports of a child
 AGAIN = 5.0  # seconds until the next, when Redis did not take one
+MOST = 500  # reports of a queue that wait for a Redis that takes none
 
 T = TypeVar("T")
 
@@ -101,47 +102,66 @@ class Reports:
     """What the jobs of one child said and Redis does not know yet.
 
     ``stale`` is told the id and fence of a job that is somebody else's by now. Any thread may
-    ``add``; ``send`` is called under the consumer's lead lock.
+    ``add``; ``send`` is called under the consumer's lead lock. One queue that takes none holds up
+    no other.
     """
 
     def __init__(self, broker: Broker, stale: Callable[[str, int], None]) -> None:
         self._broker = broker
         self._stale = stale
-        self._fresh: dict[tuple[str, int], Attempt] = {}
-        self._due = 0.0
+        self._fresh: dict[str, dict[tuple[str, int], Attempt]] = {}  # by queue
+        self._due: dict[str, float] = {}  # queue -> when it is told again (monotonic)
 
     def __bool__(self) -> bool:
-        return bool(self._fresh)
+        return any(list(self._fresh.values()))
 
     def add(self, attempt: Attempt) -> None:
         """An attempt's report is to be sent."""
-        self._fresh[attempt.grant.id, attempt.grant.live.fence] = attempt
+        grant = attempt.grant
+        self._fresh.setdefault(grant.queue, {})[grant.id, grant.live.fence] = attempt
 
     @property
     def is_due(self) -> bool:
         """Whether it is time to send."""
-        return bool(self._fresh) and self._due <= monotonic()
+        now = monotonic()
+        fresh = list(self._fresh.items())
+        return any(attempts and self._due.get(queue, 0.0) <= now for queue, attempts in fresh)
 
-    def send(self) -> None:
-        """Sends all there is; never raises. What Redis does not take is sent with the next."""
-        self._due = monotonic() + PAUSE
-        for queue, attempts in self._taken().items():
-            try:
-                self._send(queue, attempts)
-            except Exception as error:  # a broken key, too: outcomes must not wait for this
-                self._due = monotonic() + AGAIN
-                for attempt in attempts:
-                    self.add(attempt)
-                logger.warning("what jobs say of themselves is not kept for now: %s", error)
+    def send(self, may_take: Callable[[str], bool] = lambda queue: True) -> None:
+        """Sends all there is to the queues that may be told; never raises.
 
-    def _taken(self) -> dict[str, list[Attempt]]:
-        """What was added so far, by queue; one by one, because jobs add to it meanwhile."""
-        by_queue: dict[str, list[Attempt]] = {}
+        What Redis does not take is sent with the next.
+        """
+        for queue, fresh in list(self._fresh.items()):
+            if fresh:
+                self._due[queue] = monotonic() + PAUSE
+                if may_take(queue):
+                    self._send_all(queue)
+                self._bound(fresh)
+
+    def _send_all(self, queue: str) -> None:
+        attempts = self._taken(queue)
+        try:
+            self._send(queue, attempts)
+        except Exception as error:  # a broken key, too: outcomes must not wait for this
+            self._due[queue] = monotonic() + AGAIN
+            for attempt in attempts:
+                self.add(attempt)
+            logger.warning("what jobs say of themselves is not kept for now: %s", error)
+
+    def _taken(self, queue: str) -> list[Attempt]:
+        """What was added so far, one by one, because jobs add to it meanwhile."""
+        taken = []
         with suppress(KeyError):
             while True:
-                _, attempt = self._fresh.popitem()
-                by_queue.setdefault(attempt.grant.queue, []).append(attempt)
-        return by_queue
+                taken.append(self._fresh[queue].popitem()[1])
+        return taken
+
+    def _bound(self, fresh: dict[tuple[str, int], Attempt]) -> None:
+        """Jobs that come and go while Redis takes no report must not fill this process."""
+        with suppress(KeyError):
+            while len(fresh) > MOST:
+                fresh.popitem()
 
     def _send(self, queue: str, attempts: list[Attempt]) -> None:
         seals = self._broker.seals or OPEN

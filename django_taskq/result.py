@@ -40,11 +40,13 @@ class TaskResult(compat.TaskResult):  # type: ignore[misc]
 
     ``state`` is the job's own state, finer than Django's ``status``. ``duplicate`` says that
     the job was there before: its id existed, or it has the lock that ``unique`` asks for.
+    ``replaced`` says that this enqueue took the place of what it was to do before.
     """
 
     state: State = State.READY
     duplicate: bool = False
     report: Report | None = None
+    replaced: bool = False
 
     def __post_init__(self) -> None:
         # The arguments went through the codec already: they are JSON.
@@ -156,6 +158,7 @@ _set_worker_ids = _slot["worker_ids"]
 _set_return_value = _slot["_return_value"]
 _set_state = _slot["state"]
 _set_duplicate = _slot["duplicate"]
+_set_replaced = _slot["replaced"]
 _set_report = _slot["report"]
 _READY = TaskResultStatus.READY
 
@@ -180,6 +183,7 @@ def fresh_result(
     _set_return_value(result, None)
     _set_state(result, state)
     _set_duplicate(result, False)
+    _set_replaced(result, False)
     _set_report(result, None)
     return result
 
@@ -193,6 +197,12 @@ def mark_duplicate(result: TaskResult, id: str) -> None:
     """Notes in a result that its job is one that was there before."""
     _set_id(result, id)
     _set_duplicate(result, True)
+
+
+def mark_replaced(result: TaskResult, id: str) -> None:
+    """Notes in a result that what it stands for is now what the job that was there does."""
+    mark_duplicate(result, id)
+    _set_replaced(result, True)
 
 
 def become(result: TaskResult, other: TaskResult) -> None:

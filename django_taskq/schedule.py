@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 from collections import deque
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
 
@@ -23,6 +23,7 @@ LATE = 10_000  # ms after which a tick that nobody fired is a missed one, and ca
 MOST = 1_000  # ticks that catch_up="all" makes up for
 LONGEST_JITTER = 86_400.0
 MAX_NAME = 200
+LAST = int(datetime(9000, 1, 1, tzinfo=UTC).timestamp() * 1000)  # then no tick nears year 10000
 PRINT = 12  # characters of a fingerprint
 
 
@@ -216,8 +217,15 @@ def _bound(value: Any, option: str, zone: ZoneInfo) -> int | None:
         return None
     if not isinstance(value, datetime):
         raise bad_option(option, value, "must be a datetime, or None")
-    aware = value if value.tzinfo else value.replace(tzinfo=zone)
+    aware = value if value.tzinfo else in_zone(value, zone)
     moment = int(aware.timestamp() * 1000)
     if moment < 0:
         raise bad_option(option, str(value), "must not be before 1970")
+    if moment >= LAST:
+        raise bad_option(option, str(value), "must be before the year 9000")
     return moment
+
+
+def in_zone(moment: datetime, zone: tzinfo) -> datetime:
+    """A moment as clocks of a zone show it; a naive one is in that zone."""
+    return moment.astimezone(zone) if moment.tzinfo else moment.replace(tzinfo=zone)

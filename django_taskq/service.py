@@ -56,7 +56,8 @@ class Service:
                 logger.error("%s: %s; trying again", self.name, error)
         except Exception:
             rest = self._after_failure()
-            logger.exception("%s failed; trying again in %.1f s", self.name, rest)
+            if self._failures == 1:
+                logger.exception("%s failed; trying again", self.name)
         self.due = monotonic() + rest
 
     def _after_failure(self) -> float:

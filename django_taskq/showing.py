@@ -10,8 +10,10 @@ import msgspec
 
 from .broker.inspector import Row
 from .broker.replies import Stored
-from .codec import OPEN, Seals, encode, redact
+from .broker.triage import MOST_NAME, MOST_REASON
+from .codec import OPEN, Seals, decode, encode, redact
 from .codec.envelope import SEAL_SIZE, is_signed
+from .exceptions import MalformedJob
 from .job import TRUNCATED, Envelope, Failure, Live, State
 from .reader import ENCRYPTED, envelope_of, priority_of
 from .task import Task, look_up, unknown_task, variation
@@ -19,6 +21,7 @@ from .task import Task, look_up, unknown_task, variation
 PREVIEW = 160  # characters of the arguments in a list
 MOST_SHOWN = 20_000  # characters of one value on a job's page
 MOST_MESSAGE = 300  # characters of an error's message in a list
+MOST_ID = 13  # characters of an id in a list
 NO_TASK = "(cannot be read)"
 _HEAD = re.compile(rb'\["([^"\\]{1,300})",(\d{1,15})')  # how every envelope begins
 _CLASS = re.compile(rb'^\{"c":"([^"\\]{1,300})"')
@@ -30,6 +33,14 @@ class Argument(NamedTuple):
     name: str
     text: str
     cut: int = 0
+
+
+class Note(NamedTuple):
+    """Who paused something, why, and since when (ms, 0: it does not say)."""
+
+    by: str = ""
+    why: str = ""
+    since: int = 0
 
 
 class Summary(NamedTuple):
@@ -54,6 +65,13 @@ class Summary(NamedTuple):
     exception: str  # of the last failure
     message: str
     failures: int
+    waited: int | None  # ms from when it could run to its first start; None: it has not started
+    took: int | None  # ms that its last attempt ran; None where that is not known, or it runs
+
+    @property
+    def short_id(self) -> str:
+        """Enough of it to tell two apart."""
+        return self.id if len(self.id) <= MOST_ID else f"{self.id[: MOST_ID - 1]}…"
 
     @property
     def short_task(self) -> str:
@@ -102,7 +120,15 @@ def summary(row: Row, seals: Seals | None) -> Summary:
         exception=failure.c,
         message=failure.m[:MOST_MESSAGE],
         failures=row.failures,
+        waited=wait_of(envelope, row.live),
+        took=None if row.state is State.RUNNING else run_time(row, failure, 0),
     )
+
+
+def wait_of(envelope: Envelope, live: Live) -> int | None:
+    """ms from when a job could run to its first start; None where that is not known."""
+    first = live.first_started or live.started
+    return max(first - max(envelope.e, envelope.r), 0) if first and envelope.e else None
 
 
 def has_time(state: State, live: Live) -> bool:
@@ -141,15 +167,38 @@ def task_in(envelope: Envelope) -> Task:
 
 
 def last_failure(row: Row, seals: Seals) -> Failure:
-    """The last failure of a row; of one that was cut only its class."""
+    """The last failure of a row; of one that was cut only its class, which nobody can verify."""
     if not row.failure:
         return Failure(c="")
-    opened = seals.open_failures(row.id, row.queue, row.failure)
-    if opened:
-        return opened[-1]
+    if len(row.failure) == row.failure_size:
+        opened = seals.open_failures(row.id, row.queue, row.failure)
+        if opened:
+            return opened[-1]
     raw = row.failure[SEAL_SIZE:] if is_signed(row.failure) else row.failure
     head = _CLASS.match(raw)
     return Failure(c=head[1].decode("utf-8", "replace") if head else "")
+
+
+def attempts_of(row: Row) -> int:
+    """The attempts that counted, and the one that is under way."""
+    return row.live.attempt + (row.state is State.RUNNING)
+
+
+def run_time(row: Row, failure: Failure, now: int) -> int | None:
+    """ms that the last attempt ran, or has run until ``now``; None where that is not known.
+
+    ``failure``: the last one. A job may end long after its last attempt did.
+    """
+    live = row.live
+    if not live.started:
+        return None
+    if row.state is State.RUNNING:
+        over = now
+    elif failure.f and failure.s == live.started:
+        over = failure.f
+    else:
+        over = live.ended
+    return max(over - live.started, 0) if over else None
 
 
 # -- arguments -------------------------------------------------------------------------------------
@@ -193,3 +242,22 @@ def shown_value(stored: Stored, id: str, seals: Seals | None) -> Argument | None
         return Argument("", "(dropped: Redis was nearly full)")
     text = msgspec.json.format(raw or b"null", indent=2).decode("utf-8", "replace")
     return Argument("", text[:MOST_SHOWN], max(len(text) - MOST_SHOWN, 0))
+
+
+# -- pauses ----------------------------------------------------------------------------------------
+
+
+def note_of(raw: bytes) -> Note:
+    """The note of a pause, bounded. One that cannot be read says nothing."""
+    try:
+        said = decode(raw) if raw else {}
+    except MalformedJob:
+        said = {}
+    if not isinstance(said, dict):
+        said = {}
+    since = said.get("since")
+    return Note(
+        str(said.get("by", ""))[:MOST_NAME],
+        str(said.get("why", ""))[:MOST_REASON],
+        since if isinstance(since, int) else 0,
+    )

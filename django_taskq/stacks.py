@@ -19,8 +19,13 @@ FILE = re.compile(r'File "([^"]+)"')
 
 
 def written(slots: Iterable[Slot], loop: asyncio.AbstractEventLoop) -> str:
-    """All of it, what jobs do at the front. Files are named as imports see them."""
-    return FILE.sub(lambda match: f'File "{short(match[1])}"', "\n".join(sections(slots, loop)))
+    """All of it, what jobs do at the front."""
+    return shortened("\n".join(sections(slots, loop)))
+
+
+def shortened(frames: str) -> str:
+    """Frames with their files named as imports see them."""
+    return FILE.sub(lambda match: f'File "{short(match[1])}"', frames)
 
 
 def short(file: str) -> str:

@@ -34,6 +34,8 @@ from .periodic import sources
 from .plan import Plan
 from .service import FOREVER, Service, next_due
 from .services.beside import Beside
+from .services.gauge import Gauge
+from .services.hanging import Hanging
 from .services.heartbeat import Heartbeat, Leased
 from .services.janitor import Janitor
 from .services.presence import Presence
@@ -75,6 +77,7 @@ class Supervisor:
         self._heard, self._said = socket.socketpair()
         queues = list(plan.queues)
         self._ear = Ear(broker.server, broker.control)
+        self._listening = Listening(self._ear)
         self._timekeeper = Timekeeper(broker, queues, new_id())
         self._reaper = Reaper(broker, queues, PlainJudge(broker, plan.alias))
         self._court = Court(plan.alias, make, start_method, self._reaper, self._hang_up)
@@ -86,7 +89,7 @@ class Supervisor:
         queues = list(self.plan.queues)
         janitor = Janitor(self._broker, queues, self._reaper)
         beats = (self._leased, self._reaper, self._timekeeper, janitor)
-        heartbeat = Heartbeat(self._broker, queues, self.plan.lease, *beats)
+        self._heartbeat = Heartbeat(self._broker, queues, self.plan.lease, *beats)
         self._scheduler = Scheduler(
             self._broker,
             self.plan.alias,
@@ -101,21 +104,32 @@ class Supervisor:
             Beside(self.plan.alias, self._make, self._method, self._hang_up, body, what)
             for what, body in self.plan.beside.items()
         ]
+        roster = Roster(self._broker)
         self._presence = Presence(
-            Roster(self._broker), new_id(), self.plan, lambda: self._children, self._state
+            self._broker, new_id(), self.plan, lambda: self._children, self._state
         )
-        services = [
-            self._rows,  # first: they fork, and no line to Redis is open yet
-            *self._beside,
+        self._hanging = Hanging(roster, lambda: self._children)
+        # First: they fork, and no line to Redis is open yet.
+        services = [self._rows, *self._beside, self._heartbeat, self._hanging]
+        self._followers = [
             self._reaper,
-            heartbeat,
             self._timekeeper,
             janitor,
             self._scheduler,
-            Listening(self._ear),
+            Gauge(self._broker, queues),
+            self._listening,
             self._presence,
         ]
         return [*services, Reloader(self.restart)] if reload else services
+
+    def _running(self) -> list[Service]:
+        """Those that have something to do just now.
+
+        Where no server can be reached, each try costs this one thread a timeout, and what has to
+        be known first is whether leases can be renewed.
+        """
+        others = [] if self._heartbeat.is_cut_off else self._followers
+        return [*self._services, *others]
 
     def _state(self) -> str:
         if self._stopping:
@@ -144,7 +158,7 @@ class Supervisor:
                 self._children.look()
                 self._court.look()
                 now = monotonic()
-                for service in self._services:
+                for service in self._running():
                     service.run(now)
         finally:
             self._end()
@@ -172,6 +186,8 @@ class Supervisor:
         """Before a fork and at the end: an answer must not be read by two processes."""
         self._timekeeper.bell.close()
         self._ear.close()
+        # Both are asked again as soon as the fork is over: until then nobody hears a thing.
+        self._timekeeper.due = self._listening.due = 0.0
 
     def _buried(self, child: ChildProcess, remains: Remains) -> None:
         self._court.hear(Case(child, remains, self.plan.names))
@@ -199,6 +215,13 @@ class Supervisor:
         self._stopping = True
         self._children.stop(timeout)
         self._court.hurry(timeout)
+
+    def resume(self) -> None:
+        """Children take jobs again after they were quiet; of a worker that stops none does."""
+        if self._children.quiet and not self._stopping:
+            self._children.quiet = False
+            logger.info("at work again: jobs are taken")
+            self._children.order("resume")
 
     def restart(self) -> None:
         """Children finish, then the command starts anew under the same process id."""
@@ -234,6 +257,7 @@ class Supervisor:
             self._children.order("quiet")
         elif number == signal.SIGTTIN:
             self._children.order("dump")
+            self._hanging.ask(aloud=True)
 
     # -- the loop --------------------------------------------------------------------------------
 
@@ -249,7 +273,7 @@ class Supervisor:
                 selector.register(self._ear, selectors.EVENT_READ, self._hear)
             if self._rows.is_open:
                 selector.register(self._rows, selectors.EVENT_READ, self._rows.read)
-            rest = min(next_due(self._services) - monotonic(), CHUNK)
+            rest = min(next_due(self._running()) - monotonic(), CHUNK)
             if 0 < rest <= EPOLL_STEP:
                 time.sleep(rest)
             for key, _ in selector.select(max(rest - EPOLL_STEP, 0)):
@@ -281,6 +305,10 @@ class Supervisor:
         """What a person wants of this worker, see roster.ORDERS."""
         if order == "stack":
             self._children.order("stack")
+            self._hanging.ask()
+        elif order == "resume":
+            self.resume()
+            self._presence.due = 0.0  # so that it is seen
         elif order in STEERING:
             self._obey(STEERING[order])
             self._presence.due = 0.0  # so that it is seen

@@ -13,7 +13,10 @@ from typing import Any, NamedTuple
 
 from .job import MAX_ID_LENGTH
 
-HEAD = Struct("=dB")  # last sign of life, memory in % of Redis' maximum
+HEAD = Struct("=dBBQQ")  # last sign of life, memory in % of Redis' maximum, whether it leaves, and
+# how many attempts ended, how many of them failed
+MEMORY, LEAVING, COUNTS = 8, 9, 10  # where those are
+ATTEMPTS = Struct("=QQ")
 LEASE = Struct("=d")  # per queue: until when
 ROW = Struct(f"=I{MAX_ID_LENGTH}sHddI")  # fence, id, queue, started, deadline, pid
 FENCE = PROCESS = Struct("=I")
@@ -44,10 +47,6 @@ class Table:
     def size(slots: int, queues: int = 1) -> int:
         """Bytes that ``slots`` rows need, of jobs of so many queues."""
         return HEAD.size + queues * LEASE.size + slots * ROW.size
-
-    def clear(self) -> None:
-        """Makes it a new child's."""
-        self._memory[:] = bytes(len(self._memory))
 
     # -- head ------------------------------------------------------------------------------------
 
@@ -86,12 +85,32 @@ class Table:
 
     @property
     def memory(self) -> int:
-        """Redis' used memory in % of its maximum, as of the last renewal."""
+        """Redis' used memory in % of its maximum, as of the last look."""
         return int(HEAD.unpack_from(self._memory)[1])
 
     @memory.setter
     def memory(self, percent: int) -> None:
-        self._memory[HEAD.size - 1] = min(percent, 255)
+        self._memory[MEMORY] = min(percent, 255)
+
+    @property
+    def leaving(self) -> bool:
+        """Whether the child ends by its own will: any job can end it with the same exit code."""
+        return bool(self._memory[LEAVING])
+
+    def leave(self) -> None:
+        """It does."""
+        self._memory[LEAVING] = 1
+
+    @property
+    def counts(self) -> tuple[int, int]:
+        """How many attempts ended in the child, and how many of them failed."""
+        attempts, failed = ATTEMPTS.unpack_from(self._memory, COUNTS)
+        return attempts, failed
+
+    def count(self, attempts: int, failed: int) -> None:
+        """Adds to them."""
+        before, failed_before = self.counts
+        ATTEMPTS.pack_into(self._memory, COUNTS, before + attempts, failed_before + failed)
 
     # -- rows ------------------------------------------------------------------------------------
 

@@ -23,9 +23,9 @@ from .compat import (
     DEFAULT_TASK_QUEUE_NAME,
     InvalidTask,
 )
-from .conf import TaskOptions, clean, portable, restore
 from .exceptions import InvalidOption
 from .job import OWN_ID_LENGTH
+from .options import TaskOptions, clean, portable, restore
 from .result import TaskResult
 from .retry import RetryPolicy, as_seconds
 from .spelling import nearest

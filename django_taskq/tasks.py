@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from django.conf import settings
 
 from . import bulk as work
 from . import registry
 from .compat import InvalidTaskBackend, task_backends
-from .operations import OWN_TASK, Operations
+from .operations import Operations
+from .registry import OWN_TASK
 from .task import Task
+
+if TYPE_CHECKING:
+    from .broker.inspector import QueueState
 
 BULK = OWN_TASK
 
@@ -42,16 +47,21 @@ def redis_aliases() -> list[str]:
 
 
 def bulk_task() -> Task | None:
-    """The task above, declared for the first backend that can run it; None where none can.
+    """The task above; None where no backend can run it."""
+    return own_task(BULK, bulk)
+
+
+def own_task(name: str, func: Callable[..., Any]) -> Task | None:
+    """A task of ours, declared for the first backend that can run it; None where none can.
 
     Not by a decorator: that would fail at import in a project whose default backend is another.
     """
-    known = registry.find(BULK)
+    known = registry.find(name)
     if known is None and (aliases := redis_aliases()):
         alias = aliases[0]
         queue = busiest_queue(alias)
         Task(
-            func=bulk,
+            func=func,
             backend=alias,
             queue_name=queue,
             takes_context=True,
@@ -59,23 +69,39 @@ def bulk_task() -> Task | None:
             max_attempts=3,
             tags=("taskq",),
         )
-        known = registry.find(BULK)
+        known = registry.find(name)
     return known
 
 
-def busiest_queue(alias: str, but: tuple[str, ...] = ()) -> str:
-    """The queue of a backend that workers look at most, of those that are not ``but``."""
-    weights = dict(task_backends[alias].conf.queues) or {"default": 1}
-    rest = {name: weight for name, weight in weights.items() if name not in but} or weights
-    return str(max(rest, key=lambda name: (rest[name], name)))
+def busiest_queue(alias: str, states: Sequence[QueueState] = ()) -> str:
+    """The queue of a backend that workers look at most.
+
+    ``states``: how the queues stand; those that are not paused come first, and among them those
+    that some worker serves.
+    """
+    known = {state.name: 1 for state in states}
+    weights = dict(task_backends[alias].conf.queues) or known or {"default": 1}
+    paused = {state.name for state in states if state.paused}
+    served = {state.name for state in states if state.holders > state.lapsed}
+    going = weights.keys() - paused
+    best = (going & served) or going or weights.keys()
+    return str(max(best, key=lambda name: (weights[name], name)))
 
 
-def enqueue_bulk(alias: str, order: work.Order, paused: tuple[str, ...] = ()) -> Any:
-    """Enqueues the work, ahead of everything else in a queue that is not paused."""
+def enqueue_bulk(alias: str, order: work.Order, states: Sequence[QueueState] = ()) -> Any:
+    """Enqueues the work, see ``enqueue_own()``."""
     task = bulk_task()
     assert task is not None
-    queue = busiest_queue(alias, paused)
-    return task.using(backend=alias, queue_name=queue, priority=100).enqueue(work.to_json(order))
+    return enqueue_own(task, alias, states, work.to_json(order))
+
+
+def enqueue_own(task: Task, alias: str, states: Sequence[QueueState], *args: Any) -> Any:
+    """Enqueues a job of ours, ahead of everything else in a queue that is served and not paused.
+
+    At once, whatever transaction is open: whoever asked is told that the work was enqueued.
+    """
+    varied = task.using(backend=alias, queue_name=busiest_queue(alias, states), priority=100)
+    return varied.get_backend().enqueue_now(varied, args, {})
 
 
 bulk_task()

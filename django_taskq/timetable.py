@@ -9,11 +9,15 @@ from typing import NamedTuple
 
 from .broker.almanac import Almanac, Entry, Record, Tick
 from .broker.broker import HOUSEKEEPING, Broker, chunks
-from .exceptions import DuplicateJob
+from .broker.triage import MOST_NAME, MOST_REASON
+from .codec import encode
+from .exceptions import DuplicateJob, Seconds
 from .firing import announce, job_of
 from .job import new_id
 from .periodic import Declaration, Periodic, by_name, resolved, sources
 from .result import TaskResult
+from .retry import as_seconds
+from .showing import Note, note_of
 from .spelling import nearest
 from .task import discover_once, look_up
 
@@ -36,6 +40,10 @@ class Status(NamedTuple):
     next: datetime | None = None
     job_id: str = ""  # of the last tick that was fired
     problem: str = ""
+    paused_until: datetime | None = None  # None of a paused one: until somebody lets it go on
+    paused_since: datetime | None = None
+    paused_by: str = ""
+    paused_why: str = ""
 
 
 class Part(NamedTuple):
@@ -56,11 +64,19 @@ class Story(NamedTuple):
     ticks: list[Entry]
 
 
+class CannotRun(LookupError):
+    """A schedule is there, and cannot be run. ``status``: what its description says, and why."""
+
+    def __init__(self, status: Status) -> None:
+        super().__init__(f"the schedule {status.name!r} cannot be run: {status.problem}")
+        self.status = status
+
+
 class Timetable:
     """All schedules of one backend. ``sender``: the class that Django's signals are sent for."""
 
     def __init__(self, broker: Broker, alias: str, sender: type, max_payload: int) -> None:
-        self._broker = broker
+        self.broker = broker
         self._almanac = Almanac(broker)
         self._alias = alias
         self._sender = sender
@@ -80,7 +96,7 @@ class Timetable:
         return Part(found, now, names[size - 1] if len(names) > size else "")
 
     def look(self, name: str) -> Story:
-        """One schedule with its history; one round trip. Raises LookupError."""
+        """One schedule with its history; one round trip. Raises LookupError, as ``find()``."""
         made = self.find(name)
         now, record, ticks = self._almanac.story(made.queue, name)
         return Story(made, status_of(made, record, now), now, ticks)
@@ -109,14 +125,14 @@ class Timetable:
         return latest, sorted(rows, key=lambda status: status.name)
 
     def find(self, name: str) -> Periodic:
-        """The schedule of that name. Raises LookupError, with what is wrong or what is near."""
+        """The schedule of that name. Raises CannotRun, or LookupError with what is near."""
         known = self._known()
         if name not in known:
             hint = nearest(name, sorted(known)) if known else "there are none"
             raise LookupError(f"there is no schedule {name!r}; {hint}")
         found, problems = resolved([known[name]])
         if problems:
-            raise LookupError(f"the schedule {name!r} cannot be run: {problems[name]}")
+            raise CannotRun(broken(known[name], problems[name]))
         return found[0]
 
     def knows(self, name: str) -> bool:
@@ -139,7 +155,7 @@ class Timetable:
         Raises DuplicateJob where another job has its lock.
         """
         made = self.find(name)
-        job = job_of(made, new_id(), self._broker, self._alias, self._max_payload)
+        job = job_of(made, new_id(), self.broker, self._alias, self._max_payload)
         tick = Tick(name, 0, 0, made.schedule.overlap, 0, job.draft)
         _, (answer,) = self._almanac.tick(made.queue, [tick])
         if answer.letter == "U":
@@ -148,20 +164,29 @@ class Timetable:
         announce(job, self._sender)
         return job.result
 
-    def pause(self, name: str) -> bool:
-        """Stops it until ``resume()``; whether it was not so before."""
-        return self._steer("pause", name)
+    def pause(
+        self, name: str, duration: Seconds | None = None, *, why: str = "", by: str = ""
+    ) -> bool:
+        """Stops it until ``resume()``, or for so long; whether it was not so before.
+
+        ``why`` and ``by`` are shown to everybody. Raises InvalidOption for what is no duration.
+        """
+        length = 0
+        if duration is not None:
+            length = max(round(1000 * as_seconds(duration, "duration", zero=False)), 1)
+        note = Note(by[:MOST_NAME], why[:MOST_REASON])
+        return self._steer("pause", name, length, encode(note._asdict()) if any(note) else b"")
 
     def resume(self, name: str) -> bool:
-        """Lets it go on; ``catch_up`` decides about the time between."""
+        """Lets it go on; ``catch_up`` decides about the time between, as when a pause ends."""
         return self._steer("resume", name)
 
     def skip(self, name: str) -> bool:
         """Leaves its next tick out."""
         return self._steer("skip", name)
 
-    def _steer(self, order: str, name: str) -> bool:
-        return self._almanac.steer(self.find(name).queue, order, [name]) == "O"
+    def _steer(self, order: str, name: str, length: int = 0, note: bytes = b"") -> bool:
+        return self._almanac.steer(self.find(name).queue, order, [name], length, note) == "O"
 
     def history(self, name: str) -> Sequence[Entry]:
         """What became of its last ticks, the newest first."""
@@ -187,7 +212,9 @@ def status_of(made: Periodic, record: Record | None, now: int) -> Status:
     schedule = made.schedule
     far = record or Record(now)
     stands = far.paused or not schedule.enabled
-    tick = None if stands else schedule.next_after(far.last)
+    begun = far.last if far.seen else now  # one that was only run by hand has not
+    tick = None if stands else schedule.next_after(begun)
+    pause, note = far.pause, note_of(far.pause.note)
     return Status(
         name=made.name,
         task=made.task.module_path,
@@ -201,6 +228,10 @@ def status_of(made: Periodic, record: Record | None, now: int) -> Status:
         last=moment(far.tick) if far.tick else None,
         next=None if tick is None else moment(schedule.fires_at(made.name, tick)),
         job_id=far.id,
+        paused_until=moment(pause.until) if pause.until else None,
+        paused_since=moment(pause.since) if pause.since else None,
+        paused_by=note.by,
+        paused_why=note.why,
     )
 
 

@@ -45,6 +45,10 @@ class Troubles:
     def __bool__(self) -> bool:
         return bool(self._of)
 
+    def are_all_away(self, queues: Iterable[str]) -> bool:
+        """Whether none of the queues' servers can be reached."""
+        return all((t := self._of.get(queue)) is not None and t.away for queue in queues)
+
     @property
     def next_try(self) -> float:
         """When the first of the queues is tried again (monotonic)."""
@@ -71,8 +75,8 @@ class Troubles:
             logger.error("%s: %s; %s", self._what, error, self._promise)
         elif not away and (old is None or old.away):
             logger.error(
-                "queue %s: %s failed (%s: %s). Its jobs wait until that is mended, and those of "
-                "other queues go on; manage.py taskq doctor looks for what is wrong",
+                "queue %s: %s failed (%s: %s). It is tried again until that is mended, and other "
+                "queues go on; manage.py taskq doctor looks for what is wrong",
                 queue,
                 self._what,
                 type(error).__name__,

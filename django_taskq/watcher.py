@@ -33,7 +33,7 @@ class Watcher:
         still = self._stillness(now)
         all_busy = not self._pool.free
         self._consumer.stuck = all_busy and still > STUCK_AFTER
-        if all_busy:
+        if all_busy or self._consumer.closing:
             self._relieve(now)
         elif self._needs_a_hand(still):
             self._pool.summon()
@@ -65,13 +65,16 @@ class Watcher:
         return not (consumer.listening or consumer.closing)
 
     def _relieve(self, now: float) -> None:
-        """What is buffered behind slow jobs is somebody else's to run."""
+        """What is buffered behind slow jobs, or when no more is started, is somebody else's."""
         consumer = self._consumer
         if consumer.buffer and now - consumer.buffered_at > GIVE_BACK_AFTER:
             consumer.give_back_buffer()
 
     def _rest(self, all_busy: bool, now: float) -> float | None:
         consumer = self._consumer
+        if consumer.closing:  # nobody listens then, and nobody is missing
+            still = self._pool.running and not (consumer.has_work or consumer.outcomes)
+            return LAZY_TICK if still else SLOW_TICK
         if not all_busy and (consumer.has_work or not consumer.listening):
             return TICK if self._pool.running else SLOW_TICK
         if consumer.outcomes or consumer.buffer:

@@ -138,10 +138,10 @@ class Wire:
         self.failed([""], error)
         self._pause(self._troubles.until("") - monotonic())
 
-    def works(self, queue: str = "") -> None:
-        """What failed with a queue, or waiting, was done now."""
+    def works(self) -> None:
+        """Waiting for work is possible again."""
         if self._troubles:
-            self._troubles.over(queue)
+            self._troubles.over("")
 
     def failed(self, queues: Iterable[str], error: BaseException) -> None:
         """Something could not be done for these queues."""

@@ -25,7 +25,7 @@ from urllib.parse import quote
 
 from .processes import DIRECT, Interrupted, Site, Trouble, prepare, signals, stop_embedded
 
-DEADLINE = 60.0  # seconds for everything up to the result
+DEADLINE = 180.0  # seconds for everything up to the result
 EMAIL = "ada@example.com"
 FORM = {"first_name": "Ada Lovelace", "email": EMAIL, "password": "a difference engine No. 2"}
 TOKEN = re.compile(r'name="csrfmiddlewaretoken" value="([^"]+)"')
@@ -46,7 +46,7 @@ class Visitor:
         data = urllib.parse.urlencode(form).encode() if form else None
         request = urllib.request.Request(url, data, {"Accept": accept, "Referer": self.site.url})
         try:
-            with self._opener.open(request, timeout=10) as answer:
+            with self._opener.open(request, timeout=60) as answer:
                 return answer.url, answer.read().decode()
         except urllib.error.HTTPError as error:
             raise Trouble(f"{url} answers {error.code} {error.reason}") from error

@@ -23,7 +23,7 @@ from django_taskq.broker.broker import Broker  # noqa: E402
 from django_taskq.broker.connection import Server, close_servers, get_server  # noqa: E402
 
 
-def eventually(check: Callable[[], Any], timeout: float = 10.0, message: str = "") -> Any:
+def eventually(check: Callable[[], Any], timeout: float = 30.0, message: str = "") -> Any:
     """What ``check`` returns once that is true; fails after ``timeout`` seconds."""
     deadline = time.monotonic() + timeout
     while True:

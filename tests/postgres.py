@@ -40,7 +40,11 @@ class Postgres:
             shutil.chown(self.home, UNPRIVILEGED)
         data = str(self.home / "data")
         self._run("initdb", "-D", data, "-U", USER, "-A", "trust", "-E", "UTF8", "--no-sync")
-        options = f"{OPTIONS} -k {self.home}"
+        self.go_on()
+
+    def go_on(self) -> None:
+        """Starts the server again after ``stop()``."""
+        data, options = str(self.home / "data"), f"{OPTIONS} -k {self.home}"
         self._run("pg_ctl", "-D", data, "-w", "-l", str(self.home / "log"), "-o", options, "start")
 
     def stop(self) -> None:
@@ -101,6 +105,13 @@ def postgres() -> Iterator[Postgres]:
         if os.environ.get("TASKQ_NEEDS_POSTGRES"):
             pytest.fail(reason)
         pytest.skip(reason)
+    with running(folder) as server:
+        yield server
+
+
+@contextmanager
+def running(folder: Path) -> Iterator[Postgres]:
+    """A block in which there is a server."""
     home = Path(tempfile.mkdtemp(prefix="tq-pg-"))
     home.chmod(0o755)
     server = Postgres(folder, home)

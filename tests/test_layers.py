@@ -13,15 +13,15 @@ import django_taskq
 ROOT = Path(django_taskq.__file__).parent
 LAYERS = [
     "exceptions clock compat job signals",
-    """address asks conf codec counts cron frames job_keys keyring limits report retry schedule
-     spelling unique""",
+    """address asks clock_changes conf codec counts cron frames job_keys keyring limits options
+     report retry schedule spelling unique""",
     "broker",
     """context task result registry reader recipe duplicates producer client execution hygiene pace
      shares slot table pool wire troubles service errands watcher worker child_process judge memory
-     deaths
+     cpu deaths
      isolation isolated preload paths orders children court outcomes hands departure plan sealing
      held supervisor services doctor periodic firing line timetable server_clock showing finding
-     operations bulk reporting stacks""",
+     grouping operations copying bulk reporting stacks""",
     """backends apps checks management middleware outbox schedules testing tasks models migrations
      admin templatetags mirror""",
 ]

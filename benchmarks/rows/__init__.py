@@ -15,6 +15,7 @@ from benchmarks.rows.lateness import lateness
 from benchmarks.rows.limits import limits
 from benchmarks.rows.memory import memory
 from benchmarks.rows.mirror import mirror
+from benchmarks.rows.pages import pages
 from benchmarks.rows.pickup import pickup
 from benchmarks.rows.schedules import schedules
 
@@ -31,5 +32,6 @@ ROWS: dict[str, Callable[[Bench], Iterator[Row]]] = {
     "schedules": schedules,
     "memory": memory,
     "mirror": mirror,
+    "pages": pages,
     "idle": idle,
 }

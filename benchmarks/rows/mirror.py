@@ -17,7 +17,7 @@ from benchmarks.bench import Bench
 from benchmarks.draining import Drain
 from benchmarks.report import Row, Target
 from testproject.processes import ROOT
-from tests.postgres import Postgres, binaries, missing
+from tests.postgres import binaries, missing, running
 
 Entry = dict[str, Any]  # of DATABASES
 
@@ -25,14 +25,19 @@ Entry = dict[str, Any]  # of DATABASES
 def mirror(bench: Bench) -> Iterator[Row]:
     """Rows per second of jobs that have ended, and a drain with a worker that writes them."""
     with ExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-db-")))
-        databases = {"SQLite": sqlite(folder)}
-        if reason := missing():
-            bench.say(f"no PostgreSQL: {reason}")
-        else:
-            databases["PostgreSQL"] = stack.enter_context(postgresql())
-        for name, entry in databases.items():
+        for name, entry in databases(bench, stack).items():
             yield from _of(bench, name, entry)
+
+
+def databases(bench: Bench, stack: ExitStack) -> dict[str, Entry]:
+    """The databases that there can be here, empty; gone with the stack."""
+    folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-db-")))
+    found = {"SQLite": sqlite(folder)}
+    if reason := missing():
+        bench.say(f"no PostgreSQL: {reason}")
+    else:
+        found["PostgreSQL"] = stack.enter_context(postgresql())
+    return found
 
 
 def _of(bench: Bench, name: str, entry: Entry) -> Iterator[Row]:
@@ -92,11 +97,5 @@ def postgresql() -> Iterator[Entry]:
     """A server of our own on a unix socket."""
     folder = binaries()
     assert folder is not None
-    with tempfile.TemporaryDirectory(prefix="bench-pg-") as home:
-        os.chmod(home, 0o755)  # noqa: S103 - it runs as somebody else
-        server = Postgres(folder, Path(home))
-        server.start()
-        try:
-            yield server.create()
-        finally:
-            server.stop()
+    with running(folder) as server:
+        yield server.create()

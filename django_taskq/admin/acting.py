@@ -6,6 +6,7 @@ has to be told something, is confirmed on a page of its own; all that match are 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -18,15 +19,15 @@ from django.utils.translation import gettext as _
 from .. import models
 from ..broker.inspector import Row
 from ..bulk import Order, decode_progress
-from ..clock import now_ms, to_ms
-from ..exceptions import BrokerUnavailable, InvalidOption
+from ..clock import to_ms
+from ..exceptions import InvalidOption
 from ..job import State
 from ..operations import STATES, Done, Params, check
 from ..tasks import enqueue_bulk
 from . import log, rights, words
-from .console import Console
+from .console import Console, time_of
 from .screen import Screen, post_only
-from .searching import Asked, asked
+from .searching import CARRIED, Asked, asked, can_be_an_id
 
 if TYPE_CHECKING:
     from ..bulk import Progress
@@ -45,8 +46,11 @@ class Actions(Screen):
             messages.warning(request, _("Choose what to do first."))
             return self.back(request, console)
         rights.demand(request, rights.OF_VERB[verb])
-        ids = list(dict.fromkeys(request.POST.getlist("job")))[:MOST_TICKED]
+        ids = ticked(request)
         everything = "everything" in request.POST
+        if everything and (trouble := unclear(asked(request))):
+            messages.warning(request, trouble)
+            return self.back(request, console)
         if not ids and not everything:
             messages.warning(request, _("Tick the jobs first."))
             return self.back(request, console)
@@ -66,6 +70,8 @@ class Actions(Screen):
         self, request: HttpRequest, console: Console, verb: str, ids: list[str], *, everything: bool
     ) -> HttpResponse:
         """The page that says what will happen, and asks for what has to be known."""
+        wanted = asked(request)
+        open_queues = list(console.conf.queues) or console.queues
         context = {
             "verb": verb,
             "name": words.VERBS[verb],
@@ -73,9 +79,9 @@ class Actions(Screen):
             "is_dangerous": verb in words.DANGEROUS,
             "ids": ids,
             "everything": everything,
-            "fields": asked(request).hidden() if everything else {},
-            "asked": asked(request),
-            "queues": list(console.conf.queues) or console.queues,
+            "fields": wanted.conditions() if everything else {},
+            "asked": wanted,
+            "queues": [queue for queue in open_queues if not everything or queue != wanted.queue],
             "given": request.POST,
             "back": request.POST.get("back", ""),
         }
@@ -88,51 +94,42 @@ class Actions(Screen):
         rows = rows_of(console, ids)
         told_ = {name: value for name, value in params._asdict().items() if value and name != "by"}
         things = [(row.id, row.id) for row in rows] or [(id, id) for id in ids]
-        try:
+        parts = len(rows) > 1 or verb == "move"
+        with log.unsure(request, console, models.Job, things, verb, told_, parts=parts):
             done = console.operations.apply(verb, rows, params)
-        except BrokerUnavailable as error:
-            if error.maybe_sent:
-                log.note(request, models.Job, things, verb, told_, {"unsure": len(rows)})
-            raise
         done += Done({"unknown": len(ids) - len(rows)})
-        log.note(request, models.Job, things, verb, told_, +done)
+        log.note(request, console, models.Job, things, verb, told_, +done)
         say(request, verb, done)
         return self.back(request, console)
 
     def do_all(
         self, request: HttpRequest, console: Console, verb: str, params: Params
     ) -> HttpResponse:
-        """Has a job do it to everything that matches."""
+        """Has a job do it to everything that matches, and shows how it goes."""
         wanted = asked(request)
-        states = [state for state in states_of(wanted) if state in STATES[verb]]
+        places = console.open_queues()
+        states = [state for state in wanted.states if state in STATES[verb]]
         order = Order(
             verb,
             [wanted.queue] if wanted.queue else console.queues,
             states,
             wanted.filter,
             params,
-            now_ms(),
+            time_of(places),
         )
-        return self.have_done(request, console, order, wanted.fields())
-
-    def have_done(
-        self, request: HttpRequest, console: Console, order: Order, what: dict[str, str]
-    ) -> HttpResponse:
-        """Enqueues the work and shows how it goes."""
-        paused = tuple(
-            queue.name
-            for queue in console.inspector.queues(list(console.conf.queues))
-            if queue.paused
-        )
-        result = enqueue_bulk(console.alias, order, paused)
-        said = {name: value for name, value in what.items() if value and name != "q"}
-        log.note(request, models.Job, [(result.id, result.id)], order.verb, {"all": said})
+        said = {
+            name: "…" if name in CARRIED else value  # the log has no value of an argument
+            for name, value in wanted.conditions().items()
+        }
+        with log.unsure(request, console, models.Job, [], verb, {"all": said}):
+            result = enqueue_bulk(console.alias, order, places)
+        log.note(request, console, models.Job, [(result.id, result.id)], verb, {"all": said})
         messages.info(request, _("A job does it to everything that matches."))
         return self.go(console, "job_bulk")
 
     def back(self, request: HttpRequest, console: Console) -> HttpResponse:
         """To the job or the list that the form was on."""
-        if request.POST.get("back") == "job" and (ids := request.POST.getlist("job")):
+        if request.POST.get("back") == "job" and (ids := ticked(request)):
             return self.go(console, "job_change", ids[0])
         return self.go(console, "job_changelist", **asked(request).fields())
 
@@ -152,6 +149,16 @@ class Actions(Screen):
         return self.page(request, console, "bulk", context, title=_("Work on many jobs"))
 
 
+def unclear(wanted: Asked) -> str:
+    """Why it is not clear what all that match are; "" where it is.
+
+    A condition that is left out would let much more match.
+    """
+    if wanted.refused:
+        return _("What was to be looked for was not understood.")
+    return _("A job's id is no condition for all that match: tick that job.") if wanted.id else ""
+
+
 def work(id: str, since: int, progress: Progress) -> dict[str, Any]:
     """One piece of such work, for its row."""
     share = 100 if progress.ended else 100 * progress.looked // max(progress.total, 1)
@@ -166,6 +173,11 @@ def work(id: str, since: int, progress: Progress) -> dict[str, Any]:
         "ended": progress.ended,
         "outcome": words.outcome(progress.counts),
     }
+
+
+def ticked(request: HttpRequest) -> list[str]:
+    """The ids that a form names, each once."""
+    return list(dict.fromkeys(filter(can_be_an_id, request.POST.getlist("job"))))[:MOST_TICKED]
 
 
 def needs_asking(request: HttpRequest, verb: str, *, everything: bool) -> bool:
@@ -212,18 +224,14 @@ def rows_of(console: Console, ids: list[str]) -> list[Row]:
     return [row for queue, some in by_queue.items() for row in console.inspector.peek(queue, some)]
 
 
-def states_of(wanted: Asked) -> list[State]:
-    return list(State) if wanted.state is None else [wanted.state]
+def possible(request: HttpRequest, *states: State) -> list[str]:
+    """What the user may do to jobs of these states, and what can be done to some of them."""
+    return [verb for verb in rights.verbs(request) if STATES[verb] & {*states}]
 
 
-def possible(request: HttpRequest, state: State | None) -> list[str]:
-    """What the user may do to jobs of a state, and what can be done to them."""
-    return [verb for verb in rights.verbs(request) if state is None or state in STATES[verb]]
-
-
-def choices(request: HttpRequest, state: State | None) -> list[tuple[str, Any]]:
+def choices(request: HttpRequest, states: Sequence[State]) -> list[tuple[str, Any]]:
     """The same with their names."""
-    return [(verb, words.VERBS[verb]) for verb in possible(request, state)]
+    return [(verb, words.VERBS[verb]) for verb in possible(request, *states)]
 
 
 def say(request: HttpRequest, verb: str, done: Done) -> None:

@@ -19,6 +19,7 @@ WIDTH, HEIGHT = 400, 150  # two of them stand side by side
 LEFT, RIGHT, TOP, BOTTOM = 52, 8, 8, 22  # room for the axes
 STACK = 640  # width of bars that lie
 BAR = 22  # height of one bar that lies
+SPARK, SPARK_BAR = 24, 4  # height of a drawing beside a text, width of one of its bars
 _ids = count(1)
 
 
@@ -30,8 +31,20 @@ class Series(NamedTuple):
     values: Sequence[float | None]  # None, of a line: nothing was measured there
 
 
+class Mark(NamedTuple):
+    """A moment that a chart over time points out. ``place``: from 0, its beginning, to 1."""
+
+    place: float
+    text: str
+
+
 def bars(
-    title: str, labels: Sequence[str], series: Sequence[Series], description: str = ""
+    title: str,
+    labels: Sequence[str],
+    series: Sequence[Series],
+    description: str = "",
+    *,
+    marks: Sequence[Mark] = (),
 ) -> SafeString:
     """Stacked bars side by side, one per label: what happened in each step of time."""
     totals = [sum(each.values[at] or 0 for each in series) for at in range(len(labels))]
@@ -53,9 +66,9 @@ def bars(
         '<rect class="tq-fill-{}" x="{}" y="{}" width="{}" height="{}"><title>{}</title></rect>',
         drawn,
     )
-    marks = [0, top / 2, top] if top % 2 == 0 else [0, top]  # nothing happens half a time
-    axes = format_html("{}{}", grid(marks, top), below_axis(labels))
-    return svg(title, description or summary(series), HEIGHT, axes, body)
+    rungs = [0, top / 2, top] if top % 2 == 0 else [0, top]  # nothing happens half a time
+    axes = format_html("{}{}", grid(rungs, top), below_axis(labels))
+    return svg(title, description or summary(series), HEIGHT, axes, body + upright(marks))
 
 
 def lines(
@@ -66,8 +79,9 @@ def lines(
     log: bool = False,
     description: str = "",
     say: Callable[[float], str] | None = None,
+    marks: Sequence[Mark] = (),
 ) -> SafeString:
-    """A line per series, with gaps where nothing was measured.
+    """A line per series, with gaps where nothing was measured: a point in the middle of each step.
 
     ``log``: on an axis of powers of ten, where 0 lies at its foot. ``say``: how a number is
     written, ``short()`` if nothing is said.
@@ -75,11 +89,12 @@ def lines(
     say = say or short
     highest = max((max(known(each), default=0) for each in series), default=0)
     top = 10 ** math.ceil(math.log10(max(highest, 10))) if log else nice(highest)
-    step = (WIDTH - LEFT - RIGHT) / max(len(labels) - 1, 1)
+    step = (WIDTH - LEFT - RIGHT) / max(len(labels), 1)
+    middle = LEFT + step / 2
     drawn = []
     for each in series:
         for stretch in stretches(each.values):
-            places = [(LEFT + at * step, scale(value, top, log=log)) for at, value in stretch]
+            places = [(middle + at * step, scale(value, top, log=log)) for at, value in stretch]
             if len(places) == 1:  # a line needs two ends
                 ((x, y),) = places
                 places = [(max(x - 2, LEFT), y), (min(x + 2, WIDTH - RIGHT), y)]
@@ -88,9 +103,9 @@ def lines(
     body = format_html_join(
         "", '<polyline class="tq-line-{}" points="{}"><title>{}</title></polyline>', drawn
     )
-    marks = powers(top) if log else [0, top / 2, top]
-    axes = format_html("{}{}", grid(marks, top, log=log, say=say), below_axis(labels))
-    return svg(title, description or summary(series, say), HEIGHT, axes, body)
+    rungs = powers(top) if log else [0, top / 2, top]
+    axes = format_html("{}{}", grid(rungs, top, log=log, say=say), below_axis(labels))
+    return svg(title, description or summary(series, say), HEIGHT, axes, body + upright(marks))
 
 
 def stack(
@@ -128,6 +143,24 @@ def stack(
         f"{label}: {short(total)}" for label, total in zip(labels, totals, strict=True)
     )
     return svg(title, said, max(len(labels), 1) * BAR, names, body, STACK)
+
+
+def spark(title: str, values: Sequence[float], description: str, css: str) -> SafeString:
+    """Small bars without axes, to stand beside a text: whether something grows or ends."""
+    top, foot = max([*values, 1]), SPARK - 1
+    drawn = [
+        (css, at * SPARK_BAR, px(foot - high), SPARK_BAR - 1, px(high))
+        for at, value in enumerate(values)
+        if (high := max(foot * value / top, 2) if value else 0)
+    ]
+    body = format_html_join(
+        "", '<rect class="tq-fill-{}" x="{}" y="{}" width="{}" height="{}"/>', drawn
+    )
+    width = max(len(values), 1) * SPARK_BAR
+    ground = format_html(
+        '<line class="tq-grid" x1="0" x2="{}" y1="{}" y2="{}"/>', width, foot + 0.5, foot + 0.5
+    )
+    return svg(title, description, SPARK, ground, body, width)
 
 
 # -- parts -----------------------------------------------------------------------------------------
@@ -169,15 +202,27 @@ def stretches(values: Sequence[float | None]) -> Iterator[list[tuple[int, float]
         yield here
 
 
+def upright(marks: Sequence[Mark]) -> SafeString:
+    """A dashed line from top to bottom at each, with a head that a pointer finds."""
+    width = WIDTH - LEFT - RIGHT
+    places = [(px(LEFT + width * min(max(mark.place, 0), 1)), mark.text) for mark in marks]
+    return format_html_join(
+        "",
+        '<g class="tq-mark"><title>{}</title><line x1="{}" x2="{}" y1="{}" y2="{}"/>'
+        '<path d="M{} {}h8l-4 6z"/></g>',
+        [(text, x, x, TOP, HEIGHT - BOTTOM, px(x - 4), TOP - 6) for x, text in places],
+    )
+
+
 def grid(
-    marks: Sequence[float],
+    rungs: Sequence[float],
     top: float,
     *,
     log: bool = False,
     say: Callable[[float], str] | None = None,
 ) -> SafeString:
     """Lines across, each with its number."""
-    rows = [(px(scale(mark, top, log=log)), (say or short)(mark)) for mark in marks]
+    rows = [(px(scale(rung, top, log=log)), (say or short)(rung)) for rung in rungs]
     return format_html_join(
         "",
         '<line class="tq-grid" x1="{}" x2="{}" y1="{}" y2="{}"/>'

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cached_property
 from typing import Any
 
+from django.contrib.admin.utils import unquote
 from django.http import Http404, HttpRequest
 from django.utils.translation import gettext as _
 
 from ..backends import get_broker
+from ..broker.audit import Audit
 from ..broker.broker import Broker
 from ..broker.connection import get_server
-from ..broker.inspector import Inspector
+from ..broker.inspector import Inspector, QueueState
+from ..broker.releases import Releases
 from ..broker.roster import Roster
 from ..broker.steering import Steering
+from ..broker.triage import Triage
 from ..client import number_in
+from ..clock import now_ms
 from ..compat import task_backends
 from ..operations import Operations
 from ..tasks import redis_aliases
@@ -22,6 +28,11 @@ from ..timetable import Timetable
 
 CONNECT, ANSWER = 0.9, 1.5  # seconds for which a page waits for its server
 MOST_QUEUES = 50  # queues that one list looks at together
+
+
+def time_of(states: Sequence[QueueState]) -> int:
+    """Redis' clock (ms) as it was read with some queues, which jobs go by; without one, ours."""
+    return max((state.now for state in states), default=0) or now_ms()
 
 
 class Console:
@@ -62,6 +73,18 @@ class Console:
         return Roster(self.broker)
 
     @cached_property
+    def releases(self) -> Releases:
+        return Releases(self.broker)
+
+    @cached_property
+    def audit(self) -> Audit:
+        return Audit(self.broker)
+
+    @cached_property
+    def triage(self) -> Triage:
+        return Triage(self.broker)
+
+    @cached_property
     def operations(self) -> Operations:
         return Operations(self.broker, self.conf.max_payload)
 
@@ -76,6 +99,17 @@ class Console:
         known = set(self.broker.queues())
         declared = [name for name in self.conf.queues if name in known]
         return [*declared, *sorted(known - {*declared})]
+
+    def known_queue(self, object_id: str) -> str:
+        """The queue of an address; one round trip. Raises Http404."""
+        name = unquote(object_id)
+        if name not in self.queues:
+            raise Http404(_("There is no queue of that name."))
+        return name
+
+    def open_queues(self) -> list[QueueState]:
+        """The queues that jobs may be sent to, as they stand; one round trip."""
+        return self.inspector.queues(list(self.conf.queues) or self.queues)
 
     def queue_of(self, id: str) -> str | None:
         """The queue that a job's id names; None where no queue has its number."""

@@ -4,59 +4,83 @@ from __future__ import annotations
 
 from django.http import HttpRequest, HttpResponse
 
-from ..broker.inspector import Page
-from ..finding import Group, groups
-from ..job import State
-from . import past, shared
-from .console import Console
+from ..broker.inspector import Newest
+from ..broker.releases import releases_in
+from ..broker.roster import workers_in
+from ..broker.triage import Decision
+from ..finding import TAIL
+from ..grouping import Group, groups
+from . import past, server, shared
+from .console import MOST_QUEUES, Console, time_of
+from .pace import RECENT, pace_of
 from .screen import Screen
+from .searching import FAILURES
 
 NEWEST = 300  # failures that are looked at
 MOST_GROUPS = 8
-MINUTE = 60_000
-TAIL = 20_000  # bytes of a failure, enough for most tracebacks
 
 
 class DashboardAdmin(Screen):
     """``/admin/django_taskq/dashboard/``"""
 
     def list_page(self, request: HttpRequest, console: Console) -> HttpResponse:
-        """Three round trips: the queues' names, the queues, the newest failures."""
+        """Three round trips: the queues' names, the queues and workers, the newest failures."""
         period = past.period_of(request)
-        overview, (history,) = console.inspector.overview_with_past(console.queues, period.look)
-        rows = shared.queue_rows(overview, dict(console.conf.queues))
-        failures, memory = failures_and_memory(console, rows, NEWEST)
+        looks = (period.look, period.by_task, RECENT)
+        also = (console.releases.call(), console.roster.call())
+        seen = console.inspector.overview_with_past(console.queues, *looks, also=also)
+        overview, (history, tasks, recent), (releases, roster) = seen
+        rows = shared.queue_rows(overview, dict(console.conf.queues), recent)
+        newest = newest_failures(console, rows, NEWEST)
+        others = [
+            *server.alerts(newest.server, may_evict=console.conf.allow_eviction),
+            *(alert for worker in workers_in(roster)[1] for alert in shared.of_worker(worker)),
+        ]
         counts = shared.totals(rows)
-        now = max((row.state.now for row in rows), default=0)
+        now = time_of([row.state for row in rows])
+        failures = decided(newest, console, now)
+        still_open = [group for group in failures if group.decision is Decision.OPEN]
         context = {
-            **past.context(period, period.look.steps(history)),
+            **past.context(period, period.look.steps(history), releases_in(releases)),
             "queues": rows,
             "now": now,
             "counts": {str(state): number for state, number in counts.items()},
+            "pace": pace_of(RECENT.steps(recent)),
             "oldest": max((row.state.waits for row in rows), default=0),
-            "workers": max((row.workers for row in rows), default=0),
-            "alerts": shared.alerts(rows, memory),
+            "workers": shared.processes(rows),
+            "alerts": shared.alerts(rows, others),
             "chart": shared.backlog_chart(rows) if rows else "",
             "legend": shared.legend(),
-            "memory": memory,
-            "groups": found(failures, console)[:MOST_GROUPS],
-            "looked": failures.looked,
+            "slowest": past.slowest(period.by_task.tasks(tasks)),
+            "redis": newest.server,
+            "groups": [(group, None) for group in still_open[:MOST_GROUPS]],
+            "aside": len(failures) - len(still_open),
+            "looked": newest.page.looked,
+            "decided": decided_jobs(failures, rows, newest),
         }
         return self.page(request, console, "dashboard", context)
 
 
-def failures_and_memory(
-    console: Console, rows: list[shared.QueueRow], most: int
-) -> tuple[Page, tuple[int, int]]:
-    """The newest failures of all queues, and how full the server is; one round trip."""
+def newest_failures(console: Console, rows: list[shared.QueueRow], most: int) -> Newest:
+    """The newest failures of all queues, with verdicts, and the server; one round trip."""
     sizes = {
-        (row.name, state): row.count(state)
-        for row in rows[:50]
-        for state in (State.DEAD, State.RETRYING)
+        (row.name, state): row.count(state) for row in rows[:MOST_QUEUES] for state in FAILURES
     }
     return console.inspector.newest(sizes, most, TAIL)
 
 
-def found(page: Page, console: Console) -> list[Group]:
-    """The groups of a page of failures."""
-    return groups(page.rows, console.broker.seals)
+def total_of(rows: list[shared.QueueRow]) -> int:
+    """How many failures there are."""
+    return sum(row.count(state) for row in rows for state in FAILURES)
+
+
+def decided_jobs(failures: list[Group], rows: list[shared.QueueRow], newest: Newest) -> int:
+    """How many of those that were looked at are no more open and keep older ones out of sight."""
+    if total_of(rows) <= newest.page.looked:
+        return 0
+    return sum(group.jobs for group in failures if group.decision is not Decision.OPEN)
+
+
+def decided(newest: Newest, console: Console, now: int) -> list[Group]:
+    """The groups of these failures, with what was decided about each."""
+    return groups(newest.page.rows, console.broker.seals, newest.verdicts, now)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -26,7 +27,9 @@ from ..showing import (
 )
 from ..task import Task, look_up
 from . import words
+from .options import Option, options_of
 
+CLASS = re.compile(r"[\w.<>]+")  # <locals> of a class in a function
 MOST_CONTEXT = 500  # characters of one value that goes along
 MOST_ATTEMPTS = 50  # failures that a page shows, the newest first
 
@@ -49,6 +52,8 @@ class Attempt(NamedTuple):
     started: int
     finished: int
     holder: str
+    release: str
+    memory: int  # bytes that its process held then; 0 unknown
     blocks: list[Any]  # of (before, parts, said)
     id: str
 
@@ -74,8 +79,7 @@ class Detail(NamedTuple):
     priority: int
     tags: tuple[str, ...]
     max_attempts: int | None
-    timeout: float | None
-    retention: float
+    options: list[Option]
     attempt: int  # those that counted
     due: int
     enqueued: int
@@ -107,9 +111,9 @@ class Detail(NamedTuple):
 
 
 def detail(
-    id: str, queue: str, examined: Examined, seals: Seals | None, *, with_args: bool
+    id: str, queue: str, examined: Examined, alias: str, seals: Seals | None, *, with_args: bool
 ) -> Detail:
-    """The job as the reader may see it; ``with_args``: also what it carries."""
+    """The job of a backend as the reader may see it; ``with_args``: also what it carries."""
     stored, live = examined.stored, examined.stored.live
     assert stored.state is not None
     envelope = envelope_of(id, stored.envelope, seals or OPEN)
@@ -127,8 +131,7 @@ def detail(
         priority=priority_of(stored),
         tags=task.options.tags,
         max_attempts=task.options.max_attempts,
-        timeout=task.options.timeout,
-        retention=task.options.retention,
+        options=options_of(envelope, alias, queue, priority_of(stored)),
         attempt=live.attempt,
         due=round(stored.due) if stored.state in (State.SCHEDULED, State.RETRYING) else 0,
         enqueued=envelope.e,
@@ -215,6 +218,8 @@ def attempts(failures: list[Failure], *, with_args: bool) -> list[Attempt]:
             started=failure.s,
             finished=failure.f,
             holder=failure.w,
+            release=failure.r,
+            memory=failure.k,
             blocks=list(blocks(failure.b, with_args=with_args)),
             id=f"tq-attempt-{len(failures) - at}",
         )
@@ -223,13 +228,23 @@ def attempts(failures: list[Failure], *, with_args: bool) -> list[Attempt]:
 
 
 def blocks(traceback: str, *, with_args: bool) -> Iterator[dict[str, Any]]:
-    """A traceback's exceptions with their frames in runs: the project's open, libraries' folded."""
+    """A traceback's exceptions with their frames in runs: the project's open, libraries' folded.
+
+    What stands between frames may be the rest of a message, so it goes with the arguments too.
+    """
     for block in frames.blocks(traceback):
-        yield {
-            "before": block.before,
-            "parts": list(frames.folded(block.frames)),
-            "said": block.said if with_args else block.said.partition(":")[0],
-        }
+        if with_args or block.frames:
+            yield {
+                "before": block.before if with_args else "",
+                "parts": list(frames.folded(block.frames)),
+                "said": block.said if with_args else class_in(block.said),
+            }
+
+
+def class_in(said: str) -> str:
+    """The exception's name without its message; "" for what does not begin with one."""
+    name = said.partition("\n")[0].partition(":")[0]
+    return name if CLASS.fullmatch(name) else ""
 
 
 # -- what Redis has, and what to write -------------------------------------------------------------

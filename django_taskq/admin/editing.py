@@ -12,21 +12,24 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from .. import models
-from ..codec import HIDDEN, OPEN, Seals, decode, redact
+from ..codec import HIDDEN, OPEN, Seals, redact
 from ..exceptions import (
     ArgumentsDoNotBind,
     InvalidArgument,
+    InvalidOption,
     KeyMissing,
     MalformedJob,
     PayloadTooLarge,
 )
 from ..job import Envelope, State
-from ..operations import OWN_TASK, Changes, Params
-from ..showing import MOST_SHOWN, pretty, task_in
+from ..operations import Changes, Params
+from ..registry import is_own
+from ..showing import task_in
 from ..task import look_up
 from . import acting, log, rights
 from .console import Console
 from .detail import Detail
+from .fields import JSON, MISSING, Kind, area, argument_field, kind_of, read, shown, stays
 from .screen import Screen
 
 MORE = "more"
@@ -38,49 +41,40 @@ REFUSALS = {
 
 
 class ArgumentsForm(forms.Form):
-    """A field of JSON per argument. What is sensitive is not shown; left empty, it stays."""
+    """A field per argument. What is sensitive is not shown; left empty, it stays."""
 
     def __init__(self, envelope: Envelope, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.envelope = envelope
         task = task_in(envelope)
-        shown = redact(task, envelope.a, envelope.k)
-        named = task.signature.labelled(*shown)
-        for at, (name, value) in enumerate(named):
-            key = f"arg-{at}"
-            self.fields[key] = self._field(name, value, is_named=at >= len(envelope.a))
+        named = task.signature.labelled(*redact(task, envelope.a, envelope.k))
+        hints = task.signature.hints_of(envelope.a, envelope.k)
         self.names = [name for name, _value in named]
+        self.kinds = [
+            kind_of(hint, MISSING if value == HIDDEN else value)
+            for hint, (_name, value) in zip(hints, named, strict=True)
+        ]
+        for at, (name, value) in enumerate(named):
+            self.fields[f"arg-{at}"] = self._field(at, name, value)
         self.fields[MORE] = forms.CharField(
             label=_("Further keyword arguments"),
             help_text=_('A JSON object, such as {"name": "value"}.'),
             required=False,
-            widget=forms.Textarea(attrs={"rows": 2, "spellcheck": "false"}),
+            widget=area(2),
         )
 
-    def _field(self, name: str, value: Any, *, is_named: bool) -> forms.CharField:
-        is_hidden = value == HIDDEN
-        text = "" if is_hidden else pretty(value)
-        is_long = len(text) > MOST_SHOWN
-        help_text = ""
-        if is_hidden:
-            help_text = _("Sensitive, so it is not shown. Leave it empty to keep it.")
-        elif is_long:
-            help_text = _("Too long to be edited here.")
-        elif is_named:
-            help_text = _("JSON. Leave it empty to leave the argument out.")
-        return forms.CharField(
-            label=name,
-            initial=text[:MOST_SHOWN],
-            help_text=help_text,
-            required=not is_hidden and not is_named,
-            disabled=is_long,
-            widget=forms.Textarea(
-                attrs={"rows": min(max(text.count("\n") + 1, 1), 12), "spellcheck": "false"}
-            ),
-        )
+    def _field(self, at: int, name: str, value: Any) -> forms.CharField:
+        kind, is_named = self.kinds[at], at >= len(self.envelope.a)
+        if value == HIDDEN:
+            return argument_field(kind, name, "", stays(), required=False)
+        said = [str(kind.said)]
+        if is_named:
+            said.append(_("Leave it empty to leave the argument out."))
+        text = shown(kind, value)
+        return argument_field(kind, name, text, " ".join(said), required=not is_named)
 
     def clean(self) -> dict[str, Any]:
-        """The texts as JSON, and of all of them what is another than before."""
+        """What the texts say, and of all of it what is another than before."""
         cleaned = super().clean() or {}
         positional: dict[int, Any] = {}
         named: dict[str, Any] = {}
@@ -95,12 +89,12 @@ class ArgumentsForm(forms.Form):
                 if not is_positional and self.fields[key].initial:
                     removed.append(name)
             elif key in self.changed_data:
-                value = self._json(key, text)
+                value = self._read(key, self.kinds[at], text)
                 if is_positional:
                     positional[at] = value
                 else:
                     named[name] = value
-        more = self._json(MORE, cleaned.get(MORE) or "{}")
+        more = self._read(MORE, JSON, cleaned.get(MORE) or "{}")
         if isinstance(more, dict):
             named |= more
         elif more is not None:
@@ -108,12 +102,11 @@ class ArgumentsForm(forms.Form):
         self.changes = Changes(positional, named, removed)
         return cleaned
 
-    def _json(self, key: str, text: str) -> Any:
+    def _read(self, key: str, kind: Kind, text: str) -> Any:
         try:
-            return decode(text.encode("utf-8", "backslashreplace"))
-        except MalformedJob:
-            hint = _("This is no JSON. A text stands in double quotes.")
-            self.add_error(key, hint)
+            return read(kind, text)
+        except ValueError as error:
+            self.add_error(key, str(error))
             return None
 
 
@@ -123,7 +116,7 @@ class Editing(Screen):
     def can_edit(self, request: HttpRequest, job: Detail) -> bool:
         """Whether the user may change the arguments of a job, and anybody can."""
         allowed = rights.may(request, rights.EDIT_ARGS) and rights.may(request, rights.VIEW_ARGS)
-        can_be = job.is_known and job.state is not State.RUNNING and job.task != OWN_TASK
+        can_be = job.is_known and job.state is not State.RUNNING and not is_own(job.task)
         return allowed and can_be
 
     def edit_page(self, request: HttpRequest, console: Console, object_id: str) -> HttpResponse:
@@ -136,7 +129,7 @@ class Editing(Screen):
             messages.error(request, str(REFUSALS["U"]))
             return self.go(console, "job_changelist")
         envelope = readable(id, stored.envelope, console.broker.seals)
-        if envelope is None or look_up(envelope.t) is None or envelope.t == OWN_TASK:
+        if envelope is None or look_up(envelope.t) is None or is_own(envelope.t):
             messages.error(request, _("The arguments of this job cannot be changed here."))
             return self.go(console, "job_change", id)
         form = ArgumentsForm(envelope, request.POST or None)
@@ -155,9 +148,14 @@ class Editing(Screen):
         wants_retry = "retry" in request.POST
         if wants_retry:
             rights.demand(request, rights.OF_VERB["retry"])
+        changes = form.changes
+        positional = [form.names[at] for at in changes.positional]
+        names = [*positional, *changes.named, *changes.removed]
+        things, told = [(id, id)], {"arguments": names}
         try:
-            letter = console.operations.edit(queue, id, form.changes)
-        except (ArgumentsDoNotBind, InvalidArgument, PayloadTooLarge) as error:
+            with log.unsure(request, console, models.Job, things, "edit", told):
+                letter = console.operations.edit(queue, id, changes)
+        except (ArgumentsDoNotBind, InvalidArgument, InvalidOption, PayloadTooLarge) as error:
             form.add_error(None, str(error))
             return None
         except (KeyMissing, MalformedJob) as error:
@@ -166,17 +164,14 @@ class Editing(Screen):
         if letter != "O":
             messages.error(request, str(REFUSALS[letter]))
             return self.go(console, "job_change", id)
-        changed = [*map(str, form.changes.positional), *form.changes.named, *form.changes.removed]
-        names = [form.names[int(name)] if name.isdigit() else name for name in changed]
-        log.note(request, models.Job, [(id, id)], "edit", {"arguments": names})
+        log.note(request, console, models.Job, things, "edit", told)
         messages.success(request, _("The arguments were changed."))
         if wants_retry:
-            done = console.operations.apply(
-                "retry",
-                console.inspector.peek(queue, [id]),
-                Params(by=request.user.get_username()),
-            )
-            log.note(request, models.Job, [(id, id)], "retry", {}, done)
+            rows = console.inspector.peek(queue, [id])
+            params = Params(by=request.user.get_username())
+            with log.unsure(request, console, models.Job, things, "retry"):
+                done = console.operations.apply("retry", rows, params)
+            log.note(request, console, models.Job, things, "retry", {}, done)
             acting.say(request, "retry", done)
         return self.go(console, "job_change", id)
 

@@ -10,9 +10,13 @@ from ..tasks import redis_aliases
 Values = Mapping[str, str | Sequence[str]]
 
 
-def query(alias: str, params: Values) -> str:
-    """What stands behind the path: the parameters that say something, and the backend."""
+def query(alias: str, params: Values, first: str = "") -> str:
+    """What stands behind the path: the parameters that say something, and the backend.
+
+    Without an alias the page has to look for it. ``first``: the alias that need not be said, of
+    whoever knows it already.
+    """
     said = {name: value for name, value in params.items() if value}
-    if alias != redis_aliases()[0]:
+    if alias and alias != (first or redis_aliases()[0]):
         said["backend"] = alias
     return f"?{urlencode(said, doseq=True)}" if said else ""

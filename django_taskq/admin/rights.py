@@ -8,8 +8,13 @@ from django.http import HttpRequest
 VIEW = "view_taskq"
 VIEW_ARGS = "view_args"
 EDIT_ARGS = "edit_args"
+UNLOCK = "unlock_job"
+CALL = "enqueue_task"
+COPY = "run_job"  # it has code run, as running a job before its time has
 PAUSE = "pause_queue"
 PURGE = "purge_queue"
+TRIAGE = "triage_failure"
+EDIT_LIMITS = "edit_limits"
 
 # verb -> the permission it needs, as Timetable has them
 OF_ORDER = {
@@ -20,7 +25,12 @@ OF_ORDER = {
 }
 
 # order to a worker -> the permission it needs, see roster.ORDERS
-OF_WORKER = {"quiet": "quiet_worker", "stop": "stop_worker", "stack": "view_stack"}
+OF_WORKER = {
+    "quiet": "quiet_worker",
+    "resume": "quiet_worker",
+    "stop": "stop_worker",
+    "stack": "view_stack",
+}
 
 # verb -> the permission it needs, as operations.VERBS has them
 OF_VERB = {

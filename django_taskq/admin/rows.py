@@ -1,4 +1,4 @@
-"""Schedules as rows: the form that makes, changes and deletes them, with a look at their next runs.
+"""Schedules as rows: the pages that make, change and delete them.
 
 Only where the app ``django_taskq.schedules`` is installed. The list is that of all schedules.
 """
@@ -7,150 +7,46 @@ from __future__ import annotations
 
 from functools import cache
 from typing import Any
+from urllib.parse import urlencode
 from zoneinfo import available_timezones
 
 from django import forms
 from django.contrib import admin
 from django.contrib.admin.utils import quote
+from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import redirect
 from django.urls import reverse
 from django.utils import timezone
+from django.utils.text import capfirst
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from .. import models, registry
-from ..clock import now_ms
-from ..codec import HIDDEN, redact
 from ..compat import task_backends
-from ..exceptions import InvalidOption
-from ..periodic import Declaration, declared, schedule_of
 from ..schedules.models import Schedule
-from ..task import discover_once, look_up, unknown_task
+from ..task import discover_once, look_up
 from ..tasks import redis_aliases
-from . import log, rights, saying
-from .schedules import RUNS, Run, may_edit, runs_from
+from . import log, rights
+from .console import Console
+from .fields import JsonField, area
+from .links import query
+from .ordering import may_edit
+from .row_form import JSON_FIELDS, RowForm, copy_of, row_of
 
-PREVIEW = "_preview"
-AREA = {"rows": 3, "spellcheck": "false", "class": "vLargeTextField"}
-MISSING = object()
-
-
-def put_back(value: Any, kept: Any) -> Any:
-    """A value of the form, with what it did not show put back from what was kept."""
-    if value == HIDDEN and kept is not MISSING:
-        return kept
-    if isinstance(value, list) and isinstance(kept, list):
-        behind = [MISSING] * max(len(value) - len(kept), 0)
-        return [put_back(*pair) for pair in zip(value, [*kept, *behind], strict=False)]
-    if isinstance(value, dict) and isinstance(kept, dict):
-        return {name: put_back(each, kept.get(name, MISSING)) for name, each in value.items()}
-    return value
-
-
-def hidden(row: Schedule) -> tuple[Any, Any]:
-    """The arguments of a row without what is sensitive."""
-    if not isinstance(row.args, list) or not isinstance(row.kwargs, dict):
-        return row.args, row.kwargs
-    return redact(look_up(row.task) or unknown_task(row.task), row.args, row.kwargs)
-
-
-def row_of(name: str) -> Schedule | None:
-    """The row that would stand before the schedule of that name in code; not saved."""
-    made = next((made for made in declared() if made.name == name), None)
-    return None if made is None else Schedule.of(made)
-
-
-class RowForm(forms.ModelForm):  # type: ignore[type-arg]
-    """A row, checked as ``Schedule.clean()`` does. A preview is never saved."""
-
-    runs: list[Run]
-    words = ""
-
-    class Meta:
-        model = Schedule
-        fields = (
-            *("name", "task", "expression", "tz", "enabled", "args", "kwargs", "queue_name"),
-            *("priority", "overlap", "catch_up", "jitter", "start", "end", "notes"),
-        )
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self.kept: Schedule | None = self.instance if self.instance.pk else None
-        self._was = (self.instance.task, self.instance.args, self.instance.kwargs)
-        if self.kept is not None:
-            self.initial["args"], self.initial["kwargs"] = hidden(self.instance)
-        self.runs = []
-        if not self.is_bound:
-            values = {**row_values(self.instance), **self.initial}
-            self.look_ahead(Schedule(**values).declaration())
-        for name in CHOICES:
-            self._offer(name)
-        for name in ("args", "kwargs"):
-            self.fields[name].show_hidden_initial = False
-
-    def _offer(self, name: str) -> None:
-        """What the row says is among the choices, also where it is not known here."""
-        widget: Any = self.fields[name].widget
-        said = self.initial.get(name) or ""
-        if said not in dict(widget.choices):
-            widget.choices = [*widget.choices, (said, said)]
-
-    def is_valid(self) -> bool:
-        """Never for a preview, so that Django's admin shows the form again."""
-        return super().is_valid() and PREVIEW not in self.data
-
-    def clean(self) -> dict[str, Any]:
-        """Puts back what was not shown. A row is given the secret of its own task alone."""
-        cleaned = super().clean() or {}
-        task, args, kwargs = self._was
-        if self.kept is None and (code := row_of(cleaned.get("name", ""))) is not None:
-            task, args, kwargs = code.task, code.args, code.kwargs
-        is_own = cleaned.get("task") == task
-        for name, kept in (("args", args), ("kwargs", kwargs)):
-            if name in cleaned:
-                cleaned[name] = put_back(cleaned[name], kept if is_own else MISSING)
-                if HIDDEN in top_values(cleaned[name]):
-                    self.add_error(name, _("Give the sensitive value: it is not shown here."))
-        return cleaned
-
-    def _post_clean(self) -> None:
-        super()._post_clean()  # type: ignore[misc]
-        if not {"expression", "tz", "start", "end", "jitter"} & set(self.errors):
-            self.look_ahead(self.instance.declaration())
-
-    def look_ahead(self, given: Declaration) -> None:
-        """Works its next runs out, whether it is switched on or not."""
-        try:
-            schedule = schedule_of(given)
-        except InvalidOption:
-            return
-        self.runs = runs_from(schedule.next_runs(now_ms(), RUNS))
-        self.words = saying.in_words(schedule.expression)
-
-
-def top_values(value: Any) -> list[Any]:
-    """What stands in a list, or under the names of a mapping."""
-    if isinstance(value, dict):
-        return list(value.values())
-    return value if isinstance(value, list) else []
-
-
-def row_values(row: Schedule) -> dict[str, Any]:
-    return {name: getattr(row, name) for name in RowForm.Meta.fields}
+ARGUMENTS = gettext_lazy("Arguments")
 
 
 class RowAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     """``/admin/taskq_schedules/schedule/``: the form alone."""
 
     form = RowForm
-    save_as = True
     view_on_site = False
     actions = None
     fieldsets = (
         (None, {"fields": ("name", "task", "enabled")}),
         (gettext_lazy("When"), {"fields": ("expression", "tz")}),
-        (gettext_lazy("Arguments"), {"fields": ("args", "kwargs")}),
+        (ARGUMENTS, {"fields": JSON_FIELDS}),
         (
             gettext_lazy("Further options"),
             {
@@ -195,22 +91,41 @@ class RowAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
             )
             zone = timezone.get_current_timezone_name()
             return forms.DateTimeField(
-                label=db_field.verbose_name,
+                label=capfirst(db_field.verbose_name),
                 required=False,
                 widget=widget,
                 help_text=_("In the time zone %(zone)s.") % {"zone": zone},
             )
-        elif db_field.name in ("args", "kwargs"):
-            kwargs["widget"] = forms.Textarea(attrs=AREA)
-        return super().formfield_for_dbfield(db_field, request, **kwargs)
+        elif db_field.name in JSON_FIELDS:
+            kwargs |= {"form_class": JsonField, "widget": area(3)}
+        field: Any = super().formfield_for_dbfield(db_field, request, **kwargs)
+        if db_field.name == "expression":
+            field.widget.attrs["dir"] = "ltr"  # also on a page that is read from the right
+        return field
+
+    def get_form(
+        self, request: HttpRequest, obj: Any = None, change: bool = False, **kwargs: Any
+    ) -> Any:
+        """The form of this request, which knows what a new row begins with."""
+        made: Any = super().get_form(request, obj, change=change, **kwargs)
+        if obj is None:
+            made.source = source_of(request)
+        return made
 
     def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:
-        """``of``: the schedule in code that the row is to stand before."""
-        row = row_of(request.GET.get("of", ""))
-        if row is None:
-            return {}  # nothing else in an address is taken for a value
-        args, kwargs = hidden(row)
-        return {**row_values(row), "args": args, "kwargs": kwargs}
+        return {}  # nothing else in an address is taken for a value
+
+    def render_change_form(
+        self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any
+    ) -> HttpResponse:
+        """The arguments have the fields that the form gave them, and buttons room in one line."""
+        context["show_save_and_add_another"] = False
+        shown: Any = context["adminform"]
+        shown.fieldsets = [
+            (title, shown.form.section() if title == ARGUMENTS else options)
+            for title, options in shown.fieldsets
+        ]
+        return super().render_change_form(request, context, *args, **kwargs)
 
     # -- where it leads --------------------------------------------------------------------------
 
@@ -219,7 +134,9 @@ class RowAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
 
     def history_view(self, request: Any, object_id: str, extra_context: Any = None) -> HttpResponse:
         row = self.get_object(request, object_id)
-        of = "" if row is None else f"?of={quote(row.name)}"
+        if not self.has_view_or_change_permission(request, row):
+            raise PermissionDenied
+        of = "" if row is None else f"?{urlencode({'of': row.name})}"
         return redirect(
             reverse("admin:django_taskq_audit_changelist", current_app=self.admin_site.name) + of
         )
@@ -248,10 +165,25 @@ class RowAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         return noted(request, queryset, "delete")
 
 
+def source_of(request: HttpRequest) -> Schedule | None:
+    """What a new row begins with: ``of``, the schedule in code that it is to stand before, or
+    ``copy``, any schedule that it is to be like."""
+    of, copy = request.GET.get("of", ""), request.GET.get("copy", "")
+    if "\0" in of + copy:  # PostgreSQL takes none
+        return None
+    if of:
+        return row_of(of)
+    return copy_of(copy) if copy else None
+
+
 def noted(request: HttpRequest, rows: Any, verb: str, fields: str = "") -> None:
     """An entry under the schedule's name, as for those in code."""
-    things = [(row.name, row.name) for row in rows]
-    log.note(request, models.Schedule, things, verb, {"fields": fields})
+    by_alias: dict[str, list[tuple[str, str]]] = {}
+    for row in rows:
+        by_alias.setdefault(alias_of(row), []).append((row.name, row.name))
+    for alias, things in by_alias.items():
+        console = Console(alias) if alias else None
+        log.note(request, console, models.Schedule, things, verb, {"fields": fields})
 
 
 def changed_in(message: Any) -> str:
@@ -260,13 +192,19 @@ def changed_in(message: Any) -> str:
     return ", ".join(name for names in found for name in names)
 
 
-def backend_of(row: Schedule) -> str:
-    """The parameter of an address that names the backend of a row's task, if it is needed."""
+def alias_of(row: Schedule) -> str:
+    """The backend of a row's task, else the first; "" where none keeps its jobs in Redis."""
     task = look_up(row.task)
     aliases = redis_aliases()
-    if task is None or task.backend not in aliases or task.backend == aliases[0]:
-        return ""
-    return f"?backend={task.backend}"
+    if task is not None and task.backend in aliases:
+        return task.backend
+    return aliases[0] if aliases else ""
+
+
+def backend_of(row: Schedule) -> str:
+    """The parameter of an address that names the backend of a row's task, if it is needed."""
+    alias = alias_of(row)
+    return query(alias, {}) if alias else ""
 
 
 def tasks() -> list[tuple[str, str]]:
@@ -279,7 +217,8 @@ def tasks() -> list[tuple[str, str]]:
 
 def on_one_of(name: str, aliases: set[str]) -> bool:
     task = look_up(name)
-    return task is not None and task.backend in aliases
+    is_ours = registry.is_own(name)
+    return task is not None and task.backend in aliases and not is_ours
 
 
 @cache  # it looks through files

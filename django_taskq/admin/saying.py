@@ -41,8 +41,8 @@ def in_words(expression: str) -> str:
         days = day_words(day, weekday)
         parts = [time_words(second, minute, hour), days, month_words(month)]
         is_daily = not days and month == "*" and "*" not in hour
-        return ", ".join(part for part in [*parts, _("every day") if is_daily else ""] if part)
-    except (Unsaid, ValueError, IndexError):
+        return joined(*parts, _("every day") if is_daily else "")
+    except (Unsaid, ValueError, LookupError):  # also where it is none: a row is saved unchecked
         return ""
 
 
@@ -76,7 +76,7 @@ def time_words(second: str, minute: str, hour: str) -> str:
     seconds, minutes, hours = plain(second), plain(minute), plain(hour)
     if seconds and minutes and hours and len(seconds) * len(minutes) * len(hours) <= MOST_TIMES:
         times = [clock(h, m, s) for h in hours for m in minutes for s in seconds]
-        return _("at %(times)s") % {"times": ", ".join(times)}
+        return _("at %(times)s") % {"times": joined(*times)}
     if second != "0":
         if minute != "*":
             raise Unsaid
@@ -84,7 +84,7 @@ def time_words(second: str, minute: str, hour: str) -> str:
     if minute == "0" and (hour == "*" or STEPS.fullmatch(hour)):
         return steps_of("hour", hour)
     if minutes:
-        said = _("at minute %(list)s of the hour") % {"list": minute.replace(",", ", ")}
+        said = _("at minute %(list)s of the hour") % {"list": joined(*minute.split(","))}
     else:
         said = steps_of("minute", minute)
     return joined(said, hour_words(hour))
@@ -107,7 +107,7 @@ def hour_words(hour: str) -> str:
         return _("in every %(number)s. hour") % {"number": match[1]}
     if re.fullmatch(r"[\d,-]+", hour) is None:
         raise Unsaid
-    said = hour.replace("-", "\N{EN DASH}").replace(",", ", ")
+    said = joined(*hour.replace("-", "\N{EN DASH}").split(","))
     return _("in the hours %(list)s") % {"list": said}
 
 
@@ -122,7 +122,7 @@ def clock(hour: int, minute: int, second: int) -> str:
 
 
 def joined(*parts: str) -> str:
-    return ", ".join(part for part in parts if part)
+    return _(", ").join(part for part in parts if part)
 
 
 # -- days and months -------------------------------------------------------------------------------
@@ -151,12 +151,12 @@ def numbers(field: str) -> str:
     """A list of numbers and ranges of them."""
     if re.fullmatch(r"\d+(-\d+)?(,\d+(-\d+)?)*", field) is None:
         raise Unsaid
-    return field.replace("-", "\N{EN DASH}").replace(",", ", ")
+    return joined(*field.replace("-", "\N{EN DASH}").split(","))
 
 
 def listed(field: str, name: Callable[[str], str]) -> str:
     """Names, and ranges of them."""
-    return ", ".join(ranged(part, name) for part in field.split(","))
+    return joined(*(ranged(part, name) for part in field.split(",")))
 
 
 def ranged(part: str, name: Callable[[str], str]) -> str:

@@ -8,27 +8,25 @@ from typing import Any, NamedTuple
 from urllib.parse import urlencode
 
 from django.apps import apps
-from django.contrib import messages
-from django.contrib.admin.utils import quote, unquote
+from django.contrib.admin.utils import unquote
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.urls import URLPattern, reverse
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
-from .. import models
 from ..broker.almanac import Entry
 from ..clock import now_ms, to_ms
-from ..exceptions import BrokerError, DuplicateJob, TaskqError
 from ..job import State
-from ..periodic import Periodic
+from ..periodic import Periodic, in_code
+from ..schedule import Schedule, in_zone
 from ..showing import Argument, shown_arguments
-from ..timetable import Status, Story
-from . import log, rights, saying, words
+from ..timetable import CannotRun, Status
+from . import clocks, rights, saying, words
 from .console import Console
-from .screen import Screen, post_only
+from .ordering import Ordering, may_edit, orders, row_named, switch
+from .pausing import MINUTES
 
-ROWS = "taskq_schedules.schedule"
 RUNS = 5  # next runs that a page shows
 LOSES_ARGUMENTS = "args"  # how an error about arguments begins, see periodic.check_arguments
 
@@ -47,6 +45,21 @@ class Line(NamedTuple):
     @property
     def standing_name(self) -> str:
         return str(words.STANDINGS[self.standing])
+
+    @property
+    def overrides(self) -> bool:
+        """Whether it stands before one in code."""
+        return self.status.source != "code" and in_code(self.status.name) is not None
+
+    @property
+    def paused_until(self) -> int:
+        """ms, 0 for a pause without an end, and for none."""
+        return to_ms(self.status.paused_until) if self.status.paused_until else 0
+
+    @property
+    def paused_since(self) -> int:
+        """ms, 0 where that is unknown."""
+        return to_ms(self.status.paused_since) if self.status.paused_since else 0
 
 
 class Run(NamedTuple):
@@ -67,7 +80,7 @@ class Ticked(NamedTuple):
     outcome: State | None
 
 
-class ScheduleAdmin(Screen):
+class ScheduleAdmin(Ordering):
     """``/admin/django_taskq/schedule/`` and ``schedule/NAME/change/``"""
 
     def get_urls(self) -> list[URLPattern]:
@@ -76,6 +89,7 @@ class ScheduleAdmin(Screen):
             self.address("<path:object_id>/change/", self.one_page, "change"),
             self.address("<path:object_id>/edit/", self.edit_page, "edit"),
             self.address("<path:object_id>/do/", self.do_page, "do"),
+            self.address("<path:object_id>/switch/", self.switch_page, "switch"),
         ]
 
     def list_page(self, request: HttpRequest, console: Console) -> HttpResponse:
@@ -99,40 +113,41 @@ class ScheduleAdmin(Screen):
         name = unquote(object_id)
         try:
             story = console.timetable.look(name)
+        except CannotRun as error:
+            return self.broken_page(request, console, error.status)
         except LookupError:
-            return self.broken_page(request, console, name)
+            raise Http404(_("There is no schedule of that name.")) from None
         made, status = story.made, story.status
         jobs = {tick.detail for tick in story.ticks if has_job(tick)} | {status.job_id}
         states = console.inspector.states(by_queue((status.queue, id) for id in jobs))
+        # Those of one that is paused too: when it would run.
+        runs = made.schedule.next_runs(story.now, RUNS)
         context = {
             "line": line(status, states, with_args=True),
             "made": made,
+            **bounds(made.schedule),
             "doc": first_line(made),
             "now": story.now,
-            "runs": runs_of(story),
-            "zone": timezone.get_current_timezone_name(),
+            "runs": runs_from(runs),
+            "changes": clocks.notes(made.schedule, story.now, runs),
             "ticks": [ticked(tick, states) for tick in story.ticks],
             "arguments": arguments(made),
             "orders": list(orders(request, status)),
-            "can_edit": may_edit(request, "change" if is_row(made) else "add"),
-            "is_row": is_row(made),
+            "minutes": MINUTES,
+            **row_context(request, status),
         }
         title = _("Schedule %(name)s") % {"name": name}
         return self.page(request, console, "schedule", context, title=title)
 
-    def broken_page(self, request: HttpRequest, console: Console, name: str) -> HttpResponse:
-        """What is wrong with one that cannot be run. Raises Http404 where there is none."""
-        found = [row for row in console.timetable.page(name).rows if row.name == name]
-        if not found:
-            raise Http404(_("There is no schedule of that name."))
+    def broken_page(self, request: HttpRequest, console: Console, status: Status) -> HttpResponse:
+        """What is wrong with one that cannot be run; Redis is not asked."""
         with_args = rights.may(request, rights.VIEW_ARGS)
         context = {
-            "line": line(found[0], {}, with_args=with_args),
+            "line": line(status, {}, with_args=with_args),
             "now": now_ms(),
-            "can_edit": may_edit(request, "change"),
-            "is_row": True,
+            **row_context(request, status),
         }
-        title = _("Schedule %(name)s") % {"name": name}
+        title = _("Schedule %(name)s") % {"name": status.name}
         return self.page(request, console, "schedule", context, title=title)
 
     def edit_page(self, request: HttpRequest, console: Console, object_id: str) -> HttpResponse:
@@ -140,81 +155,12 @@ class ScheduleAdmin(Screen):
         name = unquote(object_id)
         if not apps.is_installed("django_taskq.schedules"):
             raise Http404(_("Rows need the app django_taskq.schedules."))
-        model: Any = apps.get_model(ROWS)
-        pk = model.objects.filter(name=name).values_list("pk", flat=True).first()
-        site = self.admin_site.name
-        if pk is not None:
-            url = reverse("admin:taskq_schedules_schedule_change", args=[pk], current_app=site)
+        row, site = row_named(name), self.admin_site.name
+        if row is not None:
+            url = reverse("admin:taskq_schedules_schedule_change", args=[row.pk], current_app=site)
             return redirect(url)
         url = reverse("admin:taskq_schedules_schedule_add", current_app=site)
         return redirect(f"{url}?{urlencode({'of': name})}")
-
-    # -- steering --------------------------------------------------------------------------------
-
-    @post_only
-    def do_page(self, request: HttpRequest, console: Console, object_id: str) -> HttpResponse:
-        """Runs it, pauses it, lets it go on, or leaves its next run out."""
-        name, order = unquote(object_id), request.POST.get("verb", "")
-        if order not in rights.OF_ORDER:
-            raise Http404(_("That cannot be done to a schedule."))
-        rights.demand(request, rights.OF_ORDER[order])
-        try:
-            told = carry_out(console, name, order)
-        except DuplicateJob as error:
-            messages.error(request, str(error))
-            return self.back(request, console, name)
-        except BrokerError as error:
-            if getattr(error, "maybe_sent", False):
-                log.note(request, models.Schedule, [(name, name)], order, {}, {"unsure": 1})
-            raise
-        except (LookupError, TaskqError):  # what they say may quote an argument
-            messages.error(request, _("This schedule is not there, or cannot be run."))
-            return self.back(request, console, name)
-        log.note(request, models.Schedule, [(name, name)], order, told)
-        messages.success(request, DONE[order]() % {"name": name})
-        return self.back(request, console, name)
-
-    def back(self, request: HttpRequest, console: Console, name: str) -> HttpResponse:
-        """To its page; of one that is gone, to the list."""
-        if not console.timetable.knows(name):
-            return self.go(console, "schedule_changelist")
-        return self.go(console, "schedule_change", quote(name))
-
-
-DONE = {
-    "run": lambda: _("Schedule %(name)s runs once, now."),
-    "pause": lambda: _("Schedule %(name)s is paused."),
-    "resume": lambda: _("Schedule %(name)s goes on."),
-    "skip": lambda: _("Schedule %(name)s leaves its next run out."),
-}
-
-
-def carry_out(console: Console, name: str, order: str) -> dict[str, str]:
-    """Does it; what the log says beside. Raises LookupError, DuplicateJob, BrokerError."""
-    table = console.timetable
-    if order == "run":
-        return {"job": table.run(name).id}
-    steps = {"pause": table.pause, "resume": table.resume, "skip": table.skip}
-    steps[order](name)
-    return {}
-
-
-def may_edit(request: HttpRequest, what: str) -> bool:
-    """Whether the user may add or change rows, and there can be any."""
-    if not apps.is_installed("django_taskq.schedules"):
-        return False
-    needed = (rights.VIEW, rights.VIEW_ARGS)  # a row's form shows what its jobs carry
-    is_allowed = request.user.has_perm(f"taskq_schedules.{what}_schedule")
-    return is_allowed and all(rights.may(request, name) for name in needed)
-
-
-def orders(request: HttpRequest, status: Status) -> Iterable[tuple[str, Any]]:
-    """What the user may do to a schedule that can be run, with its name."""
-    steering = "resume" if status.paused else "pause"
-    useless = set() if status.next and not status.skips_next else {"skip"}
-    for order in ("run", steering, "skip"):
-        if order not in useless and rights.may(request, rights.OF_ORDER[order]):
-            yield order, words.VERBS[order]
 
 
 def line(status: Status, states: dict[str, State], *, with_args: bool) -> Line:
@@ -244,14 +190,29 @@ def standing(status: Status) -> str:
     return "skips" if status.skips_next else "on"
 
 
-def is_row(made: Periodic) -> bool:
-    """Whether a row of the database says it."""
-    return made.source == "database"
+def row_context(request: HttpRequest, status: Status) -> dict[str, Any]:
+    """What a page says of the row that a schedule is, or could be."""
+    is_row = status.source == "database"
+    can_be = is_row or status.source == "code"  # what others describe no form is made from
+    return {
+        "is_row": is_row,
+        "can_edit": can_be and may_edit(request, "change" if is_row else "add"),
+        "can_copy": can_be and may_edit(request, "add"),
+        "switch": switch(request, status),
+    }
 
 
 def first_line(made: Periodic) -> str:
     """The first line of what the task's function says of itself."""
     return (made.task.func.__doc__ or "").strip().partition("\n")[0]
+
+
+def bounds(when: Schedule) -> dict[str, datetime | None]:
+    """The first and the last moment that a tick may have, as clocks of its zone show them."""
+    return {
+        name: value and in_zone(value, when.zone)
+        for name, value in (("start", when.start), ("end", when.end))
+    }
 
 
 def has_job(tick: Entry) -> bool:
@@ -266,11 +227,6 @@ def by_queue(pairs: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
         if id:
             found.setdefault(queue, []).append(id)
     return found
-
-
-def runs_of(story: Story) -> list[Run]:
-    """Its next runs, those of one that is paused too: when it would run."""
-    return runs_from(story.made.schedule.next_runs(story.now, RUNS))
 
 
 def runs_from(moments: Sequence[datetime]) -> list[Run]:

@@ -9,12 +9,15 @@ from http import HTTPStatus
 from typing import Any
 
 from django.contrib import admin
+from django.contrib.admin.utils import quote
 from django.core.exceptions import PermissionDenied
-from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotAllowed
 from django.shortcuts import redirect
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 
+from ..broker.faults import REFUSALS, describe
+from ..broker.triage import MOST_REASON
 from ..exceptions import BrokerError, BrokerUnavailable
 from ..models import PERMISSIONS
 from . import rights
@@ -22,6 +25,7 @@ from .console import Console
 from .links import query
 
 logger = logging.getLogger("django_taskq.admin")
+TROUBLES: tuple[type[Exception], ...] = (BrokerError, *REFUSALS)
 TEMPLATES = "admin/django_taskq"
 View = Callable[..., HttpResponse]
 
@@ -66,10 +70,12 @@ class Screen(admin.ModelAdmin):  # type: ignore[type-arg]
             request.current_app = self.admin_site.name
             if not rights.may(request, rights.VIEW):
                 raise PermissionDenied
+            if any("\0" in value for value in kwargs.values()):  # PostgreSQL takes none
+                raise Http404
             console = Console.of(request)
             try:
                 return view(request, console, **kwargs)
-            except BrokerError as error:
+            except TROUBLES as error:
                 return self.unreachable(request, console, error)
 
         return answer
@@ -100,16 +106,18 @@ class Screen(admin.ModelAdmin):  # type: ignore[type-arg]
         }
         return TemplateResponse(request, f"{TEMPLATES}/{template}.html", everything, status=status)
 
-    def unreachable(
-        self, request: HttpRequest, console: Console, error: BrokerError
-    ) -> HttpResponse:
-        """Says that the broker could not do it. ``error`` names the server without its password."""
+    def unreachable(self, request: HttpRequest, console: Console, error: Exception) -> HttpResponse:
+        """Says that the broker could not do it. ``error`` names the server without its password.
+
+        What is no BrokerError nobody expected: with one key of another type all reads of its queue
+        fail, and the command that finds it is named.
+        """
         logger.warning("the admin could not ask %s: %s", console.alias, error)
-        away = isinstance(error, BrokerUnavailable)
         context = {
-            "trouble": str(error),
-            "is_away": away,
-            "maybe_sent": away and error.maybe_sent and request.method == "POST",  # type: ignore[attr-defined]
+            "trouble": describe(error),
+            "is_odd": not isinstance(error, BrokerError),
+            "is_away": isinstance(error, BrokerUnavailable),
+            "maybe_sent": request.method == "POST" and getattr(error, "maybe_sent", False),
         }
         return self.page(
             request, console, "unreachable", context, status=HTTPStatus.SERVICE_UNAVAILABLE
@@ -118,8 +126,9 @@ class Screen(admin.ModelAdmin):  # type: ignore[type-arg]
     def go(
         self, console: Console, name: str, *args: str, **params: str | Sequence[str]
     ) -> HttpResponse:
-        """A redirect to another of our pages."""
-        url = reverse(f"admin:django_taskq_{name}", args=args, current_app=self.admin_site.name)
+        """A redirect to another of our pages. Names and ids are quoted, as pages unquote them."""
+        page, quoted = f"admin:django_taskq_{name}", [*map(quote, args)]
+        url = reverse(page, args=quoted, current_app=self.admin_site.name)
         return redirect(url + query(console.alias, params))
 
 
@@ -133,3 +142,8 @@ def post_only(view: View) -> View:
         return view(self, request, *args, **kwargs)
 
     return answer
+
+
+def reason(request: HttpRequest) -> str:
+    """Why a form says it is done, in one line."""
+    return " ".join(request.POST.get("why", "").split())[:MOST_REASON]

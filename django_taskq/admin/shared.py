@@ -1,4 +1,4 @@
-"""What several screens work out alike: queues as rows, what needs attention, notes of pauses."""
+"""What several screens work out alike: queues as rows, what needs attention."""
 
 from __future__ import annotations
 
@@ -10,33 +10,33 @@ from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
 from ..broker.inspector import QueueState
-from ..codec import decode
-from ..exceptions import MalformedJob
+from ..broker.roster import Worker
 from ..job import State
+from ..showing import Note, note_of
 from . import charts, words
+from .pace import NO_PACE, RECENT, Pace, pace_of
 
 LATE = 5_000  # ms after which what is due should long be ready
 BACKLOG = (State.READY, State.RUNNING, State.SCHEDULED, State.RETRYING, State.WAITING, State.DEAD)
-
-
-class Pause(NamedTuple):
-    """Who paused a queue, why, and since when (ms)."""
-
-    by: str = ""
-    why: str = ""
-    since: int = 0
 
 
 class QueueRow(NamedTuple):
     """A queue as lists show it."""
 
     state: QueueState
-    pause: Pause | None
+    pause: Note | None
     weight: int | None  # in QUEUES; None: it is not there
+    pace: Pace = NO_PACE
+    memory: int | None = None  # bytes; None: the server does not tell
 
     @property
     def name(self) -> str:
         return self.state.name
+
+    @property
+    def until(self) -> int:
+        """When its pause ends (ms); 0: when somebody resumes it."""
+        return self.state.pause or 0
 
     @property
     def workers(self) -> int:
@@ -47,6 +47,12 @@ class QueueRow(NamedTuple):
     def is_stuck(self) -> bool:
         """Whether jobs wait and nobody takes them."""
         return self.state.states[State.READY] > 0 and not self.workers and not self.pause
+
+    @property
+    def empty_in(self) -> float | None:
+        """ms until nothing is ready, at this pace and if no more came; None: nobody knows."""
+        ready, pace = self.state.states[State.READY], self.pace.per_minute
+        return 60_000 * ready / pace if ready and pace and not self.pause else None
 
     def count(self, state: State) -> int:
         return self.state.states[state]
@@ -67,30 +73,20 @@ class Alert(NamedTuple):
 
 
 def queue_rows(
-    overview: Iterable[tuple[QueueState, bytes]], weights: dict[str, int]
+    overview: Sequence[tuple[QueueState, bytes]],
+    weights: dict[str, int],
+    recent: Sequence[Any] = (),
+    memory: Sequence[int | None] = (),
 ) -> list[QueueRow]:
-    """The queues with their pauses."""
+    """The queues with their pauses. ``recent``: what RECENT read of each; ``memory``: bytes."""
+    paces = [pace_of(RECENT.steps([reply])) for reply in recent] or [NO_PACE] * len(overview)
+    bytes_ = memory or [None] * len(overview)
     return [
-        QueueRow(state, pause_of(state, note), weights.get(state.name)) for state, note in overview
+        QueueRow(
+            state, note_of(note) if state.paused else None, weights.get(state.name), pace, size
+        )
+        for (state, note), pace, size in zip(overview, paces, bytes_, strict=True)
     ]
-
-
-def pause_of(state: QueueState, note: bytes) -> Pause | None:
-    """The pause of a queue; None if it has none. A note that cannot be read says nothing."""
-    if not state.paused:
-        return None
-    try:
-        said = decode(note) if note else {}
-    except MalformedJob:
-        said = {}
-    if not isinstance(said, dict):
-        said = {}
-    since = said.get("since")
-    return Pause(
-        str(said.get("by", ""))[:150],
-        str(said.get("why", ""))[:500],
-        since if isinstance(since, int) else 0,
-    )
 
 
 def totals(rows: Sequence[QueueRow]) -> dict[State, int]:
@@ -98,13 +94,15 @@ def totals(rows: Sequence[QueueRow]) -> dict[State, int]:
     return {state: sum(row.count(state) for row in rows) for state in State}
 
 
-def alerts(rows: Sequence[QueueRow], memory: tuple[int, int] = (0, 0)) -> list[Alert]:
-    """What needs a person, the worst first."""
-    found = [alert for row in rows for alert in of_queue(row)]
-    used, most = memory
-    if most and used > 0.9 * most:
-        text = _("Redis is nearly full: %(share)d %% of its memory is used.")
-        found.append(Alert("error", text % {"share": 100 * used / most}))
+def processes(rows: Sequence[QueueRow]) -> int:
+    """Processes whose lease lasts, each once: one may serve many queues, or few of many."""
+    seen = {holder.id for row in rows for holder in row.state.page if holder.left > 0}
+    return max(len(seen), max((row.workers for row in rows), default=0))  # a page is not all
+
+
+def alerts(rows: Sequence[QueueRow], others: Iterable[Alert] = ()) -> list[Alert]:
+    """What needs a person, the worst first. ``others``: what is of no queue."""
+    found = [alert for row in rows for alert in of_queue(row)] + [*others]
     order = {"error": 0, "warning": 1, "info": 2}
     return sorted(found, key=lambda alert: order[alert.level])
 
@@ -139,6 +137,15 @@ def of_queue(row: QueueRow) -> Iterable[Alert]:
         )
         where = {"queue": row.name, "state": str(State.DEAD)}
         yield Alert("warning", text % {**said, "count": dead}, "job_changelist", params=where)
+
+
+def of_worker(worker: Worker) -> Iterable[Alert]:
+    """What needs a person in one worker."""
+    if worker.is_stale:
+        text = _("Worker %(name)s has not reported for %(time)s.")
+        age = (worker.age or 0) // 1000 * 1000
+        said = {"name": worker.name, "time": words.duration(age)}
+        yield Alert("warning", text % said, "worker_change", (worker.id,))
 
 
 def backlog_chart(rows: Sequence[QueueRow]) -> str:

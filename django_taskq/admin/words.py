@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import timedelta
 from typing import Any
 
+from django.utils.translation import gettext, ngettext_lazy
 from django.utils.translation import gettext_lazy as _
-from django.utils.translation import ngettext_lazy
 
+from ..broker.triage import FOR_GOOD, Decision
 from ..job import State
 
 STATES = {
@@ -31,15 +33,51 @@ VERBS = {
     "prioritize": _("Change priority"),
     "move": _("Move to another queue"),
     "edit": _("Edit arguments"),
+    "copy": _("Enqueue a copy"),
+    "call": _("Enqueue"),
+    "unlock": _("Release the lock"),
+    "prune": _("Delete old rows"),
     "pause": _("Pause"),
     "resume": _("Resume"),
     "purge": _("Purge"),
+    "limit": _("Change limit"),
+    "unlimit": _("Give limit back to the code"),
     "skip": _("Skip next run"),
     "quiet": _("Quiet"),
     "stop": _("Stop"),
     "stack": _("Show its stack now"),
+    "enable": _("Switch on"),
+    "disable": _("Switch off"),
     "add": _("Add"),
     "change": _("Change"),
+    "fix": _("Mend"),
+    "resolve": _("Resolve"),
+    "ignore": _("Ignore"),
+    "reopen": _("Reopen"),
+}
+
+# How long ago a job was enqueued at most, by the name that an address has.
+SPANS = {
+    "quarter": (_("last 15 minutes"), timedelta(minutes=15)),
+    "hour": (_("last hour"), timedelta(hours=1)),
+    "day": (_("last day"), timedelta(days=1)),
+    "week": (_("last 7 days"), timedelta(days=7)),
+    "month": (_("last 30 days"), timedelta(days=30)),
+}
+
+# What was decided about failures, as the tabs of their page have it.
+DECISIONS = {
+    Decision.OPEN: _("Open"),
+    Decision.IGNORED: _("Ignored"),
+    Decision.RESOLVED: _("Resolved"),
+}
+
+# For how long failures can be ignored, in ms, by the name that a form has.
+IGNORED_FOR = {
+    "hour": (_("1 hour"), 3_600_000),
+    "day": (_("1 day"), 86_400_000),
+    "week": (_("1 week"), 604_800_000),
+    "ever": (_("until somebody reopens it"), FOR_GOOD),
 }
 
 # What a verb will do, said before it is done.
@@ -89,6 +127,8 @@ TICKS = {
     "U": _("skipped: another job has its lock"),
 }
 
+UNITS = ((86_400_000, "d"), (3_600_000, "h"), (60_000, "min"), (1_000, "s"))
+
 DANGEROUS = {"cancel", "kill", "delete", "purge"}
 NEEDS_FORM = {"retry_at", "prioritize", "move"}
 
@@ -109,7 +149,26 @@ OUTCOMES = {
 def outcome(counts: Mapping[str, Any]) -> str:
     """What became of jobs, in one line."""
     parts = [str(OUTCOMES[name] % {"count": counts[name]}) for name in OUTCOMES if counts.get(name)]
-    return ", ".join(parts) or str(_("nothing to do"))
+    return str(_(", ")).join(parts) or str(_("nothing to do"))
+
+
+def duration(ms: float) -> str:
+    """A length of time in its two largest units."""
+    ms = max(float(ms or 0), 0)
+    if ms < 1000:
+        return gettext("%(number)d ms") % {"number": ms}
+    if ms < 10_000 and ms % 1000:
+        return gettext("%(number).1f s") % {"number": ms / 1000}
+    names = {"d": gettext("d"), "h": gettext("h"), "min": gettext("min"), "s": gettext("s")}
+    parts = []
+    rest = int(ms)
+    for size, unit in UNITS:
+        number, rest = divmod(rest, size)
+        if number:
+            parts.append(f"{number}\N{NO-BREAK SPACE}{names[unit]}")
+        if len(parts) == 2 or (parts and size == 60_000 and number >= 10):
+            break
+    return " ".join(parts)
 
 
 def state_named(value: str) -> State | None:

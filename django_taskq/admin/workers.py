@@ -16,11 +16,11 @@ from ..broker.roster import Process as Child
 from ..broker.roster import Worker
 from ..job import State
 from ..showing import Summary, summary
-from . import log, rights, words
+from . import log, rights, shared, words
 from .console import MOST_QUEUES, Console
 from .screen import Screen, post_only
 
-SILENCE = 5_000  # ms after which a process that was asked where it is does not answer
+SILENCE = 5_000  # ms; a process that says nothing for longer does not answer
 MOST_RUNNING = 300  # jobs that the page shows
 
 
@@ -49,13 +49,14 @@ class WorkerAdmin(Screen):
         found = processes(states, jobs)
         known = {each.holder for worker in workers for each in worker.record.processes}
         context = {
-            "crews": [crew(worker, found) for worker in workers],
+            "crews": [crew(worker, found, now) for worker in workers],
             "processes": [each for each in found if each.id not in known],
             "orders": orders(request),
             "shown": len(jobs),
             "running": sum(state.states[State.RUNNING] for state in states),
             "now": now,
             "orphans": orphans(states, jobs),
+            "silence": SILENCE,
         }
         return self.page(request, console, "workers", context)
 
@@ -80,17 +81,17 @@ class WorkerAdmin(Screen):
         members = worker.record.processes if worker else []
         told = console.roster.told([each.holder for each in members]) if may_see else {}
         since = request.GET.get("since", "")
-        asked = int(since) if since.isdecimal() and len(since) < 15 else 0
+        asked = int(since) if since.isascii() and since.isdecimal() and len(since) < 15 else 0
         context = {
             "id": id,
-            "crew": crew(worker, []) if worker else None,
+            "crew": crew(worker, [], now) if worker else None,
             "orders": orders(request),
             "now": now,
             "asked": asked,
             "stacks": [stack(each, told.get(each.holder), asked, now) for each in members],
             "may_see": may_see,
         }
-        title = _("Worker %(name)s") % {"name": crew(worker, []).name if worker else id}
+        title = _("Worker %(name)s") % {"name": worker.name if worker else id}
         return self.page(request, console, "worker", context, title=title)
 
     @post_only
@@ -102,17 +103,23 @@ class WorkerAdmin(Screen):
         rights.demand(request, rights.OF_WORKER[order])
         now, workers = console.roster.workers()
         worker = next((worker for worker in workers if worker.id == id), None)
-        if worker is None or not console.roster.order(id, order):
+        things = [(id, worker.name)] if worker else []
+        with log.unsure(request, console, models.Worker, things, order):
+            is_told = bool(worker) and console.roster.order(id, order)
+        if worker is None or not is_told:
             messages.error(request, _("This worker is gone, or does not listen."))
             return self.go(console, "worker_changelist")
-        name = crew(worker, []).name
-        log.note(request, models.Worker, [(id, name)], order)
-        messages.success(request, TOLD[order]() % {"name": name})
+        log.note(request, console, models.Worker, things, order)
+        told = TOLD[order]() % {"name": worker.name}
+        doubts = [alert.text for alert in shared.of_worker(worker)]
+        say = messages.warning if doubts else messages.success
+        say(request, " ".join([told, *doubts]))
         return self.go(console, "worker_change", id, since=str(now) if order == "stack" else "")
 
 
 TOLD = {
     "quiet": lambda: _("Worker %(name)s was told to take no more jobs."),
+    "resume": lambda: _("Worker %(name)s was told to take jobs again."),
     "stop": lambda: _("Worker %(name)s was told to stop."),
     "stack": lambda: _("Worker %(name)s was asked where its code is."),
 }
@@ -123,10 +130,12 @@ class Crew(NamedTuple):
 
     worker: Worker
     members: list[tuple[Child, Process | None]]
+    now: int
 
     @property
-    def name(self) -> str:
-        return f"{self.worker.record.host}:{self.worker.record.pid}"
+    def reported(self) -> int:
+        """When it said this (ms)."""
+        return self.now - (self.worker.age or 0)
 
     @property
     def state_name(self) -> str:
@@ -144,10 +153,11 @@ class Stack(NamedTuple):
     is_silent: bool
 
 
-def crew(worker: Worker, found: list[Process]) -> Crew:
-    """A worker for its card."""
+def crew(worker: Worker, found: list[Process], now: int) -> Crew:
+    """A worker for its card. ``now``: ms, by Redis' clock."""
     by_id = {process.id: process for process in found}
-    return Crew(worker, [(each, by_id.get(each.holder)) for each in worker.record.processes])
+    members = [(each, by_id.get(each.holder)) for each in worker.record.processes]
+    return Crew(worker, members, now)
 
 
 def stack(child: Child, told: tuple[int, str] | None, asked: int, now: int) -> Stack:

@@ -6,14 +6,17 @@ from collections.abc import Sequence
 from struct import Struct as Layout
 from typing import Any, NamedTuple
 
+from ..codec import LATEST
 from ..job import new_id
 from .broker import HOUSEKEEPING, Broker, Draft, chunks
 from .calls import Arg, Call, Command
 from .replies import letters, text
 
 TICKED = Layout(">QQQB")
+PAUSE = Layout(">QQQ")
 PRINT = 12
 PAUSED, SKIP = 1, 2
+FAR = LATEST // 2  # ms; a time from there on is none: what follows one has to be a date, too
 FORGET_AFTER = 30 * 86_400_000  # ms after which a schedule that no worker knows is forgotten
 NOTHING = Draft("", b"")  # the job of a tick that is given up
 
@@ -29,6 +32,22 @@ OUTCOMES = {
 }
 
 
+class Pause(NamedTuple):
+    """What is known of a pause: its end (0: none), since when (0: unknown), and its note."""
+
+    until: int = 0
+    since: int = 0
+    note: bytes = b""
+
+    @classmethod
+    def decode(cls, raw: bytes) -> Pause:
+        """The pause from its bytes; one of which nothing is known for what is none."""
+        if len(raw) < PAUSE.size:
+            return cls()
+        until, since, _last = PAUSE.unpack_from(raw)
+        return cls(until, since, raw[PAUSE.size :]) if max(until, since) < FAR else cls()
+
+
 class Record(NamedTuple):
     """How far a schedule is. Times are ms of Redis' clock."""
 
@@ -39,16 +58,20 @@ class Record(NamedTuple):
     skip: bool = False  # the next tick is skipped
     print: str = ""
     id: str = ""  # the job of the last tick that was fired
+    pause: Pause = Pause()
 
     @classmethod
-    def decode(cls, raw: bytes) -> Record | None:
-        """The record from its bytes; None for what is none."""
+    def decode(cls, raw: bytes, pause: bytes = b"") -> Record | None:
+        """The record from its bytes, and its pause's; None for what is none."""
         if len(raw) < TICKED.size + PRINT:
             return None
         last, tick, seen, flags = TICKED.unpack_from(raw)
+        if max(last, tick, seen) >= FAR:
+            return None
         tail = raw[TICKED.size :].decode("utf-8", "replace")
         paused, skip = bool(flags & PAUSED), bool(flags & SKIP)
-        return cls(last, tick, seen, paused, skip, tail[:PRINT], tail[PRINT:])
+        words = (tail[:PRINT], tail[PRINT:])
+        return cls(last, tick, seen, paused, skip, *words, Pause.decode(pause))
 
 
 Records = list[Record | None]
@@ -66,7 +89,7 @@ class Tick(NamedTuple):
 
 
 class Ticked(NamedTuple):
-    """What a tick came to: its letter, see tick.lua, and the schedule's record after it."""
+    """What a tick came to: its letter, see tick.lua, and the record after it, without its pause."""
 
     letter: str
     record: Record
@@ -131,11 +154,17 @@ class Almanac:
         now, (record,) = agenda_of(reply)
         return now, record, entries(raw)
 
-    def steer(self, queue: str, order: str, names: Sequence[str]) -> str:
-        """Carries out ``pause``, ``resume`` or ``skip``; a letter each: O done, S was so before."""
+    def steer(
+        self, queue: str, order: str, names: Sequence[str], length: int = 0, note: bytes = b""
+    ) -> str:
+        """Carries out ``pause``, ``resume`` or ``skip``; a letter each: O done, S was so before.
+
+        ``length``: ms after which a pause ends by itself, 0: not. Its ``note`` is for people.
+        """
         answers = ""
         for chunk in chunks(names, HOUSEKEEPING):
-            answers += letters(self._ask("steer", queue, (new_id(), order, *chunk)))
+            args = (new_id(), order, length, note, *chunk)
+            answers += letters(self._ask("steer", queue, args))
         self.announce()
         return answers
 
@@ -158,8 +187,8 @@ class Almanac:
 
 def agenda_of(reply: Sequence[Any]) -> tuple[int, Records]:
     """The reply of ``agenda``."""
-    now, *found = reply
-    return int(now), [Record.decode(raw) for raw in found]
+    now, *flat = reply
+    return int(now), [Record.decode(*flat[at : at + 2]) for at in range(0, len(flat), 2)]
 
 
 def entries(raw: bytes | None) -> list[Entry]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from itertools import chain, tee
 from typing import Any, NamedTuple
@@ -40,7 +40,6 @@ from .waits import Wait
 
 CHUNK = 500  # jobs per call of the hot scripts
 HOUSEKEEPING = 100  # jobs per call of all others
-CRASH_LIMIT = 3  # times a job may take its child down while alone in it
 LOST_LIMIT = 20  # times its whole worker may vanish
 LAST_NUMBER = b"#"  # the field of ``queues`` with the number given last; no queue has that name
 DERIVED = 10_000_000  # numbers from here on are derived from names, those below are given by Redis
@@ -322,8 +321,8 @@ class Broker:
     ) -> Call:
         """The call that cancels (id, task) pairs; ``failure`` is what their errors will say.
 
-        ``order``: "kill" if a process may be ended for a job that does not stop by itself, "spare"
-        if what runs is to be let alone.
+        ``order``: "kill" if a process may be ended for a job that does not stop by itself,
+        "kill-only" if besides what does not run is to be let alone, "spare" if what runs is.
         """
         args: list[Arg] = [self._time(), new_id(), retention, failure, order]
         for job in jobs:
@@ -348,7 +347,8 @@ class Broker:
         ]
         for (id, _), answer in zip(jobs, answers, strict=True):
             if answer.verdict == "R" and order != "spare":
-                message = self.stop_message(order, queue, id, answer)
+                how = "kill" if order == "kill-only" else order
+                message = self.stop_message(how, queue, id, answer)
                 self.server.command("PUBLISH", self.control, message)
         return answers
 
@@ -478,29 +478,27 @@ class Broker:
         failure: bytes,
         *,
         died: bool = False,
-        started: Mapping[str, bool] | None = None,
+        started: Collection[str] = (),
     ) -> tuple[list[str], list[str]]:
         """Takes back everything an ended holder held: (ids taken, ids given up as dead).
 
-        ``died``: its process is known to be dead; ``started``: the jobs it had started, and
-        whether each ran alone; they are charged. Without it only a lapsed lease counts. Holder
-        "" stands for every unknown holder.
+        ``died``: its process is known to be dead; ``started``: the jobs it had started, which run
+        alone from then on. Without it only a lapsed lease counts. Holder "" stands for every
+        unknown holder.
         """
         taken: list[str] = []
         hopeless: list[str] = []
         cursor = 0
-        marks = [mark for id, alone in (started or {}).items() for mark in (id, int(alone))]
         while cursor >= 0:
             args: list[Arg] = [
                 self._time(),
                 holder,
                 "died" if died else "reap",
                 cursor,
-                CRASH_LIMIT,
                 LOST_LIMIT,
                 self.limits.dead_retention,
                 failure,
-                *marks,
+                *started,
             ]
             ids, cursor, lost = self.server.call(self._call("reclaim", queue, args))
             taken += text(ids).split()
@@ -516,6 +514,10 @@ class Broker:
         keep = self.limits
         args = (self._time(), HOUSEKEEPING, keep.succeeded, keep.dead, keep.cancelled)
         return int(self.server.call(self._call("trim", queue, args)))
+
+    def measure(self, queue: str) -> int:
+        """Notes how many jobs are ready, for the queue's history; how many there are."""
+        return int(self.server.call(self.timed_call("measure", queue, ())))
 
     def sweep(self, queue: str, place: str = "", cursor: str = "0", *, mend: bool = True) -> Swept:
         """Looks through one chunk of the queue for what was left behind, and mends it.
@@ -551,10 +553,6 @@ class Broker:
     def survey_call(self, queue: str, skip: int, holders: int) -> Call:
         """The call that reads a queue at one moment; see inspector.py."""
         return self._call("survey", queue, (self._time(), skip, holders, HOUSEKEEPING))
-
-    def gates_call(self, queue: str, most: int) -> Call:
-        """The call that reads at which of a queue's limits jobs wait."""
-        return self._call("gates", queue, (self._time(), most))
 
     def types_call(self, queue: str) -> Call:
         """The call that reads what a queue's keys are."""

@@ -7,6 +7,8 @@ from enum import Enum
 import redis
 
 LOST_ERRORS = (redis.ConnectionError, redis.TimeoutError, OSError)
+# The server's answer to what it could not carry out, as to a key of another type.
+REFUSALS: tuple[type[Exception], ...] = (redis.ResponseError,)
 
 
 class Fault(Enum):

@@ -31,7 +31,8 @@ QUEUE_KEYS: dict[str, str] = {
     "asks": "HASH",  # id -> its lock, turn and limits: packed, see asks.py; none: no entry
     "locks": "HASH",  # lock -> id of the job that has it, and ms until which it stays after that
     "lapses": "ZSET",  # lock by the time until which it stays although its job has ended, ms
-    "limits": "HASH",  # limit -> how many at once, ms between two, ms of slack: packed
+    "limits": "HASH",  # limit -> how many at once, ms between two, ms of slack: packed; as the code
+    # says it, and before that as a person does, see limit.lua
     "entered": "ZSET",  # "gate zero id" of the jobs inside, all at score 0
     "gated": "ZSET",  # "gate zero place id" of the jobs that wait there, all at score 0
     "rates": "ZSET",  # gate by the time its next job would come if all came evenly, ms
@@ -39,6 +40,7 @@ QUEUE_KEYS: dict[str, str] = {
     "turns": "HASH",  # "priority:key" -> the last turn of a key that takes turns
     "ticks": "HASH",  # schedule -> its last tick, flags, fingerprint, job: packed, see calendar.lua
     "tick_log": "HASH",  # schedule -> what became of its last ticks, a line each
+    "pauses": "HASH",  # paused schedule -> its end, begin, `last`, and a note: see calendar.lua
     "bulks": "ZSET",  # id of a job that does something to many others, by its start, ms
     "tallies": "HASH",  # the same id -> how far it has come, JSON
     "counting": "HASH",  # what attempts came to in this minute: "counter task" -> how many
@@ -54,6 +56,10 @@ GLOBAL_KEYS: dict[str, str] = {
     "queues": "HASH",  # queue -> its short number, the part of a job id behind the dot; # -> last
     "workers": "HASH",  # worker -> the time until which its record stands, ms, and that, JSON
     "stacks": "HASH",  # holder -> when it said where its code is, ms, and that; for 2 minutes
+    "releases": "ZSET",  # release of the project by when a worker first had it, ms; the last 100
+    "audit": "STREAM",  # who did what, the last 10,000 of it
+    "verdicts": "HASH",  # digest of a group of failures -> when that was decided, until when it
+    # stands, a token: packed, see triage.py; and what was decided, JSON. 1,000 at most
     "control": "CHANNEL",  # "cancel holder id fence", "worker id order": to be known at once
 }
 

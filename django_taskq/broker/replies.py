@@ -10,12 +10,16 @@ from ..job import FRESH, Grant, Live, State
 
 
 class Exchanged(NamedTuple):
-    """The queue's answer. ``verdicts`` has a letter per outcome: O, C, D or S (stale)."""
+    """The queue's answer. ``verdicts`` has a letter per outcome: O, C, D or S (stale).
+
+    ``memory``: used, in % of maxmemory; -1 where nobody looked.
+    """
 
     now: int
     alive: bool
     left: int
     verdicts: str
+    memory: int
     grants: list[Grant]
 
 
@@ -66,7 +70,7 @@ class Stored(NamedTuple):
 
 
 class Cancelled(NamedTuple):
-    """``verdict``: C cancelled, R asked for while it runs, E had ended, U unknown."""
+    """``verdict``: C cancelled, R asked for while it runs, L let alone, E had ended, U unknown."""
 
     verdict: str
     holder: str
@@ -153,7 +157,7 @@ def cancelled_jobs(reply: bytes) -> list[Cancelled]:
 def exchanged(queue: str, reply: list[Any]) -> Exchanged:
     grants = []
     raw, live = None, FRESH
-    for at in range(4, len(reply), 4):
+    for at in range(5, len(reply), 4):
         if reply[at + 2] != raw:  # all fresh jobs of a claim have the same record
             raw = reply[at + 2]
             live = Live.decode(raw)
@@ -161,7 +165,7 @@ def exchanged(queue: str, reply: list[Any]) -> Exchanged:
             grants.append(Grant(queue, reply[at].decode(), reply[at + 1], live, reply[at + 3]))
         except UnicodeDecodeError:
             grants.append(_nameless(queue, reply[at], live))
-    return Exchanged(reply[0], reply[1] == b"O", reply[2], reply[3].decode(), grants)
+    return Exchanged(reply[0], reply[1] == b"O", reply[2], reply[3].decode(), reply[4], grants)
 
 
 def _nameless(queue: str, id: Any, live: Live) -> Grant:

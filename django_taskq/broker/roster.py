@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from ..codec import UNREADABLE
 from .broker import Broker
 from .calls import Call
 from .keys import global_key
@@ -16,21 +17,35 @@ from .replies import text
 AT = Layout(">Q")
 MOST_PROCESSES = 64  # that one worker's record names
 MOST_STACK = 64 << 10  # bytes of one process's stacks
-ORDERS = ("quiet", "stop", "stack")
+ORDERS = ("quiet", "resume", "stop", "stack")
+LEFT = 0.75  # of the time that a record stands: with less left, reports are missing
 
 
 class Process(msgspec.Struct, frozen=True):
-    """A child of a worker. ``started``: ms by its machine's clock; ``memory``: bytes, 0 unknown."""
+    """A child of a worker. ``started``: ms by its machine's clock; ``memory``: bytes, 0 unknown.
+
+    ``cpu``: percent of one core since the report before; ``attempts``: how many ended in it, and
+    ``failed`` of them; ``silent``: ms without a sign of life. None: unknown, as of a release
+    before this one.
+    """
 
     holder: str
     pid: int
     started: int
     memory: int = 0
     used: int = 0  # slots
+    cpu: int | None = None
+    attempts: int | None = None
+    failed: int | None = None
+    silent: int = 0
 
 
 class Record(msgspec.Struct, frozen=True):
-    """What a worker says of itself."""
+    """What a worker says of itself. ``release``: the project's, else the version of this package.
+
+    ``attempts`` and ``failed``: of processes that are gone; ``stands``: ms that the record is kept
+    without another, 0 unknown.
+    """
 
     host: str
     pid: int
@@ -42,6 +57,10 @@ class Record(msgspec.Struct, frozen=True):
     memory: int = 0
     strict: bool = False
     processes: list[Process] = []
+    cpu: int | None = None
+    attempts: int | None = None
+    failed: int | None = None
+    stands: int = 0
 
 
 class Worker(NamedTuple):
@@ -50,6 +69,11 @@ class Worker(NamedTuple):
     id: str
     left: int
     record: Record
+
+    @property
+    def name(self) -> str:
+        """What people call it."""
+        return f"{self.record.host}:{self.record.pid}"
 
     @property
     def used(self) -> int:
@@ -64,6 +88,38 @@ class Worker(NamedTuple):
     def memory(self) -> int:
         """Bytes, of all its processes together."""
         return self.record.memory + sum(each.memory for each in self.record.processes)
+
+    @property
+    def cpu(self) -> int | None:
+        """Percent of one core, of all its processes together."""
+        return known_sum([self.record.cpu, *(each.cpu for each in self.record.processes)])
+
+    @property
+    def attempts(self) -> int | None:
+        """How many ended since it started."""
+        found = [self.record.attempts, *(each.attempts for each in self.record.processes)]
+        return known_sum(found)
+
+    @property
+    def failed(self) -> int | None:
+        """How many of them failed."""
+        return known_sum([self.record.failed, *(each.failed for each in self.record.processes)])
+
+    @property
+    def age(self) -> int | None:
+        """ms since it reported; None: its release does not say."""
+        return max(self.record.stands - self.left, 0) if self.record.stands else None
+
+    @property
+    def is_stale(self) -> bool:
+        """Whether it does not report although it should have."""
+        return self.left < LEFT * self.record.stands
+
+
+def known_sum(numbers: Sequence[int | None]) -> int | None:
+    """The sum of those that are known; None if none is."""
+    known = [number for number in numbers if number is not None]
+    return sum(known) if known else None
 
 
 class Roster:
@@ -118,7 +174,7 @@ def workers_in(reply: Sequence[Any]) -> tuple[int, list[Worker]]:
     for at in range(0, len(flat), 3):
         try:
             record = msgspec.json.decode(flat[at + 2], type=Record)
-        except msgspec.MsgspecError:
+        except UNREADABLE:
             continue
         found.append(Worker(text(flat[at]), int(flat[at + 1]), record))
     found.sort(key=lambda worker: (worker.record.host, worker.record.pid, worker.id))

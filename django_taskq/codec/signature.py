@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from copy import copy
 from functools import cached_property
-from inspect import Parameter
+from inspect import Parameter, formatannotation
 from itertools import count, repeat
 from typing import Any
 
@@ -18,6 +18,9 @@ from .parameters import Parameters
 from .place import Place
 from .plain import Unfit, key_of, plain
 from .redaction import HIDDEN, marked
+
+STARS: dict[Any, str] = {Parameter.VAR_POSITIONAL: "*", Parameter.VAR_KEYWORD: "**"}
+MOST = 60  # characters of a default that is shown
 
 
 class Signature:
@@ -37,28 +40,58 @@ class Signature:
     ) -> None:
         self.func = func
         self.name = getattr(func, "__qualname__", None) or repr(func)
-        self._parameters = Parameters(func, takes_context)
-        self._least, self._most = self._parameters.least, self._parameters.most
+        self.parameters = Parameters(func, takes_context)
+        self._least, self._most = self.parameters.least, self.parameters.most
         self.sensitive = frozenset(sensitive) | marked(func)
         self._check(sensitive)
 
     def _check(self, sensitive: Iterable[str]) -> None:
-        known = [parameter.name for parameter in self._parameters.all]
+        known = [parameter.name for parameter in self.parameters.all]
         for name in sensitive:
-            if name not in known and self._parameters.others is None:
+            if name not in known and self.parameters.others is None:
                 hint = nearest(name, known) if known else "it takes none"
                 said = f"{self.name}() has no parameter {name!r}"
                 raise InvalidOption(f"sensitive={tuple(sensitive)!r}: {said}; {hint}")
 
+    def __str__(self) -> str:
+        """As the code has it: ``count_stock(warehouse: str, every: int = 1)``, without secrets."""
+        return f"{self.name}({', '.join(map(self._written, self.parameters.all))})"
+
+    def _written(self, parameter: Parameter) -> str:
+        text: str = STARS.get(parameter.kind, "") + parameter.name
+        if hint := self.written_hint(parameter):
+            text += f": {hint}"
+        if default := self.written_default(parameter):
+            text += f" = {default}"
+        return text
+
+    def written_hint(self, parameter: Parameter) -> str:
+        """An annotation as the code has it; "" for none."""
+        hint = parameter.annotation
+        if hint is Parameter.empty:
+            return ""
+        return hint if isinstance(hint, str) else formatannotation(hint)
+
+    def written_default(self, parameter: Parameter) -> str:
+        """A default as the code has it, not a secret; "" for none."""
+        if parameter.default is Parameter.empty:
+            return ""
+        return HIDDEN if self.hides(parameter.name) else repr(parameter.default)[:MOST]
+
     @property
     def names(self) -> list[str]:
         """The parameters that take a job's arguments."""
-        return [parameter.name for parameter in self._parameters.all]
+        return [parameter.name for parameter in self.parameters.all]
+
+    @property
+    def rest(self) -> str:
+        """The parameter that takes all other positional arguments; "" for none."""
+        return "" if self.parameters.rest is None else self.parameters.rest.name
 
     @property
     def others(self) -> str:
         """The parameter that takes all other keyword arguments; "" for none."""
-        return "" if self._parameters.others is None else self._parameters.others.name
+        return "" if self.parameters.others is None else self.parameters.others.name
 
     def named(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
         """The arguments of a call that fits, as JSON, by the names of their parameters.
@@ -69,32 +102,32 @@ class Signature:
         positional = self._positional
         found = dict(self._defaults)
         found.update(zip(positional, args, strict=False))
-        if len(args) > len(positional) and self._parameters.rest is not None:
-            found[self._parameters.rest.name] = list(args[len(positional) :])
-        if self._parameters.others is None:
+        if len(args) > len(positional) and self.parameters.rest is not None:
+            found[self.parameters.rest.name] = list(args[len(positional) :])
+        if self.parameters.others is None:
             found.update(kwargs)
         elif kwargs:
             others = found[self.others] = {}
             for name, value in kwargs.items():
-                (found if self._parameters.takes(name) else others)[name] = value
+                (found if self.parameters.takes(name) else others)[name] = value
         return found
 
     @cached_property
     def _positional(self) -> list[str]:
-        return [parameter.name for parameter in self._parameters.positional]
+        return [parameter.name for parameter in self.parameters.positional]
 
     @cached_property
     def _defaults(self) -> dict[str, Any]:
         """The defaults as JSON; one that cannot travel cannot be given by a caller either."""
         found: dict[str, Any] = {}
-        for parameter in self._parameters.all:
+        for parameter in self.parameters.all:
             if parameter.kind is Parameter.VAR_POSITIONAL:
                 found[parameter.name] = []
             elif parameter.kind is Parameter.VAR_KEYWORD:
                 found[parameter.name] = {}
             elif parameter.default is not Parameter.empty:
                 with suppress(Unfit):
-                    found[parameter.name] = self._places[parameter.name].dump(parameter.default)
+                    found[parameter.name] = self.places[parameter.name].dump(parameter.default)
         return found
 
     # -- what may be shown -----------------------------------------------------------------------
@@ -110,34 +143,41 @@ class Signature:
             for name, value in zip(self._names(), args, strict=False)
         ]
         return shown, {
-            name: HIDDEN if self._hides(name) else value for name, value in kwargs.items()
+            name: HIDDEN if self.hides(name) else value for name, value in kwargs.items()
         }
 
     def labelled(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> list[tuple[str, Any]]:
         """Each argument under the name of what takes it; those of ``*args`` are numbered."""
         pairs = []
-        known = len(self._parameters.positional)
+        known = len(self.parameters.positional)
         for at, (name, value) in enumerate(zip(self._names(), args, strict=False)):
             pairs.append((name if at < known else f"{name or 'args'}[{at - known}]", value))
         return [*pairs, *kwargs.items()]
+
+    def hints_of(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> list[Any]:
+        """The annotation of each argument, in the order of ``labelled()``."""
+        takers = [*(name for name, _ in zip(self._names(), args, strict=False))]
+        takers += [name if self.parameters.takes(name) else self.others for name in kwargs]
+        return [self.hints.get(name, Parameter.empty) for name in takers]
 
     def hidden(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Iterator[Any]:
         """The values that ``hide()`` leaves out."""
         if self.sensitive:
             named = zip(self._names(), args, strict=False)
             yield from (value for name, value in named if name in self.sensitive)
-            yield from (value for name, value in kwargs.items() if self._hides(name))
+            yield from (value for name, value in kwargs.items() if self.hides(name))
 
-    def _hides(self, name: str) -> bool:
-        others = self._parameters.others  # **kwargs: what it takes has no parameter of its own
-        if others is None or self._parameters.takes(name):
+    def hides(self, name: str) -> bool:
+        """Whether what is given by this name is not shown."""
+        others = self.parameters.others  # **kwargs: what it takes has no parameter of its own
+        if others is None or self.parameters.takes(name):
             return name in self.sensitive
         return name in self.sensitive or others.name in self.sensitive
 
     def _names(self) -> Iterator[str]:
         """The parameter of each positional argument, without end: a stranger has no name."""
-        yield from (parameter.name for parameter in self._parameters.positional)
-        yield from repeat(self._parameters.rest.name if self._parameters.rest else "")
+        yield from (parameter.name for parameter in self.parameters.positional)
+        yield from repeat(self.parameters.rest.name if self.parameters.rest else "")
 
     # -- arguments -------------------------------------------------------------------------------
 
@@ -151,7 +191,7 @@ class Signature:
         """
         if kwargs or not self._least <= len(args) <= self._most:
             self._bind(args, kwargs, InvalidArgument)
-            if self._parameters.others:
+            if self.parameters.others:
                 kwargs = self._plain_names(kwargs)
         if not self._typed:
             try:
@@ -177,7 +217,7 @@ class Signature:
     def _bind(
         self, args: Sequence[Any], kwargs: Mapping[str, Any], failure: type[Exception]
     ) -> None:
-        misfit = self._parameters.misfit(args, kwargs)
+        misfit = self.parameters.misfit(args, kwargs)
         if misfit:
             raise failure(f"{self.name}() {misfit}")
 
@@ -248,18 +288,18 @@ class Signature:
 
     def _in_order(self) -> Iterator[tuple[Place, str]]:
         """The place of each positional argument, with its words if they are not the place's."""
-        for parameter in self._parameters.positional:
-            yield self._places[parameter.name], ""
-        if self._parameters.rest is not None:
-            place = self._places[self._parameters.rest.name]
+        for parameter in self.parameters.positional:
+            yield self.places[parameter.name], ""
+        if self.parameters.rest is not None:
+            place = self.places[self.parameters.rest.name]
             for position in count():
                 yield place, f"{place.words}[{position}]"
 
     def _named(self, name: str) -> tuple[Place, str]:
-        if self._parameters.takes(name):
-            return self._places[name], ""
-        assert self._parameters.others is not None
-        place = self._places[self._parameters.others.name]
+        if self.parameters.takes(name):
+            return self.places[name], ""
+        assert self.parameters.others is not None
+        place = self.places[self.parameters.others.name]
         if name in self.sensitive and not place.sensitive:
             place = copy(place)
             place.sensitive = True
@@ -268,28 +308,29 @@ class Signature:
     # -- annotations, resolved at first use ------------------------------------------------------
 
     @cached_property
-    def _hints(self) -> dict[str, Any]:
+    def hints(self) -> dict[str, Any]:
+        """The annotations by their parameters; see hints_of()."""
         return hints_of(self.func)
 
     @cached_property
-    def _places(self) -> dict[str, Place]:
+    def places(self) -> dict[str, Place]:
         """A place for each parameter by its name, ``*args`` and ``**kwargs`` among them."""
         return {
             parameter.name: Place(
                 f"argument {parameter.name!r}",
                 f"{parameter.name}: {{}}",
-                self._hints.get(parameter.name, Parameter.empty),
+                self.hints.get(parameter.name, Parameter.empty),
                 optional=parameter.default is None,
                 sensitive=parameter.name in self.sensitive,
             )
-            for parameter in self._parameters.all
+            for parameter in self.parameters.all
         }
 
     @cached_property
     def _return(self) -> Place:
-        annotation = self._hints.get("return", Parameter.empty)
+        annotation = self.hints.get("return", Parameter.empty)
         return Place("return value", "-> {}", annotation, optional=False)
 
     @cached_property
     def _typed(self) -> bool:
-        return any(place.target is not None for place in self._places.values())
+        return any(place.target is not None for place in self.places.values())

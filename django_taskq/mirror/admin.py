@@ -6,12 +6,13 @@ what it shows.
 
 from __future__ import annotations
 
-from datetime import timedelta
 from typing import Any
 
 from django.contrib import admin
+from django.contrib.admin.utils import quote
 from django.core.paginator import Paginator
 from django.db.models import Q, QuerySet
+from django.forms.models import BaseInlineFormSet
 from django.http import HttpRequest
 from django.urls import NoReverseMatch, reverse
 from django.utils import timezone
@@ -20,19 +21,18 @@ from django.utils.html import format_html, format_html_join
 from django.utils.translation import gettext_lazy as _
 
 from .. import registry
+from ..admin.links import query
+from ..admin.words import SPANS
 from ..compat import task_backends
+from ..tasks import redis_aliases
+from .keeping import Keeping
 from .models import Attempt, JobPayload, JobRecord
 from .places import reading_database
 
 PAGE = 50
+MOST_ATTEMPTS = 50  # of one job
 MOST_COUNTED = 10_000  # rows that a list counts and pages through
 SEE, SEE_ARGUMENTS = "django_taskq.view_taskq", "django_taskq.view_args"
-SPANS = {
-    "hour": (_("last hour"), timedelta(hours=1)),
-    "day": (_("last day"), timedelta(days=1)),
-    "week": (_("last 7 days"), timedelta(days=7)),
-    "month": (_("last 30 days"), timedelta(days=30)),
-}
 
 
 class BoundedPaginator(Paginator):  # type: ignore[type-arg]
@@ -99,14 +99,25 @@ class ReadOnly(admin.ModelAdmin):  # type: ignore[type-arg]
         return super().get_queryset(request).using(reading_database(self.model))
 
 
+class Newest(BaseInlineFormSet):  # type: ignore[type-arg]
+    """So many attempts, the newest first: a job may have failed for weeks."""
+
+    def get_queryset(self) -> Any:
+        """Read once, as Django's."""
+        if not hasattr(self, "_queryset"):
+            self._queryset = super().get_queryset()[:MOST_ATTEMPTS]
+        return self._queryset
+
+
 class AttemptInline(admin.TabularInline):  # type: ignore[type-arg]
-    """The failed attempts of a job."""
+    """The failed attempts of a job, the newest."""
 
     model = Attempt
+    formset = Newest
     extra = 0
     can_delete = False
     fields = readonly_fields = ("number", "started_at", "ended_at", "worker", "error")
-    ordering = ("ended_at",)
+    ordering = ("-ended_at",)
 
     has_add_permission = has_change_permission = has_delete_permission = (
         lambda self, request, obj=None: False
@@ -120,12 +131,12 @@ class AttemptInline(admin.TabularInline):  # type: ignore[type-arg]
         return super().get_queryset(request).using(reading_database(Attempt))
 
 
-class JobRecordAdmin(ReadOnly):
+class JobRecordAdmin(Keeping, ReadOnly):
     """``/admin/taskq_mirror/jobrecord/``."""
 
     list_display = (
-        *("job", "task", "queue", "state", "enqueued_at", "ended_at", "duration"),
-        *("attempts", "error"),
+        *("task", "state", "queue", "enqueued_at", "duration", "attempts", "error"),
+        *("ended_at", "job"),
     )
     list_filter = ("state", SpanFilter, QueueFilter)
     list_per_page = PAGE
@@ -156,18 +167,31 @@ class JobRecordAdmin(ReadOnly):
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
     ) -> tuple[QuerySet[Any], bool]:
-        """Whole words, which an index finds; a task and an error also by the last part."""
+        """Whole words, which an index finds; a task and an error also by the last part.
+
+        One of the three, never any of them: that would read all rows, or put all that match in
+        order.
+        """
         term = search_term.strip()
         if not term or "\0" in term:
             return queryset, False
-        tasks = [name for name in registry.names() if f".{name}".endswith(f".{term}")]
-        found = Q(job=term) | Q(task__in=[term, *tasks]) | Q(error__in=[term, f"builtins.{term}"])
-        return queryset.filter(found), False
+        if term.rpartition(".")[2].isdecimal():  # as an id ends, and no name does
+            return queryset.filter(job=term), False
+        if tasks := [name for name in registry.names() if f".{name}".endswith(f".{term}")]:
+            return queryset.filter(task__in=tasks), False
+        if self.get_queryset(request).filter(task=term).exists():
+            return queryset.filter(task=term), False
+        # Said once more that there is an error: the index has only rows with one.
+        failed = Q(error__in=[term, f"builtins.{term}"]) & ~Q(error="")
+        return queryset.filter(failed), False
 
     def _payload(self, record: JobRecord) -> JobPayload:
-        return (
-            JobPayload.objects.using(record._state.db).filter(record=record).first() or JobPayload()
-        )
+        """Read once for the three parts of a page that show it."""
+        if "shown_payload" not in vars(record):
+            rows = JobPayload.objects.using(record._state.db)
+            vars(record)["shown_payload"] = rows.filter(record=record).first() or JobPayload()
+        found: JobPayload = vars(record)["shown_payload"]
+        return found
 
     @admin.display(description=_("job"))
     def live_page(self, record: JobRecord) -> Any:
@@ -175,12 +199,14 @@ class JobRecordAdmin(ReadOnly):
         try:
             url = reverse(
                 "admin:django_taskq_job_change",
-                args=(record.job,),
+                args=(quote(record.job),),
                 current_app=self.admin_site.name,
             )
         except NoReverseMatch:
             return record.job
-        return format_html('<a href="{}">{}</a>', url, record.job)
+        if record.backend not in redis_aliases():
+            return record.job
+        return format_html('<a href="{}{}">{}</a>', url, query(record.backend, {}), record.job)
 
     @admin.display(description=_("arguments"))
     def arguments(self, record: JobRecord) -> Any:

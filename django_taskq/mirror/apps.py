@@ -13,3 +13,6 @@ class MirrorConfig(AppConfig):
     label = "taskq_mirror"
     verbose_name = _("Background jobs (history)")
     default_auto_field = "django.db.models.BigAutoField"
+
+    def ready(self) -> None:
+        from . import checks  # noqa: F401 - registers them

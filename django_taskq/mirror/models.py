@@ -59,13 +59,14 @@ class JobRecord(models.Model):
         db_table = "taskq_job"
         verbose_name = _("job")
         verbose_name_plural = _("jobs")
-        default_permissions = ("view",)
+        default_permissions = ("view", "delete")
         constraints = (
             models.UniqueConstraint(fields=("job", "backend"), name="taskq_job_of_backend"),
         )
         indexes = (
             models.Index(fields=("state", "id"), name="taskq_job_by_state"),
             models.Index(fields=("task", "id"), name="taskq_job_by_task"),
+            models.Index(fields=("queue", "id"), name="taskq_job_by_queue"),
             models.Index(fields=("error", "id"), name="taskq_job_by_error", condition=~Q(error="")),
         )
 

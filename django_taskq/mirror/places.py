@@ -16,15 +16,23 @@ def database_of(conf: conf.Options, model: type[models.Model]) -> str:
 
 
 def reading_database(model: type[models.Model]) -> str:
-    """The alias under which rows are read where nobody says which: the first backend's."""
-    for alias in task_backends.settings:
-        options: Any = _options(alias)
-        if options is not None and options.mirror_database:
-            return str(options.mirror_database)
-    return router.db_for_read(model)
+    """The alias under which rows are read where nobody says which: of all backends."""
+    return _said() or router.db_for_read(model)
 
 
-def _options(alias: str) -> Any:
+def writing_database(model: type[models.Model]) -> str:
+    """The alias under which rows are deleted where nobody says which: of all backends."""
+    return _said() or router.db_for_write(model)
+
+
+def _said() -> str:
+    """The first MIRROR_DATABASE that a backend has; a check wants them alike."""
+    found: Any = (options_of(alias) for alias in task_backends.settings)
+    return next((str(each.mirror_database) for each in found if each and each.mirror_database), "")
+
+
+def options_of(alias: str) -> Any:
+    """The settings of a backend; None if it has none of ours."""
     try:
         return getattr(task_backends[alias], "conf", None)
     except InvalidTaskBackend:

@@ -46,8 +46,9 @@ def parts_of(alias: str) -> tuple[Mirror, Pruning]:
 
     backend: Any = task_backends[alias]
     using = database_of(backend.conf, JobRecord)
-    pruning = Pruning(alias, using, backend.conf.mirror_retention, backend.conf.mirror_keep)
-    return Mirror(backend.broker, alias, using), pruning
+    mirror = Mirror(backend.broker, alias, using)
+    bounds = (backend.conf.mirror_retention, backend.conf.mirror_keep)
+    return mirror, Pruning(alias, using, *bounds, is_ours=lambda: mirror.has_place)
 
 
 def finish(mirror: Mirror) -> None:

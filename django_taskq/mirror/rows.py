@@ -15,7 +15,7 @@ from ..broker.replies import Stored
 from ..clock import to_datetime
 from ..codec import Seals, encode
 from ..exceptions import BadSeal, KeyMissing, MalformedJob
-from ..job import Envelope, Failure
+from ..job import Envelope, Failure, Live
 from ..reader import ENCRYPTED, priority_of
 from ..showing import (
     Argument,
@@ -61,10 +61,7 @@ class Redactor:
         """The rows of a job that is there."""
         assert seen.state is not None
         live = seen.live
-        row = Row(
-            *(seen.id, self._queue, seen.state, str(seen.score), seen.envelope, seen.size, live),
-            *(b"", 0),
-        )
+        row = Row(seen.id, self._queue, seen.state, str(seen.score), seen.envelope, seen.size, live)
         envelope = envelope_in(row, self._seals)
         task = task_in(envelope)
         failures = self._failures(seen)
@@ -81,7 +78,7 @@ class Redactor:
             moment(round(seen.score)) if has_time(seen.state, live) else None,
             moment(live.started),
             moment(ended),
-            (ended - live.started) / 1000 if ended and live.started else None,
+            duration(live, failures),
             live.attempt,
             storable(live.holder, 32),
             storable(failures[-1].c, 255) if failures else "",
@@ -114,6 +111,15 @@ class Redactor:
         except (BadSeal, MalformedJob) as error:
             return f"({error})"
         return shown.text if shown else ""
+
+
+def duration(live: Live, failures: Sequence[Failure]) -> float | None:
+    """Seconds of the last attempt of an ended job: it may have been over long before the job was,
+    where that waited to run again."""
+    if not live.ended or not live.started:
+        return None
+    over = [failure.f for failure in failures if failure.f and failure.s == live.started]
+    return max((over[-1] if over else live.ended) - live.started, 0) / 1000
 
 
 def attempts(failures: Sequence[Failure]) -> list[tuple[Any, ...]]:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import random
 import re
 from collections.abc import Callable
-from datetime import datetime
+from datetime import datetime, tzinfo
 from typing import Any
 
+from django.conf import settings
 from django.core.exceptions import NON_FIELD_ERRORS, ValidationError
 from django.db import models
 from django.utils import timezone
@@ -15,8 +16,8 @@ from django.utils.translation import gettext_lazy as _
 
 from ..clock import now_ms
 from ..exceptions import InvalidOption
-from ..periodic import Declaration, Periodic, call_of, declared, resolve, schedule_of, task_of
-from ..schedule import CATCH_UPS, MAX_NAME, OVERLAPS, check_name
+from ..periodic import Declaration, Periodic, call_of, in_code, resolve, schedule_of, task_of
+from ..schedule import CATCH_UPS, MAX_NAME, OVERLAPS, check_name, in_zone
 
 FIELDS = {
     *("name", "task", "expression", "tz", "overlap", "catch_up", "jitter", "start", "end"),
@@ -41,7 +42,7 @@ class ScheduleQuerySet(models.QuerySet["Schedule"]):
 
         Raises LookupError when code has no such schedule, ValidationError for what cannot work.
         """
-        made = next((made for made in declared() if made.name == name), None)
+        made = in_code(name)
         if made is None:
             raise LookupError(f"code has no schedule {name!r}")
         row = self.filter(name=name).first() or Schedule.of(made)
@@ -128,8 +129,8 @@ class Schedule(models.Model):
             overlap=when.overlap,
             catch_up=when.catch_up,
             jitter=when.jitter,
-            start=when.start,
-            end=when.end,
+            start=kept(when.start, when.zone),
+            end=kept(when.end, when.zone),
             enabled=when.enabled,
             args=args,
             kwargs=kwargs,
@@ -151,8 +152,8 @@ class Schedule(models.Model):
         tried(lambda: check_name(given.name))
         tried(lambda: schedule_of(given))
         task = tried(lambda: task_of(given))
-        if task is not None:
-            tried(lambda: call_of(given, task))
+        if task is not None and tried(lambda: call_of(given, task)):
+            tried(lambda: check_texts(given))
         if errors:
             raise ValidationError(errors)
 
@@ -191,6 +192,31 @@ class Schedule(models.Model):
         except InvalidOption:
             return []
         return schedule.next_runs(now_ms(), count) if schedule.enabled else []
+
+
+def check_texts(given: Declaration) -> None:
+    """Raises InvalidOption for arguments that PostgreSQL does not keep, whatever JSON allows."""
+    if has_nul(given.args) or has_nul(given.kwargs):
+        raise InvalidOption("args, kwargs: the character U+0000 cannot be kept in a row")
+
+
+def has_nul(value: Any) -> bool:
+    """Whether a text in a value of JSON's types has the character U+0000."""
+    if isinstance(value, str):
+        return "\0" in value
+    if isinstance(value, dict):
+        return any(map(has_nul, (*value, *value.values())))
+    return isinstance(value, list | tuple) and any(map(has_nul, value))
+
+
+def kept(moment: datetime | None, zone: tzinfo) -> datetime | None:
+    """A time of a schedule as the database takes it; a naive one is in the schedule's zone."""
+    if moment is None:
+        return None
+    there = in_zone(moment, zone)
+    if settings.USE_TZ:
+        return there
+    return in_zone(there, timezone.get_default_timezone()).replace(tzinfo=None)
 
 
 def aware(moment: datetime | None) -> datetime | None:

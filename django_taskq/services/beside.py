@@ -9,13 +9,12 @@ import logging
 import multiprocessing
 import os
 import select
-import signal
 import socket
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
-from ..deaths import die_with_parent
+from ..deaths import die_with_parent, ignore_signals, leave
 from ..isolation import Make
 from ..service import Service
 
@@ -155,9 +154,7 @@ class Line:
 def run_beside(alias: str, make: Make, channel: socket.socket, body: Body, what: str) -> None:
     """All of the process: never returns."""
     die_with_parent()
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGTSTP, signal.SIGTTIN):
-        signal.signal(number, lambda *_: None)  # the supervisor decides
-    signal.set_wakeup_fd(-1)
+    ignore_signals()
     code = 1
     try:
         body(alias, make, Line(channel))
@@ -167,5 +164,4 @@ def run_beside(alias: str, make: Make, channel: socket.socket, body: Body, what:
     except BaseException:
         logger.exception("the %s failed", what)
     finally:
-        logging.shutdown()
-        os._exit(code)
+        leave(code)

@@ -12,9 +12,11 @@ import threading
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
+from typing import Protocol
 
 import msgspec
 
+from .. import counts
 from ..broker.broker import CHUNK, Broker, Exchange
 from ..broker.doorbell import Doorbell
 from ..clock import monotonic
@@ -35,12 +37,19 @@ LEAN_ABOVE = 90  # % of Redis' memory
 LEAN_BYTES = 1024  # of a result or traceback then
 
 
+class Fullness(Protocol):
+    """How full Redis is (%), as whoever looked last says."""
+
+    memory: int
+
+
 class Consumer:
     """The buffer and the outcomes of one child.
 
-    ``room`` says how many slots are free; ``memory`` how full Redis is (%); ``registered`` is
-    told when the lease in a queue counts from (monotonic); ``stale`` the id and fence of a job
-    that turned out to be somebody else's.
+    ``room`` says how many slots are free; ``fullness`` how full Redis is; ``registered`` is told
+    when the lease in a queue counts from (monotonic); ``stale`` the id and fence of a job that
+    turned out to be somebody else's; ``ended`` how many attempts were settled, and how many of
+    them had failed.
     """
 
     def __init__(
@@ -50,9 +59,10 @@ class Consumer:
         holder: str,
         lease: float,
         room: Callable[[], int],
-        memory: Callable[[], int],
+        fullness: Fullness,
         registered: Callable[[str, float], None],
         stale: Callable[[str, int], None] = lambda id, fence: None,
+        ended: Callable[[int, int], None] = lambda attempts, failed: None,
     ) -> None:
         self.pace = Pace()
         self.buffer: deque[Grant] = deque()
@@ -67,8 +77,9 @@ class Consumer:
         self._holder = holder
         self._lease = round(lease * 1000)
         self._room = room
-        self._memory = memory
+        self._fullness = fullness
         self._registered = registered
+        self._ended = ended
         self._wire = Wire(broker)
         self.reports = Reports(broker, stale)
         self._held = Held(broker, holder)
@@ -80,6 +91,7 @@ class Consumer:
         self._dry: set[str] = set()  # queues whose last answer left nothing, or was none
         self._kept: dict[str, list[Outcome]] = {}  # outcomes for queues that take nothing now
         self._woken: str | None = None
+        self._closings = 0  # how often it was closed
         self._channels = {broker.key(queue, "wake"): queue for queue in shares.queues}
         self._bell = Doorbell(broker.server, list(self._channels))
 
@@ -119,6 +131,7 @@ class Consumer:
             return False
         if not self._listening.acquire(blocking=False):
             return False
+        closings = self._closings
         try:
             if not self._tune():
                 return False
@@ -128,7 +141,7 @@ class Consumer:
                 return False
             keys = self._bell.answer()
         except BrokerUnavailable as error:
-            if not self.closing:
+            if self._closings == closings:  # else it was close(), and it may be open again
                 self._wire.trouble(error)
             self._dry.clear()
             return True
@@ -220,8 +233,15 @@ class Consumer:
     def close(self) -> None:
         """Claims no more and wakes whoever listens."""
         self.closing = True
+        self._closings += 1
         self._wire.hurry.set()
         self._bell.close()
+
+    def reopen(self) -> None:
+        """Claims again after ``close()``."""
+        self.closing = False
+        self._wire.hurry.clear()
+        self._dry.clear()  # nobody listened meanwhile: what came is to be asked for
 
     def farewell(self, patience: float) -> None:
         """Settles everything and returns the rest, then looks at each queue once more.
@@ -234,13 +254,12 @@ class Consumer:
         with self._leading:
             self._wire.hurry.clear()
             self._collect()
-            if self.reports and not self._wire.is_down:
-                self.reports.send()
+            self.reports.send(self._wire.may_take)
             self.give_back_buffer()
             self._wire.urge()
             while (self.outcomes or self._kept or self._wire.is_owed) and monotonic() < until:
-                self._wire.send(self._pack(0))
-                if not self._wire.is_waiting:
+                self._tell(0)
+                if not self._wire.is_waiting and (self._kept or self._wire.is_owed):
                     self._wire.rest(until)
                 self._collect()
             self._wire.send(
@@ -253,9 +272,17 @@ class Consumer:
     def _send(self, room: int) -> None:
         if self._wire.is_down and not self.buffer and all(map(self._is_shut, self._shares.queues)):
             self._wire.rest()
-        if self.reports and not self._wire.is_down and (self.outcomes or self.reports.is_due):
-            self.reports.send()  # before the outcomes: after them it would be too late
-        self._wire.send(self._pack(room))
+        self._tell(room)
+
+    def _tell(self, room: int) -> None:
+        """Sends the outcomes, and before them what their jobs said last: then it is not too late.
+
+        The outcomes are taken first: other jobs go on to say something, and end, meanwhile.
+        """
+        parcels = self._pack(room)
+        if self.reports and (self.reports.is_due or any(parcel.outcomes for parcel in parcels)):
+            self.reports.send(self._wire.may_take)
+        self._wire.send(parcels)
 
     def _is_shut(self, queue: str) -> bool:
         """Whether nothing may be claimed of a queue."""
@@ -307,11 +334,11 @@ class Consumer:
             self._request,
             min(want, CHUNK),
             outcomes,
-            lean=self._memory() >= LEAN_ABOVE,
+            lean=self._fullness.memory >= LEAN_ABOVE,
         )
 
     def _outcomes_by_queue(self) -> dict[str, list[Outcome]]:
-        lean = self._memory() >= LEAN_ABOVE
+        lean = self._fullness.memory >= LEAN_ABOVE
         for queue in [queue for queue in self._kept if self._wire.may_take(queue)]:
             self.outcomes.extendleft(reversed(self._kept.pop(queue)))
         by_queue: dict[str, list[Outcome]] = {}
@@ -353,11 +380,15 @@ class Consumer:
             (self._dry.discard if answer.left else self._dry.add)(request.queue)
         elif answer.left and all(each.kind is not Kind.RETURNED for each in request.outcomes):
             self._dry.discard(request.queue)  # an end lets in who waited at a limit
+        if answer.memory > self._fullness.memory:  # renewals tell of a fall
+            self._fullness.memory = answer.memory
         self.offset = answer.now / 1000 - monotonic()
         self._held.settled(request.queue, request.outcomes)
         if "S" in answer.verdicts:
             self._held.doubt(AGAIN)  # it may take an earlier attempt of that job for running here
             self._report_stale(request, answer.verdicts)
+        if request.outcomes:
+            self._ended(*counts.ends([outcome.kind for outcome in request.outcomes]))
         if answer.grants:
             self.buffered_at = monotonic()
             self._held.claimed(request.queue, answer.grants)
@@ -379,6 +410,9 @@ def cut(outcome: Outcome, seals: Seals = OPEN) -> bytes:
     if outcome.kind is Kind.SUCCEEDED:
         return TRUNCATED
     grant = outcome.grant
-    (failure,) = seals.open_failures(grant.id, grant.queue, outcome.blob)
+    failures = seals.open_failures(grant.id, grant.queue, outcome.blob)
+    if len(failures) != 1:  # not what this process writes; the outcome must leave all the same
+        return outcome.blob
+    (failure,) = failures
     short = msgspec.structs.replace(failure, b=failure.b[-500:], m=failure.m[:200])
     return seals.seal_failure(grant.id, short)

@@ -12,6 +12,7 @@ from ..broker.replies import Renewed
 from ..clock import monotonic
 from ..service import Service
 from ..table import Table
+from ..troubles import Troubles
 from .consumer import LEAN_ABOVE
 from .janitor import Janitor
 from .reaper import Reaper
@@ -21,6 +22,7 @@ logger = logging.getLogger("django_taskq.worker")
 
 
 ROUNDS = 20  # chunks of one name let go at a time; this thread has leases to renew
+PATIENCE = 60.0  # seconds at most until parked jobs are let go again where that failed
 MOST = 50  # parked task names in one reply, see renew.lua
 
 
@@ -49,6 +51,8 @@ class Heartbeat(Service):
         timekeeper: Timekeeper,
         janitor: Janitor,
     ) -> None:
+        # Tries follow each other closely: where a server answers now and then, one must meet that.
+        self.error_delay = self.longest_delay = min(lease / 50, 1.0)
         super().__init__()
         self._broker = broker
         self._queues = list(queues)
@@ -58,6 +62,13 @@ class Heartbeat(Service):
         self._timekeeper = timekeeper
         self._janitor = janitor
         self._cursor = ""
+        # Apart: where leases are renewed, parked jobs may not be let go all the same.
+        self._releases = Troubles("releasing parked jobs", self.error_delay, PATIENCE)
+
+    @property
+    def is_cut_off(self) -> bool:
+        """Whether no server can be reached."""
+        return self.troubles.are_all_away(self._queues)
 
     def tick(self) -> float:
         children = list(self._children())
@@ -78,6 +89,9 @@ class Heartbeat(Service):
         self._cursor = min(  # of several queues the one that is behind
             (a.parked[-1] for a in answers.values() if len(a.parked) >= MOST), default=""
         )
+        memory = max((answer.memory for answer in answers.values()), default=0)
+        for child in children:
+            child.table.memory = memory  # of the node that is fullest
         rest = self._lease / 3
         for queue, answer in answers.items():
             self._obey(queue, answer, children)
@@ -96,7 +110,6 @@ class Heartbeat(Service):
 
     def _obey(self, queue: str, answer: Renewed, children: Sequence[Leased]) -> None:
         for child in children:
-            child.table.memory = answer.memory
             for stop in answer.stops:
                 if stop.holder == child.holder:
                     child.order(stop.order, stop.id, stop.fence)
@@ -106,14 +119,12 @@ class Heartbeat(Service):
         for holder in answer.lapsed:
             self._reaper.lapsed(queue, holder)
         if answer.parked:
-            self._release(queue, answer.parked)
+            names = answer.parked
+            self._releases.each([queue], lambda q: self._release(q, names), self._broker.place_of)
 
     def _release(self, queue: str, names: Sequence[str]) -> None:
-        try:
-            for name in names:
-                if registry.find(name) is not None:
-                    for _ in range(ROUNDS):
-                        if self._broker.release(queue, name) < HOUSEKEEPING:
-                            break
-        except Exception as error:
-            self.troubles.met(queue, error)
+        for name in names:
+            if registry.find(name) is not None:
+                for _ in range(ROUNDS):
+                    if self._broker.release(queue, name) < HOUSEKEEPING:
+                        break

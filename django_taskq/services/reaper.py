@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -17,7 +17,7 @@ from ..service import FOREVER, Service
 
 logger = logging.getLogger("django_taskq.worker")
 
-Started = Mapping[str, Mapping[str, bool]]  # queue -> id -> whether it ran alone
+Started = Mapping[str, Collection[str]]  # queue -> ids
 Overdue = Mapping[str, Mapping[str, int]]  # queue -> id -> fence
 NOTHING: Any = MappingProxyType({})
 
@@ -29,7 +29,7 @@ class Death(NamedTuple):
     holder: str
     cause: str
     died: bool = False
-    started: Mapping[str, bool] = NOTHING
+    started: Collection[str] = ()
     overdue: Mapping[str, int] = NOTHING
 
 
@@ -54,14 +54,16 @@ class Reaper(Service):
         timeout and did not stop.
         """
         self._waiting += [
-            Death(queue, holder, cause, True, started.get(queue, {}), overdue.get(queue, {}))
+            Death(queue, holder, cause, True, started.get(queue, ()), overdue.get(queue, {}))
             for queue in self._queues
         ]
         self.due = 0.0
 
     def lapsed(self, queue: str, holder: str) -> None:
         """The lease of somebody else's child is over."""
-        self._waiting.append(Death(queue, holder, "its whole worker vanished"))
+        death = Death(queue, holder, "its whole worker vanished")
+        if death not in self._waiting:  # it is told with each renewal until that is done
+            self._waiting.append(death)
         self.due = 0.0
 
     def tick(self) -> float:

@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 from django.db import close_old_connections, reset_queries
 
+from ..codec import printable
 from ..exceptions import TaskqError
 from ..hygiene import close_all
 from ..isolation import Make
@@ -77,9 +78,7 @@ class Reader:
             close_old_connections()
             reset_queries()
             versions = [source.version() for source in self._sources]
-            if versions == self._versions:
-                return None
-            rows = [row for source in self._sources for row in source.load()]
+            rows = None if versions == self._versions else self._load()
             self._versions = versions
         except Exception as error:
             close_all()
@@ -91,7 +90,17 @@ class Reader:
         if self._failing:
             logger.warning("schedules can be read again")
             self._failing = False
-        return msgspec.json.encode(rows) + b"\n"
+        return rows
+
+    def _load(self) -> bytes:
+        """All rows as a line. One that no line can hold is left out."""
+        lines = []
+        for row in [row for source in self._sources for row in source.load()]:
+            try:
+                lines.append(msgspec.json.encode(row))
+            except (ValueError, TypeError, RecursionError) as error:
+                logger.error("schedule %s is not run: %s", printable(row.name), said(error))
+        return b"[" + b",".join(lines) + b"]\n"
 
 
 def said(error: Exception) -> str:

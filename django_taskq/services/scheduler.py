@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import random
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from ..broker.almanac import Almanac, Record
 from ..broker.broker import HOUSEKEEPING, Broker
@@ -17,6 +17,7 @@ from ..line import Line
 from ..periodic import Declaration, Periodic, declared, resolve
 from ..server_clock import ServerClocks
 from ..service import Service
+from ..troubles import Troubles
 
 logger = logging.getLogger("django_taskq.worker")
 
@@ -47,11 +48,15 @@ class Scheduler(Service):
         super().__init__()
         self._knows_rows = not has_rows
         self._patience = monotonic() + ROWS if has_rows else 0.0
+        self._broker = broker
+        # Apart: a queue whose records can be read may still take no tick.
+        self._refused = Troubles("firing schedules", self.error_delay, self.longest_delay)
         self._almanac = Almanac(broker)
         self._firing = Firing(self._almanac, alias, sender, max_payload)
         self._alias = alias
         self._wanted: dict[str, Periodic | Declaration] = {}
         self._new: dict[str, None] = {}  # names to be looked at; a dict keeps their order
+        self._later: dict[str, list[str]] = {}  # the same of queues that failed
         self._bad: dict[str, str] = {}  # name -> why it is not run
         self._plans: dict[str, Plan] = {}
         self._line = Line()
@@ -105,8 +110,9 @@ class Scheduler(Service):
             return self._patience - now
         if now >= self._next_round:
             self._next_round = now + ROUND * random.uniform(0.8, 1.2)
-            self._retire()
             self._look_at(self._wanted)
+            self._each(self._broker.queues(), self._retire)  # also where none is left in the code
+        self._take_up(now)
         if self._new:
             self._begin()
         if now >= self._next_clock:
@@ -122,43 +128,58 @@ class Scheduler(Service):
     def _rest(self) -> float:
         if self._new or self._fired:
             return 0.0
-        until = min(self._next_round, self._next_clock, self._line.head())
+        again = map(self.troubles.until, self._later)
+        until = min(self._next_round, self._next_clock, self._line.head(), *again)
         return max(until - monotonic(), 0.0)
 
-    def _retire(self) -> None:
-        for queue in {plan.made.queue for plan in self._plans.values()}:
-            cursor = "0"
-            while True:
-                cursor, _ = self._almanac.retire(queue, cursor)
-                if cursor == "0":
-                    break
+    def _each(self, queues: Iterable[str], act: Callable[[str], object]) -> None:
+        """Does it for each queue. One that fails rests, and the others go on."""
+        self.troubles.each(queues, act, self._broker.place_of)
+
+    @property
+    def _queues(self) -> set[str]:
+        return {plan.made.queue for plan in self._plans.values()}
+
+    def _retire(self, queue: str) -> None:
+        cursor = "0"
+        while True:
+            cursor, _ = self._almanac.retire(queue, cursor)
+            if cursor == "0":
+                break
 
     # -- beginning -------------------------------------------------------------------------------
 
     def _begin(self) -> None:
         """Takes up some of the names that were not looked at yet."""
-        names = list(self._new)[:HOUSEKEEPING]
         by_queue: dict[str, list[Periodic]] = {}
-        for name in names:
+        for name in list(self._new)[:HOUSEKEEPING]:
+            self._new.pop(name, None)
             made = self._resolved(name)
             if made is not None:
                 by_queue.setdefault(made.queue, []).append(made)
-        for queue, chosen in by_queue.items():
-            prints = {made.name: made.schedule.fingerprint for made in chosen}
-            if not self._knows_rows:
-                chosen = self._undoubted(queue, chosen, prints)
-            records = self._ask(queue, [(made.name, prints[made.name]) for made in chosen])
-            for made, record in zip(chosen, records, strict=True):
-                known = self._plans.get(made.name)
-                plan = Plan(
-                    made,
-                    record or Record(self._clocks.now(queue)),
-                    leads=known is None or known.leads,
-                )
-                self._plans[made.name] = plan
-                self._aim(plan)
-        for name in names:
-            self._new.pop(name, None)
+        self._each(by_queue, lambda queue: self._begin_some(queue, by_queue[queue]))
+        for queue in [queue for queue in by_queue if queue in self.troubles]:
+            self._later.setdefault(queue, []).extend(made.name for made in by_queue[queue])
+
+    def _take_up(self, now: float) -> None:
+        """Those of queues whose rest is over are looked at after all others."""
+        for queue in [queue for queue in self._later if self.troubles.until(queue) <= now]:
+            self._look_at(self._later.pop(queue))
+
+    def _begin_some(self, queue: str, chosen: list[Periodic]) -> None:
+        prints = {made.name: made.schedule.fingerprint for made in chosen}
+        if not self._knows_rows:
+            chosen = self._undoubted(queue, chosen, prints)
+        records = self._ask(queue, [(made.name, prints[made.name]) for made in chosen])
+        for made, record in zip(chosen, records, strict=True):
+            known = self._plans.get(made.name)
+            plan = Plan(
+                made,
+                record or Record(self._clocks.now(queue)),
+                leads=known is None or known.leads,
+            )
+            self._plans[made.name] = plan
+            self._aim(plan)
 
     def _undoubted(
         self, queue: str, chosen: list[Periodic], prints: dict[str, str]
@@ -201,12 +222,20 @@ class Scheduler(Service):
             self._line.drop(name)
             return
         at = plan.made.schedule.fires_at(name, plan.tick)
-        when = self._clocks.when(plan.made.queue, at)
-        if plan.record.paused or plan.trouble:
-            when = max(when, monotonic() + (TROUBLE if plan.trouble else PAUSE))
+        queue = plan.made.queue
+        when = max(self._clocks.when(queue, at), self._refused.until(queue))
+        if plan.trouble:
+            when = max(when, monotonic() + TROUBLE)
+        elif plan.record.paused:
+            when = max(when, self._looks_again(queue, plan.record.pause.until))
         elif not plan.leads:
             when += random.uniform(*HOLD)
         self._line.put(name, when)
+
+    def _looks_again(self, queue: str, until: int) -> float:
+        """When a pause is looked at: in PAUSE, or as soon as it ends by itself."""
+        soon = monotonic() + PAUSE
+        return min(soon, self._clocks.when(queue, until)) if until else soon
 
     # -- Redis' clock ----------------------------------------------------------------------------
 
@@ -225,8 +254,7 @@ class Scheduler(Service):
                     self._place(plan)
 
     def _ask_the_time(self) -> None:
-        for queue in {plan.made.queue for plan in self._plans.values()}:
-            self._ask(queue, [])
+        self._each(self._queues, lambda queue: self._ask(queue, []))
 
     # -- firing ----------------------------------------------------------------------------------
 
@@ -234,16 +262,19 @@ class Scheduler(Service):
         """Deals with up to a hundred schedules that are due."""
         names = self._line.pop(monotonic(), HOUSEKEEPING)
         due = [self._plans[name] for name in names]
-        try:
-            by_queue: dict[str, list[Plan]] = {}
-            for plan in due:
-                by_queue.setdefault(plan.made.queue, []).append(plan)
-            for queue, plans in by_queue.items():
-                unclaimed = self._unclaimed(queue, plans)
-                for now, asked in self._firing.fire(queue, unclaimed, self._clocks.now(queue)):
-                    self._set_clock(queue, now, asked)
-        finally:
-            self._fired.extend(due)
+        by_queue: dict[str, list[Plan]] = {}
+        for plan in due:
+            by_queue.setdefault(plan.made.queue, []).append(plan)
+        place_of = self._broker.place_of
+        self._refused.each(
+            by_queue, lambda queue: self._fire_some(queue, by_queue[queue]), place_of
+        )
+        self._fired.extend(due)
+
+    def _fire_some(self, queue: str, plans: list[Plan]) -> None:
+        unclaimed = self._unclaimed(queue, plans)
+        for now, asked in self._firing.fire(queue, unclaimed, self._clocks.now(queue)):
+            self._set_clock(queue, now, asked)
 
     def _aim_again(self) -> None:
         """Finds the next ticks of some schedules that were fired."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -11,6 +12,7 @@ from django.contrib.auth.models import Permission
 from django.test import Client
 
 from django_taskq import client, periodic
+from django_taskq.admin import console as module
 from django_taskq.admin.console import Console
 from django_taskq.periodic import _declared
 from tests.engine import tasks
@@ -20,6 +22,18 @@ __all__ = ["backend", "enqueued", "hand", "jobs", "private", "private_url", "ran
 
 ROOT = "/admin/django_taskq"
 EVERYTHING = "everything"
+PATIENCE = 20.0  # seconds
+OF_A_PERSON = module.CONNECT, module.ANSWER
+
+
+class FastClock:
+    """In the place of the module ``time``: an hour ahead."""
+
+    monotonic = time.monotonic
+
+    @staticmethod
+    def time_ns() -> int:
+        return time.time_ns() + 3600 * 10**9
 
 
 class Staff:
@@ -53,6 +67,21 @@ class Staff:
 def _at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """The transaction around a test is never committed: jobs must not wait for that."""
     monkeypatch.setattr(client, "commit_alias", lambda on_commit: None)
+
+
+@pytest.fixture(autouse=True)
+def _patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A page waits for its server for as long as the settings allow: this machine may be busy."""
+    monkeypatch.setattr(module, "CONNECT", PATIENCE)
+    monkeypatch.setattr(module, "ANSWER", PATIENCE)
+
+
+@pytest.fixture
+def as_for_a_person(_patience: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A page gives its server up as soon as where somebody waits for it."""
+    connect, answer = OF_A_PERSON
+    monkeypatch.setattr(module, "CONNECT", connect)
+    monkeypatch.setattr(module, "ANSWER", answer)
 
 
 @pytest.fixture(autouse=True)

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 from django.contrib.admin.models import LogEntry
 
+from django_taskq import task
 from django_taskq.backends import RedisBackend
+from django_taskq.broker.inspector import Inspector
+from django_taskq.clock import now_ms
 from django_taskq.job import State
-from tests.admin.conftest import Staff
+from tests.admin.conftest import ROOT, FastClock, Staff
 from tests.engine import tasks
-from tests.engine.support import Hand
+from tests.engine.support import QUEUES, Hand
 from tests.security.tasks import log_in
 
 
@@ -66,7 +70,23 @@ def test_what_cannot_be_undone_is_asked_first(ada: Staff, backend: RedisBackend,
     assert state(result) is State.READY
     assert not LogEntry.objects.exists()
     ada.post("job/do/", verb=verb, job=result.id, confirmed="1")
-    assert state(result) is State.CANCELLED
+    assert state(result) is (State.READY if verb == "kill" else State.CANCELLED)
+
+
+def test_what_waits_is_not_cancelled_by_who_may_only_kill(
+    staff: Callable[..., Staff], backend: RedisBackend, hand: Hand
+) -> None:
+    running, ready = tasks.nothing.enqueue_many([(), ()])
+    hand.claim(1)
+    fields = {"verb": "kill", "job": [running.id, ready.id], "confirmed": "1"}
+
+    eve = staff("eve", "view_taskq", "kill_job")
+    page = text_of(eve.client.post(f"{ROOT}/job/do/", fields, follow=True))
+
+    assert "1 job done, 1 job left alone" in page
+    assert state(ready) is State.READY
+    orders = backend.broker.key("default", "cancels")
+    assert backend.server.command("HKEYS", orders) == [running.id.encode()]
 
 
 @pytest.mark.parametrize(
@@ -135,6 +155,15 @@ def test_several_jobs_are_told_apart(ada: Staff, dead: Any) -> None:
     assert LogEntry.objects.count() == 2
 
 
+@pytest.mark.parametrize("id", ["\0.1", "x" * 44 + ".1"])
+def test_what_can_be_no_id_never_comes_into_the_log(ada: Staff, dead: Any, id: str) -> None:
+    """PostgreSQL takes no NUL: the page would fail."""
+    ada.post("job/do/", verb="retry", job=[id, dead.id])
+    ada.post("job/do/", verb="retry", job=[id])
+
+    assert [entry.object_id for entry in LogEntry.objects.all()] == [dead.id]
+
+
 def test_a_message_of_the_log_names_no_argument(ada: Staff, hand: Hand) -> None:
     result = log_in.using(max_attempts=1).enqueue("ada", "hunter2-hunter2", how="retry")
     hand.run()
@@ -164,13 +193,31 @@ def test_everything_that_matches_is_a_jobs_work(
     ada.post("job/do/", confirmed="1", **fields)
 
     assert "No such work has begun." in ada.sees("job/bulk/")
-    (outcome,) = hand.run(1, "critical")
+    (outcome,) = hand.run(1)
     assert outcome.kind == "S", outcome.blob
     assert {state(result) for result in bad} == {State.READY}
     assert state(other) is State.READY
     page = ada.sees("job/bulk/")
     assert "7 jobs done" in page
     assert LogEntry.objects.get().object_id in page
+
+
+@pytest.mark.parametrize("page", ["job/do/", "queue/default/purge/"])
+def test_what_was_there_is_said_by_redis_clock(
+    ada: Staff, backend: RedisBackend, dead: Any, monkeypatch: pytest.MonkeyPatch, page: str
+) -> None:
+    """Jobs end by that one: with another one some would be left out, or too many done."""
+    here = now_ms()
+    monkeypatch.setattr("django_taskq.clock.time", FastClock)
+    fields = {"verb": "delete", "everything": "1", "state": "dead", "name": "default"}
+
+    ada.post(page, confirmed="1", **fields)
+
+    (row,) = [
+        row for name in QUEUES for row in Inspector(backend.broker).page([name], State.READY).rows
+    ]
+    asked = backend.get_result(row.id).args[0]["asked"]
+    assert abs(asked - here) < 60_000
 
 
 def test_a_group_is_retried_as_one(ada: Staff, hand: Hand, dead: Any) -> None:
@@ -182,10 +229,39 @@ def test_a_group_is_retried_as_one(ada: Staff, hand: Hand, dead: Any) -> None:
     fields = dict(re.findall(r'name="(\w+)" value="([^"]*)"', form))
 
     ada.post("job/do/", confirmed="1", **{k: v.replace("&amp;", "&") for k, v in fields.items()})
-    hand.run(1, "critical")
+    hand.run(1)
 
     assert state(dead) is State.READY
     assert state(other) is State.DEAD
+
+
+def test_a_group_has_no_job_that_succeeded_later(ada: Staff, hand: Hand) -> None:
+    """It keeps what went wrong before: to run it again would do its work twice."""
+    flaky = tasks.contextual
+    passing = flaky.enqueue(fail_first=True)
+    dead = flaky.using(max_attempts=1).enqueue(fail_first=True)
+    retrying = flaky.using(backoff=3600).enqueue(fail_first=True)
+    hand.run()
+    hand.promote()
+    hand.run()
+    assert (state(passing), len(passing.errors)) == (State.SUCCEEDED, 1)
+    page = ada.sees("failure/")
+    link = re.search(r'<h3><a href="/admin/django_taskq/([^"]+)"', page)
+    (form,) = [f for f in re.findall(r"<form.*?</form>", page, re.DOTALL) if "Retry all" in f]
+    fields = dict(re.findall(r'name="(\w+)" value="([^"]*)"', form))
+    assert link
+
+    found = ada.sees(link[1].replace("&amp;", "&"))
+    ada.post("job/do/", confirmed="1", **{k: v.replace("&amp;", "&") for k, v in fields.items()})
+    hand.run(1)
+
+    assert {*re.findall(r'name="job" value="([^"]+)"', found)} == {dead.id, retrying.id}
+    assert '<input type="hidden" name="state" value="failed">' in found
+    assert 'aria-current="true">failed' in found
+    assert [state(each) for each in (dead, retrying, passing)] == [
+        *(State.READY, State.READY),
+        State.SUCCEEDED,
+    ]
 
 
 def test_a_queue_is_purged_once_its_name_is_typed(
@@ -197,12 +273,14 @@ def test_a_queue_is_purged_once_its_name_is_typed(
     assert "Type the queue" in asked
     wrong = text_of(ada.post("queue/default/purge/", state="ready", name="x", confirmed="1"))
     assert "nothing was purged" in wrong
-    ada.post("queue/default/purge/", state="ready", name="default", confirmed="1")
+    why = {"why": "a  mail\nloop"}
+    ada.post("queue/default/purge/", state="ready", name="default", confirmed="1", **why)
     (outcome,) = hand.run(1, "critical")
 
     assert outcome.kind == "S", outcome.blob
     assert {state(result) for result in results} == {State.CANCELLED}
     assert "Purge" in ada.sees("audit/")
+    assert "a mail loop" in ada.sees("audit/")
 
 
 def test_what_runs_is_never_purged(ada: Staff, backend: RedisBackend) -> None:
@@ -218,9 +296,9 @@ def test_a_dead_job_is_mended_and_retried(ada: Staff, hand: Hand, backend: Redis
     result = tasks.choosy.using(max_attempts=1).enqueue("key")
     hand.run()
     page = ada.sees(f"job/{result.id}/edit/")
-    assert "&quot;key&quot;" in page
+    assert "\nkey</textarea>" in page
 
-    ada.post(f"job/{result.id}/edit/", **{"arg-0": '"os"', "retry": "1"})
+    ada.post(f"job/{result.id}/edit/", **{"arg-0": "os", "retry": "1"})
 
     mended = backend.get_result(result.id)
     assert (mended.state, mended.args) == (State.READY, ["os"])
@@ -233,7 +311,8 @@ def test_a_dead_job_is_mended_and_retried(ada: Staff, hand: Hand, backend: Redis
 @pytest.mark.parametrize(
     ("fields", "words"),
     [
-        ({"arg-0": "no json", "arg-1": "2"}, "This is no JSON."),
+        ({"arg-0": "no json", "arg-1": "2"}, "This is no whole number."),
+        ({"arg-0": "1", "arg-1": "2", "more": "no json"}, "This is no JSON."),
         ({"arg-0": "", "arg-1": "2"}, "This field is required."),
         ({"arg-0": "1", "arg-1": "2", "more": '{"a": 3}'}, "the argument &#x27;a&#x27; twice"),
         ({"arg-0": "1", "arg-1": "2", "more": '{"c": 1}'}, "takes no argument &#x27;c&#x27;"),
@@ -258,6 +337,38 @@ def test_an_argument_by_name_can_be_left_out_or_added(ada: Staff, backend: Redis
     assert backend.get_result(result.id).kwargs == {}
     ada.post(f"job/{result.id}/edit/", **{"arg-0": "1", "more": '{"b": 5}'})
     assert backend.get_result(result.id).kwargs == {"b": 5}
+
+
+def test_an_argument_of_many_lines_that_was_left_alone_is_not_changed(
+    ada: Staff, backend: RedisBackend
+) -> None:
+    """Browsers end its lines with two characters."""
+    result = tasks.choosy.using(max_attempts=1).enqueue("two\nlines")
+    sent = {"arg-0": "two\r\nlines", "more": ""}
+
+    ada.post(f"job/{result.id}/edit/", **sent)
+
+    assert backend.get_result(result.id).args == ["two\nlines"]
+    told = [json.loads(entry.change_message)["told"] for entry in LogEntry.objects.all()]
+    assert told == [{"arguments": []}]
+
+
+@task
+def open_to_all(first: int, **others: int) -> None: ...
+
+
+@pytest.mark.parametrize("name", ["7", "0", "²"])
+def test_an_argument_may_be_named_like_a_number(
+    ada: Staff, backend: RedisBackend, name: str
+) -> None:
+    result = open_to_all.enqueue(1)
+
+    answer = ada.post(f"job/{result.id}/edit/", **{"arg-0": "2", "more": json.dumps({name: 1})})
+
+    assert answer.status_code == 302
+    assert backend.get_result(result.id).kwargs == {name: 1}
+    said = json.loads(LogEntry.objects.get().change_message)
+    assert said["told"] == {"arguments": ["first", name]}
 
 
 def test_what_is_sensitive_stays_unless_it_is_typed(

@@ -10,7 +10,7 @@ from xml.etree import ElementTree
 import pytest
 
 from django_taskq.admin import charts
-from django_taskq.admin.charts import Series
+from django_taskq.admin.charts import Mark, Series
 
 SVG = "{http://www.w3.org/2000/svg}"
 EVIL = "<script>alert(1)</script>"
@@ -67,7 +67,38 @@ def test_lines_of_powers_of_ten_lie_evenly() -> None:
     assert steps[0] > 0
 
 
-@pytest.mark.parametrize("draw", [charts.bars, charts.lines, charts.stack])
+def test_a_line_has_its_points_where_bars_stand_and_marks_mean() -> None:
+    series, labels = [Series("x", "ready", [1, 2, 3, 4])], list("abcd")
+
+    (line,) = parsed(charts.lines("t", labels, series)).iter(f"{SVG}polyline")
+
+    places = [float(point.split(",")[0]) for point in line.attrib["points"].split()]
+    bars = [rect["x"] for rect in rects(charts.bars("t", labels, series))]
+    step = (charts.WIDTH - charts.LEFT - charts.RIGHT) / 4
+    assert places == pytest.approx([bar + step / 2 for bar in bars], abs=0.2)
+
+
+def spark(
+    title: str, labels: Any, series: list[Series], *, description: str = "1, 2"
+) -> charts.SafeString:
+    """The one that has no axes, asked for as the others are."""
+    (each,) = series
+    return charts.spark(title, [value or 0 for value in each.values], description, each.css)
+
+
+DRAW = [charts.bars, charts.lines, charts.stack, spark]
+
+
+def test_a_spark_shows_the_smallest_beside_the_largest() -> None:
+    small, none, large = [1, 0, 1_000]
+
+    first, last = rects(charts.spark("t", [small, none, large], "", "dead"))
+
+    assert 2 <= first["height"] < last["height"] == charts.SPARK - 1
+    assert first["x"] + first["width"] < last["x"]
+
+
+@pytest.mark.parametrize("draw", DRAW)
 @pytest.mark.parametrize("values", [[], [0, 0], [0.001, 0], [1e15, 3]])
 def test_any_numbers_make_a_drawing_within_its_frame(draw: Any, values: list[float]) -> None:
     labels = [str(number) for number in range(len(values))]
@@ -80,7 +111,7 @@ def test_any_numbers_make_a_drawing_within_its_frame(draw: Any, values: list[flo
         assert 0 <= rect["y"] <= rect["y"] + rect["height"] <= height + 0.2
 
 
-@pytest.mark.parametrize("draw", [charts.bars, charts.lines, charts.stack])
+@pytest.mark.parametrize("draw", DRAW)
 def test_names_are_text_and_nothing_is_styled_in_place(draw: Any) -> None:
     drawing = draw(EVIL, [EVIL, EVIL], [Series(EVIL, "ready", [1, 2])], description=EVIL)
 
@@ -88,7 +119,7 @@ def test_names_are_text_and_nothing_is_styled_in_place(draw: Any) -> None:
     assert not re.search(r"\sstyle=|\son\w+=", drawing)
 
 
-@pytest.mark.parametrize("draw", [charts.bars, charts.lines, charts.stack])
+@pytest.mark.parametrize("draw", DRAW)
 def test_who_does_not_see_it_is_told(draw: Any) -> None:
     drawing = parsed(draw("Backlog", ["a", "b"], [Series("ready", "ready", [1, 2])]))
 
@@ -97,6 +128,20 @@ def test_who_does_not_see_it_is_told(draw: Any) -> None:
     texts = {node.attrib.get("id"): node.text for node in drawing.iter()}
     assert texts[named[0]] == "Backlog"
     assert "2" in texts[named[1]]
+
+
+@pytest.mark.parametrize("draw", [charts.bars, charts.lines])
+def test_a_mark_stands_where_its_moment_is(draw: Any) -> None:
+    marks = [Mark(0, "first"), Mark(0.5, EVIL), Mark(1.2, "last")]
+
+    drawing = draw("t", list("abcd"), [Series("x", "ready", [1, 2, 3, 4])], marks=marks)
+
+    found = list(parsed(drawing).iter(f"{SVG}g"))
+    assert [group.find(f"{SVG}title").text for group in found] == ["first", EVIL, "last"]
+    places = [float(group.find(f"{SVG}line").attrib["x1"]) for group in found]
+    left, right = charts.LEFT, charts.WIDTH - charts.RIGHT
+    assert places == [left, (left + right) / 2, right]
+    assert not re.search(r"\sstyle=|\son\w+=|<script", drawing)
 
 
 @pytest.mark.parametrize(

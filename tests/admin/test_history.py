@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Callable
+from datetime import timedelta
 
 import pytest
 from django.db import connection
+from django.test import override_settings
 from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
 
 from django_taskq import task
 from django_taskq.backends import RedisBackend
 from django_taskq.mirror.admin import PAGE, BoundedPaginator
-from django_taskq.mirror.models import JobRecord
+from django_taskq.mirror.models import Attempt, JobRecord
 from django_taskq.mirror.reader import Mirror
 from tests.admin.conftest import Staff
-from tests.engine.support import Hand
+from tests.engine.support import Hand, configured
 from tests.engine.tasks import add
 
 LIST = "/admin/taskq_mirror/jobrecord/"
@@ -104,6 +108,41 @@ def test_nothing_can_be_changed(rows: Callable[[], None], ada: Staff) -> None:
     assert JobRecord.objects.get().state == "ready"
 
 
+def test_a_page_of_a_job_reads_each_table_once_and_of_attempts_the_newest(
+    rows: Callable[[], None], ada: Staff, hand: Hand
+) -> None:
+    result = shaky.enqueue("ada")
+    hand.run()
+    rows()
+    record = JobRecord.objects.get(job=result.id)
+    began = timezone.now() - timedelta(days=1)
+    Attempt.objects.bulk_create(
+        Attempt(record=record, number=n, ended_at=began + timedelta(minutes=n), error=f"of.E{n:03}")
+        for n in range(100)
+    )
+    with CaptureQueriesContext(connection) as queries:
+        shown = page(ada, detail(result))
+    tables = [re.search(r'FROM "(taskq_\w+)"', query["sql"]) for query in queries]
+    counted = Counter(found[1] for found in tables if found)
+    assert counted["taskq_job_payload"] == counted["taskq_attempt"] == 1
+    errors = re.findall(r"of\.E\d{3}", shown)
+    assert list(dict.fromkeys(errors)) == [f"of.E{n:03}" for n in range(99, 50, -1)]
+
+
+def test_the_way_to_a_job_names_its_backend_and_any_id(
+    rows: Callable[[], None], ada: Staff, url: str, prefix: str
+) -> None:
+    odd, other, gone = (
+        JobRecord.objects.create(backend=backend, job=id, queue="default", task="a.b", version=1)
+        for backend, id in (("default", "a/b_c?d"), ("second", "x"), ("none", "y"))
+    )
+    entry = configured(url, prefix)
+    with override_settings(TASKS={"default": entry, "second": entry}):
+        assert 'job/a_2Fb_5Fc_3Fd/change/"' in page(ada, f"{LIST}{odd.pk}/change/")
+        assert 'job/x/change/?backend=second"' in page(ada, f"{LIST}{other.pk}/change/")
+        assert "job/y/change/" not in page(ada, f"{LIST}{gone.pk}/change/")
+
+
 def test_a_page_never_counts_or_groups_all_rows(rows: Callable[[], None], ada: Staff) -> None:
     results = add.enqueue_many([(n,) for n in range(60)])
     rows()
@@ -118,6 +157,25 @@ def test_a_page_never_counts_or_groups_all_rows(rows: Callable[[], None], ada: S
         for sql in ours:
             assert "DISTINCT" not in sql
             assert "LIMIT" in sql or re.search(r'"(id|record_id|job)" (=|IN)', sql), sql
+
+
+@pytest.mark.parametrize("term", ["x.1", "shaky", "old.tasks.gone", "LookupError", "nothing"])
+def test_a_search_asks_for_one_thing_at_a_time(
+    rows: Callable[[], None], ada: Staff, hand: Hand, term: str
+) -> None:
+    """With any of several, a database reads all rows, or puts all that match in order."""
+    shaky.enqueue("ada")
+    hand.run()
+    rows()
+    JobRecord.objects.create(
+        backend="default", job="x.1", queue="default", task="old.tasks.gone", version=1
+    )
+    with CaptureQueriesContext(connection) as queries:
+        found = page(ada, q=term)
+    ours = [query["sql"] for query in queries if "taskq_job" in query["sql"]]
+    assert ours
+    assert not any(" OR " in sql for sql in ours)
+    assert ("1 job" in found) is (term != "nothing")
 
 
 def test_a_long_list_is_counted_up_to_a_limit(

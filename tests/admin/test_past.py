@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from django.utils.translation import override
 from django_taskq.admin import past
 from django_taskq.backends import RedisBackend
 from django_taskq.broker.inspector import Inspector, Step
+from django_taskq.broker.releases import Release, Releases
 from tests.admin.conftest import Staff
 from tests.engine import tasks
 from tests.engine.support import Hand
@@ -48,6 +50,18 @@ def test_what_ran_is_drawn_and_told(ada: Staff, page: str, period: str) -> None:
 
 def test_where_nothing_ran_the_page_says_so(ada: Staff, backend: RedisBackend) -> None:
     assert "Nothing ran in this time." in ada.sees("dashboard/")
+
+
+def test_a_backlog_is_drawn_although_nothing_ran(ada: Staff, backend: RedisBackend) -> None:
+    tasks.add.enqueue_many([(n, 1) for n in range(12)])
+    backend.broker.measure("default")
+
+    page = ada.sees("queue/default/change/")
+
+    assert "<figcaption>Backlog</figcaption>" in page
+    assert "ready, on average: 12, 12" in page
+    assert '<td class="tq-number"><bdi>12</bdi></td></tr>' in page
+    assert "Backlog" not in ada.sees(f"tasktype/{ADD}/change/")
 
 
 @pytest.mark.usefixtures("ran_some")
@@ -121,6 +135,42 @@ def test_a_name_from_outside_is_text(ada: Staff, hand: Hand) -> None:
     assert "alert(1)" in page
 
 
+@pytest.mark.usefixtures("ran_some")
+@pytest.mark.parametrize("page", ["dashboard/", "queue/default/change/", f"tasktype/{ADD}/change/"])
+def test_a_release_is_a_line_in_every_chart_and_named_below(
+    ada: Staff, backend: RedisBackend, page: str
+) -> None:
+    Releases(backend.broker).mark("4f2a<91c>")
+
+    text = ada.sees(page)
+
+    said = re.escape("Release 4f2a&lt;91c&gt; since ") + r"\d\d:\d\d"
+    drawings = re.findall(r'<svg class="tq-chart".*?</svg>', text, re.DOTALL)
+    over_time = [drawing for drawing in drawings if 'viewBox="0 0 400' in drawing]
+    assert len(over_time) >= 4
+    assert all(len(re.findall(f"<title>{said}</title>", drawing)) == 1 for drawing in over_time)
+    assert len(re.findall(f"<li><bdi>{said}</bdi></li>", text)) == 1
+
+
+def test_only_releases_of_the_period_are_marked_the_newest_named_first() -> None:
+    hour = past.PERIODS[0]
+    steps = [Step(MARCH + number * 60_000, Counter(S=1)) for number in range(60)]
+    old, first, future = (
+        Release("old", MARCH - 1),
+        Release("first", MARCH),
+        Release("future", MARCH + 3_600_000),
+    )
+    many = [Release(f"r{number}", MARCH + 60_000 * number) for number in range(1, 20)]
+
+    found = past.context(hour, steps, [old, first, *many, future])
+
+    assert "old" not in str(found["releases"]) + str(found["charts"])
+    assert "future" not in str(found["releases"]) + str(found["charts"])
+    assert found["releases"][0].startswith("Release r19 since ")
+    assert (len(found["releases"]), found["more_releases"]) == (past.MOST_RELEASES, 8)
+    assert str(found["charts"][0].drawing).count('class="tq-mark"') == 20
+
+
 # -- parts -----------------------------------------------------------------------------------------
 
 
@@ -161,7 +211,14 @@ def test_a_look_over_all_queues_is_one_round_trip(ran_some: None, backend: Redis
     names = backend.broker.queues()
     looks = (past.PERIODS[0].look, past.PERIODS[0].by_task)
     with round_trips() as trips:
-        overview, (steps, by_task) = inspector.overview_with_past(names, *looks)
+        overview, (steps, by_task), _ = inspector.overview_with_past(names, *looks)
 
     assert len(trips) == 1
     assert len(overview) == len(steps) == len(by_task) == len(names)
+
+
+def test_the_benchmark_looks_at_periods_that_there_are() -> None:
+    text = (Path(__file__).parents[2] / "benchmarks" / "pages.py").read_text()
+    named = set(re.findall(r"period=([\w-]+)", text))
+    assert named
+    assert named <= {period.name for period in past.PERIODS}

@@ -35,20 +35,33 @@ READ = (
     "audit/",
 )
 REDIRECT = ("schedule/nightly/edit/",)
-WRITE = (
-    "job/do/",
+FORMS = (  # which look before they write
     "job/{id}/edit/",
+    "tasktype/tests.engine.tasks.fail/call/",
+    "queue/default/limit/",
+)
+WRITE = (
+    *FORMS,
+    "job/do/",
+    "job/{id}/copy/",
+    "job/{id}/unlock/",
     "queue/default/pause/",
     "queue/default/resume/",
     "queue/default/purge/",
+    "queue/pause-all/",
+    "queue/resume-all/",
     "schedule/nightly/do/",
+    "schedule/nightly/switch/",
     "worker/{id}/do/",
+    "failure/do/",
 )
 NAMED = {
     "queue": "default",
     "schedule": "nightly",
     "tasktype": "tests.engine.tasks.fail",
 }  # by what, if not by an id
+FAILURE = {"exception": "builtins.ValueError", "task": "t", "place": "", "span": "day"}
+TRIAGE = ("resolve", "ignore", "reopen")
 OTHERS = sorted(set(PERMISSIONS) - {rights.VIEW})
 
 
@@ -143,15 +156,24 @@ def test_a_verb_needs_its_own_permission(
     ("page", "permission", "fields"),
     [
         ("queue/default/pause/", rights.PAUSE, {}),
+        ("queue/pause-all/", rights.PAUSE, {}),
+        ("queue/resume-all/", rights.PAUSE, {}),
         ("queue/default/resume/", rights.PAUSE, {}),
         ("queue/default/purge/", rights.PURGE, {"state": "dead", "name": "default"}),
+        ("queue/default/limit/", rights.EDIT_LIMITS, {"limit": "task:x", "concurrency": "1"}),
+        ("queue/default/limit/", rights.EDIT_LIMITS, {"limit": "task:x", "release": "1"}),
         ("worker/w/do/", "quiet_worker", {"verb": "quiet"}),
+        ("worker/w/do/", "quiet_worker", {"verb": "resume"}),
         ("worker/w/do/", "stop_worker", {"verb": "stop"}),
         ("worker/w/do/", "view_stack", {"verb": "stack"}),
         ("schedule/nightly/do/", "run_schedule", {"verb": "run"}),
         ("schedule/nightly/do/", "pause_schedule", {"verb": "pause"}),
         ("schedule/nightly/do/", "pause_schedule", {"verb": "resume"}),
         ("schedule/nightly/do/", "skip_schedule", {"verb": "skip"}),
+        *(("failure/do/", rights.TRIAGE, {**FAILURE, "verb": verb}) for verb in TRIAGE),
+        ("job/{id}/copy/", rights.COPY, {}),
+        ("tasktype/tests.engine.tasks.fail/call/", rights.CALL, {"priority": "0"}),
+        ("job/{id}/unlock/", rights.UNLOCK, {"owner": "x"}),
         ("job/{id}/edit/", rights.EDIT_ARGS, {"arg-0": '"new"'}),
         ("job/{id}/edit/", rights.VIEW_ARGS, {"arg-0": '"new"'}),
         ("job/{id}/edit/", "retry_job", {"arg-0": '"new"', "retry": "1"}),
@@ -173,18 +195,24 @@ def test_what_is_no_verb_needs_its_own_permission_too(
     assert dump(backend.broker, queue="default") == before
 
 
-@pytest.mark.parametrize("page", ["job/do/", *WRITE[2:]])
+@pytest.mark.parametrize("page", [each for each in WRITE if each not in FORMS])
 def test_nothing_is_changed_by_looking(ada: Staff, dead: Any, page: str) -> None:
     assert ada.get(page, verb="delete", job=dead.id, confirmed="1").status_code == 405
 
 
-def test_a_form_of_another_site_is_refused(ada: Staff, dead: Any) -> None:
+@pytest.mark.parametrize("page", WRITE)
+def test_a_form_of_another_site_is_refused(ada: Staff, backend: Any, dead: Any, page: str) -> None:
     client = Client(enforce_csrf_checks=True)
     client.force_login(ada.user)
+    before = dump(backend.broker, queue="default")
+    fields = {"verb": "retry", "job": dead.id, "state": "dead", "name": "default"}
 
-    answer = client.post(f"{ROOT}/job/do/", {"verb": "retry", "job": dead.id})
+    answer = client.post(f"{ROOT}/{page.format(id=dead.id)}", {**fields, "confirmed": "1"})
 
     assert answer.status_code == 403
+    assert "CSRF" in answer.content.decode()
+    assert dump(backend.broker, queue="default") == before
+    assert not LogEntry.objects.exists()
 
 
 def test_only_what_may_be_done_is_offered(staff: Callable[..., Staff], dead: Any) -> None:

@@ -66,7 +66,7 @@ def churn(directory: str, linger: float, count: int) -> str:
     for _ in range(count):
         try:
             socket = embedded.ensure(directory, linger=linger)
-            answer = keeper.ask(str(socket), "INCR", "visits")
+            answer = keeper.ask(str(socket), "INCR", "visits", timeout=30.0)
             if not answer.startswith(b":"):
                 failures.append(repr(answer))
         except Exception as error:

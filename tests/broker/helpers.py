@@ -8,11 +8,16 @@ from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
+import pytest
+
 from django_taskq.asks import ASK, UNTIL_STARTED, gate, text
-from django_taskq.broker.broker import CHUNK, Broker, Draft, Exchange, chunks
+from django_taskq.broker.broker import CHUNK, LOST_LIMIT, Broker, Draft, Exchange, chunks
+from django_taskq.broker.calls import Call, Command
 from django_taskq.broker.connection import Server
 from django_taskq.broker.keys import QUEUE_KEYS
 from django_taskq.broker.replies import Exchanged
+from django_taskq.broker.triage import Triage, Verdict, verdicts_in
+from django_taskq.exceptions import BrokerFull
 from django_taskq.job import Grant, Kind, Live, Outcome, State
 from django_taskq.limits import Rate, check_rate
 
@@ -30,6 +35,19 @@ ENDINGS = {
     State.CANCELLED: (Kind.CANCELLED, FAILURE),
     State.RETRYING: (Kind.RETRYING, FAILURE),
 }
+
+
+def refuse_later(monkeypatch: pytest.MonkeyPatch, script: str, after: int = 1) -> None:
+    """From the next calls of a script ``after`` are carried out; the server is full then."""
+    call, seen = Server.call, itertools.count()
+
+    def counting(server: Server, each: Call) -> Any:
+        ours = not isinstance(each, Command) and each.script.name == script
+        if ours and next(seen) >= after:
+            raise BrokerFull("full")
+        return call(server, each)
+
+    monkeypatch.setattr(Server, "call", counting)
 
 
 def holder_id(name: str) -> str:
@@ -74,6 +92,19 @@ class Child:
     def _send(self, request: Exchange) -> Exchanged:
         self.last = request
         return self.broker.exchange([request])[0]
+
+
+class ServerAs(Server):
+    """The same server as another user, whose password is "secret"."""
+
+    def __init__(self, url: str, user: str) -> None:
+        super().__init__(url)
+        self.user = user
+
+    def connect(self, key: str = "") -> Any:
+        connection = super().connect(key)
+        connection.username, connection.password = self.user, "secret"
+        return connection
 
 
 # -- jobs ------------------------------------------------------------------------------------------
@@ -156,6 +187,20 @@ def seed(broker: Broker, **wanted: str) -> dict[str, Grant]:
 def seed_all(broker: Broker) -> dict[str, Grant]:
     """A job in every state, named as its state."""
     return seed(broker, **{state.value: state.value for state in State})
+
+
+def vanish(broker: Broker, clock: Any, times: int, failure: bytes = FAILURE) -> None:
+    """So many workers, one after the other, claim what is ready and are never heard of again."""
+    for number in range(times):
+        child = Child(broker, f"gone-{number}")
+        child.claim(9)
+        clock.forward(LEASE)
+        broker.reclaim(QUEUE, child.holder, failure)
+
+
+def give_up(broker: Broker, clock: Any, failure: bytes = FAILURE) -> None:
+    """What is ready is given up: one worker too many vanished with it."""
+    vanish(broker, clock, LOST_LIMIT + 1, failure)
 
 
 def without_envelope(broker: Broker, *ids: str) -> None:
@@ -308,3 +353,8 @@ def endings(broker: Broker, queue: str = QUEUE) -> Iterator[Endings]:
         yield subscriber
     finally:
         subscriber.close()
+
+
+def verdicts(triage: Triage) -> dict[str, Verdict]:
+    """What was decided, over or not, by the digests of what it is about."""
+    return verdicts_in(triage._broker.server.call(triage.call()))

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from django_taskq.broker.broker import CRASH_LIMIT, LOST_LIMIT
+from django_taskq.broker.broker import LOST_LIMIT
 from tests.broker.helpers import DAY, LEASE, WINDOW
 
 PRIORITIES = [-1, 0, 1]
@@ -274,7 +274,7 @@ class Model:
             self.to(id, "ready")
         return len(due)
 
-    def reclaim(self, holder: str, died: bool, started: dict[str, bool]) -> set[str]:
+    def reclaim(self, holder: str, died: bool, started: set[str]) -> set[str]:
         if holder not in self.leases or not (died or self.leases[holder] <= self.now):
             return set()
         del self.leases[holder]
@@ -289,11 +289,11 @@ class Model:
             if not died:
                 job.lost += 1
             elif id in started:
-                job.crashes = max(job.crashes, 1) + started[id]
+                job.crashes = max(job.crashes, 1)
             if job.asked:
                 job.asked = False
                 self.end(id, "cancelled", DAY)
-            elif job.crashes > CRASH_LIMIT or job.lost > LOST_LIMIT:
+            elif job.lost > LOST_LIMIT:
                 job.failures += 1
                 self.end(id, "dead", DEAD_RETENTION)
             else:

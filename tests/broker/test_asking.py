@@ -20,7 +20,9 @@ from hypothesis.stateful import (
 from django_taskq.broker.broker import Broker
 from django_taskq.broker.connection import Server
 from django_taskq.broker.keys import QUEUE_KEYS
+from django_taskq.broker.steering import Steering
 from django_taskq.job import Grant, State
+from django_taskq.limits import Limit, Rate
 from tests.broker.helpers import (
     FAILURE,
     LEASE,
@@ -80,6 +82,8 @@ class Asking(RuleBasedStateMachine):
         self.wishes: dict[str, Wish] = {}
         self.grants: list[Grant] = []
         self.damaged = False
+        self.most = dict(LIMITS)  # what counts now
+        self.allowed = dict(LIMITS)  # who was inside before it was lowered may stay
 
     def teardown(self) -> None:
         try:
@@ -182,6 +186,16 @@ class Asking(RuleBasedStateMachine):
         self.broker.renew([QUEUE], [child.holder for child in self.children], LEASE)
         self.broker.promote(QUEUE, "keeper")
 
+    @rule(gate=st.sampled_from(sorted(LIMITS)), most=st.sampled_from([1, 2, 3, 5, None]))
+    def limit(self, gate: str, most: int | None) -> None:
+        """A person gives a limit another number, or back to the code."""
+        rate = Rate(2, 1) if gate == "both" else None
+        numbers = Limit(most, rate) if most else None
+        done = Steering(self.broker).limit(QUEUE, gate, numbers)
+        if done.letter != "U":
+            self.most[gate] = most or LIMITS[gate]
+            self.allowed[gate] = max(self.most[gate], self.allowed[gate])
+
     @rule()
     def trim(self) -> None:
         self.broker.trim(QUEUE)
@@ -205,7 +219,9 @@ class Asking(RuleBasedStateMachine):
         running = {id for id, state in seen.homes.items() if state == "running"}
         assert seen.entered == {(gate, id) for id in running for gate in self.wishes[id].gates}
         inside = [gate for gate, _ in seen.entered]
-        assert all(inside.count(gate) <= most for gate, most in LIMITS.items())
+        for gate, most in self.most.items():
+            assert inside.count(gate) <= self.allowed[gate]
+            self.allowed[gate] = max(most, inside.count(gate))
 
     def a_job_waits_at_one_of_its_gates_or_is_parked(self, seen: Snapshot) -> None:
         waiting = {id for id, state in seen.homes.items() if state == "waiting"}
@@ -220,7 +236,7 @@ class Asking(RuleBasedStateMachine):
                 state == "ready" and gate in self.wishes[id].gates
                 for id, state in seen.homes.items()
             )
-            full = sum(name == gate for name, _ in seen.entered) >= LIMITS.get(gate, 1 << 30)
+            full = sum(name == gate for name, _ in seen.entered) >= self.most.get(gate, 1 << 30)
             assert in_line or full or gate in seen.opens, f"jobs wait at {gate} for nothing"
 
     def locks_are_those_of_jobs_that_need_them(self, seen: Snapshot) -> None:

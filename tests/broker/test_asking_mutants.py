@@ -2,25 +2,17 @@
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable, Iterator
-from functools import partial
-from types import ModuleType
-from typing import Any
-from uuid import uuid4
-
 import pytest
 from hypothesis import Phase
 
 from django_taskq.broker import broker as module
-from django_taskq.broker.broker import Broker
 from django_taskq.broker.connection import Server
-from tests.broker import test_gates, test_locks, test_replace, test_turns
+from tests.broker import test_gates, test_limits_by_hand, test_locks, test_replace, test_turns
+from tests.broker.mutants import Mutant, check, each, laws
 from tests.broker.test_asking import run_asking
-from tests.broker.test_mutants import Mutant
-from tests.conftest import FakeTime, delete_keys
 
 EXAMPLES = 300  # sequences of calls, for a mutant that no law notices
+pytestmark = pytest.mark.timeout(900)  # for one that lives long, where the machine is busy
 OPENS = "redis.call('ZADD', opens, due, gate.name)\n    set_timer(timer, opens, due)"
 LOCKED = "elseif lock and locked[lock] then"
 
@@ -92,6 +84,27 @@ MUTANTS = [
     Mutant("share-kept-when-parked", "park", "unused[id] = true"),
     Mutant("burst-short", "exchange", "+ gate.slack + gate.interval / 100", "+ gate.slack"),
     Mutant("old-numbers", "exchange", "if numbers then gate.most,", "if false then gate.most,"),
+    # numbers by hand
+    Mutant("by-hand-undone", "enqueue", "by_hand(known) .. numbers[i]", "numbers[i]"),
+    Mutant("by-hand-not-seen", "exchange", "#numbers >= NUMBERS", "#numbers == NUMBERS"),
+    Mutant("code-not-noted", "enqueue", "if known ~= wanted then", "if not known then"),
+    Mutant("raised-for-nobody", "limit", "left = let_in(gate, room)", "left = 0"),
+    Mutant("raised-for-one-key", "limit", "cursor = '(' .. name .. '\\1'", "break"),
+    Mutant(
+        "raised-for-other-limits", "limit", "if limit_of(name, id) == limit then", "if true then"
+    ),
+    Mutant("raised-beyond-its-room", "limit", "math.min(room_of(gate, now), 1000000)", "1000000"),
+    Mutant("raised-twice", "limit", "if before then return before end"),
+    Mutant("raised-later", "limit", "\nremember(calls, answers, token, now, answer)\n", "\n"),
+    Mutant(
+        "goes-on-over-others",
+        "limit",
+        "if letter == 'O' and ARGV[5] ~= '' then return",
+        "if false then return",
+    ),
+    Mutant(
+        "never-given-back", "limit", "numbers .. string.sub(known, -NUMBERS)", "numbers .. known"
+    ),
     # turns
     Mutant("turn-not-noted", "enqueue", "send('HSET', turns, flat)"),
     Mutant(
@@ -127,41 +140,22 @@ MUTANTS = [
 ]
 
 
-def laws() -> Iterator[Callable[..., None]]:
-    """The tests that need a broker, its clock and what they are given as parameters."""
-    modules: list[ModuleType] = [test_locks, test_gates, test_replace, test_turns]
-    for name, test in [pair for each in modules for pair in vars(each).items()]:
-        if name.startswith("test_"):
-            marks = getattr(test, "pytestmark", [])
-            given = [(mark.args[0], value) for mark in marks for value in mark.args[1]]
-            yield from [partial(test, **{name: value}) for name, value in given] or [test]
-
-
-def break_one(server: Server) -> None:
-    """Runs the tests until one fails."""
-    for law in laws():
-        clock = FakeTime()
-        broker = Broker(server, f"t{uuid4().hex[:12]}", now=clock)
-        values: dict[str, Any] = {"broker": broker, "clock": clock}
-        wanted = inspect.signature(law).parameters
-        try:
-            law(**{name: value for name, value in values.items() if name in wanted})
-        finally:
-            delete_keys(server, broker.prefix)
+MODULES = (test_locks, test_gates, test_limits_by_hand, test_replace, test_turns)
+LAWS = list(laws(*MODULES, known=("broker", "clock")))
 
 
 def break_something(server: Server) -> None:
     """Runs them, and then any calls in any order."""
-    break_one(server)
+    check(server, LAWS)
     run_asking(server, EXAMPLES, phases=[Phase.generate], derandomize=True, database=None)
 
 
 def test_they_hold_without_a_mutant(server: Server) -> None:
-    assert len(list(laws())) > 150
+    assert len(LAWS) > 150
     break_something(server)
 
 
-@pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name)
+@each(MUTANTS)
 def test_a_test_notices(mutant: Mutant, server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "load", mutant.load)
 

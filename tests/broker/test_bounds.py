@@ -24,6 +24,7 @@ from tests.broker.helpers import (
     draft,
     dump,
     endings,
+    give_up,
     holder_id,
     live,
     members,
@@ -248,10 +249,7 @@ def test_failures_of_a_job_are_64_kb(broker: Broker, clock: Any, way: str) -> No
     if way == "cancelled":
         broker.cancel(QUEUE, [("a", TASK)], FAILURE, DAY)
     elif way == "given up":
-        for _ in range(4):
-            child.claim()
-            broker.reclaim(QUEUE, child.holder, FAILURE, died=True, started={"a": True})
-            child = Child(broker, f"after-{clock.forward(1)}")
+        give_up(broker, clock)
 
     kept = failures_of(broker, "a")
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from django_taskq.broker import scripts
 from django_taskq.broker.broker import CHUNK, Broker
 from django_taskq.broker.inspector import Inspector, Match, Place
 from django_taskq.broker.inspector import jobs as browsing
@@ -20,6 +21,7 @@ from tests.broker.helpers import (
     TASK,
     Child,
     Draft,
+    draft,
     dump,
     outcome,
     put,
@@ -61,6 +63,27 @@ def test_pages_have_every_job_once(
     found = everything(inspector, State.SCHEDULED, size, newest_first=newest_first)
 
     order = sorted(ids[:40]) + sorted(ids[40:])
+    assert found == (order[::-1] if newest_first else order)
+
+
+@pytest.mark.parametrize("newest_first", [True, False])
+def test_pages_of_large_jobs_have_every_job_once(
+    broker: Broker, inspector: Inspector, newest_first: bool
+) -> None:
+    """A look ends after a megabyte: at some forty of these."""
+    large = encode_envelope(Envelope(TASK, 1, ["x" * 30_000]), 1 << 20)
+    ids = [f"large-{n:02}" for n in range(60)]
+    due = 5_000_000_000_000
+    drafts = [draft(id, due=due + n)._replace(envelope=large) for n, id in enumerate(ids)]
+    broker.enqueue(QUEUE, drafts)
+    how = {"newest_first": newest_first}
+    assert everything(inspector, State.SCHEDULED, 50, **how) == (ids[::-1] if newest_first else ids)
+
+    put(broker, ["small-a"], "other", due=due - 1)
+    put(broker, ["small-b"], "other", due=due + 45)
+    put(broker, ["small-c"], "other", due=due + 99)
+    order = ["small-a", *ids[:46], "small-b", *ids[46:], "small-c"]
+    found = everything(inspector, State.SCHEDULED, 50, (QUEUE, "other"), **how)
     assert found == (order[::-1] if newest_first else order)
 
 
@@ -131,6 +154,23 @@ def test_of_several_failures_the_last_is_told(broker: Broker, inspector: Inspect
     (row,) = inspector.page([QUEUE], State.READY).rows
 
     assert (row.failure, row.failures) == (b'{"c":"x.Boom2"}', 3)
+    assert row.failure_size == len(row.failure)
+
+
+def test_a_long_failure_comes_cut_with_its_length(broker: Broker, inspector: Inspector) -> None:
+    line = b'{"c":"x.Boom","b":"%b"}' % (b"x" * 5000)
+    put(broker, "a")
+    child = Child(broker)
+    (grant,) = child.claim()
+    child.settle(outcome(grant, "R", b'{"c":"x.First"}'))
+    broker.promote(QUEUE, "keeper", force=True)
+    (grant,) = child.claim()
+    child.settle(outcome(grant, "D", line))
+
+    (row,) = inspector.page([QUEUE], State.DEAD).rows
+
+    assert row.failure == line[: browsing.TAIL]
+    assert (row.failure_size, row.failures) == (len(line), 2)
 
 
 # -- search ----------------------------------------------------------------------------------------
@@ -155,6 +195,34 @@ def test_a_search_finds_by_task_text_and_failure(broker: Broker, inspector: Insp
     assert found(Match(text="ada@")) == ["a", "b"]
     assert found(Match(("shop.send",), text="ada@")) == ["a"]
     assert found(Match(failing="Boom")) == []
+
+
+def test_a_search_finds_by_who_ran_a_job_how_often_and_how_long(
+    broker: Broker, inspector: Inspector, clock: Any
+) -> None:
+    put(broker, ["quick", "slow", "twice"])
+    first, second = Child(broker, "first"), Child(broker, "second")
+    quick, slow, twice = first.claim(3)
+    began = clock.now
+    first.settle(outcome(twice, "R", FAILURE, started=began))
+    first.settle(outcome(quick, "S", b"1", DAY, started=began))
+    broker.promote(QUEUE, "keeper", force=True)
+    (again,) = second.claim()
+    clock.forward(10_000)
+    first.settle(outcome(slow, "S", b"1", DAY, started=began))
+    sizes = {(QUEUE, state): 3 for state in State}
+
+    def found(**match: Any) -> list[str]:
+        return sorted(row.id for row in inspector.search(sizes, [Match(**match)]).rows)
+
+    assert again.id == "twice"
+    assert found(holder="second"[1:4]) == ["twice"]
+    assert found(holder="first") == ["quick", "slow"]
+    assert found(tried=2) == ["twice"]
+    assert found(tried=3) == []
+    assert found(took=10_000) == ["slow", "twice"]
+    assert found(took=10_001) == []
+    assert found(took=10_000, holder="first", text="noop") == ["slow"]
 
 
 def test_a_name_under_a_signature_is_found(broker: Broker, inspector: Inspector) -> None:
@@ -185,7 +253,32 @@ def test_one_look_ends_early_where_jobs_are_large(broker: Broker, inspector: Ins
 
     page = inspector.search({(QUEUE, State.READY): 120}, [Match(text="nowhere")])
 
-    assert page.looked == 20
+    assert (page.looked, page.is_part) == (20, True)
+
+
+def test_a_search_has_as_many_matches_as_are_shown_and_says_that_there_are_more(
+    broker: Broker, inspector: Inspector
+) -> None:
+    for n in range(300):
+        named(broker, f"job-{n:03}", "shop.send")
+    page = inspector.search({(QUEUE, State.READY): 300}, [Match(("shop.send",))])
+    assert {row.id for row in page.rows} == {f"job-{n:03}" for n in range(99, 300)}
+    assert page.is_part
+    whole = inspector.search({(QUEUE, State.READY): 300}, [Match(("shop.send_all",))])
+    assert (whole.rows, whole.looked, whole.is_part) == ([], 300, False)
+
+
+def test_the_newest_are_read_however_large_they_are(broker: Broker, inspector: Inspector) -> None:
+    put(broker, [f"{n}" for n in range(110)])
+    child = Child(broker)
+    failure = b'{"c":"tests.Boom","b":"' + b"x" * 25_000 + b'"}'
+    child.settle(*(outcome(grant, "D", failure, DAY) for grant in child.claim(110)))
+    page = inspector.newest({(QUEUE, State.DEAD): 110}, 300).page
+    assert page.looked == len(page.rows) == 110
+
+
+def test_a_look_reads_some_jobs_however_large_they_are() -> None:
+    assert f"local STEP, BYTES = {browsing.WHOLE}," in scripts.load("scan").source
 
 
 @pytest.mark.parametrize(

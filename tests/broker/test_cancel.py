@@ -83,6 +83,34 @@ def test_a_running_job_is_asked_to_stop(broker: Broker) -> None:
     assert dump(broker)["cancels"] == {b"a": b"cancel %d" % DAY}
 
 
+@pytest.mark.parametrize("state", RESTING)
+def test_who_may_only_kill_cancels_nothing_that_waits(broker: Broker, state: State) -> None:
+    """Also where it stopped running between a person's look and the order."""
+    seed(broker, **{state: "a"}, running="b")
+    fence = live(broker, "a").fence
+    before = dump(broker, "cancels", *KEPT)
+
+    answers = broker.cancel(QUEUE, [("a", TASK), ("b", TASK)], FAILURE, DAY, "kill-only")
+
+    assert answers == [Cancelled("L", "", fence), Cancelled("R", holder_id("seeder"), 1)]
+    assert dump(broker, "cancels", *KEPT) == before
+    assert dump(broker)["cancels"] == {b"b": b"kill %d" % DAY}
+
+
+@pytest.mark.parametrize("order", ["kill", "kill-only"])
+def test_the_holder_is_told_to_kill(broker: Broker, order: str) -> None:
+    seed(broker, running="a")
+    connection = broker.server.connect()
+    connection.send_command("SUBSCRIBE", broker.control)
+    connection.read_response()
+
+    broker.cancel(QUEUE, [("a", TASK)], FAILURE, DAY, order)
+
+    message = connection.read_response()[2]
+    connection.disconnect()
+    assert message.decode().startswith("kill ")
+
+
 def test_the_holder_is_told_at_once(broker: Broker) -> None:
     seed(broker, running="a")
     connection = broker.server.connect()
@@ -220,7 +248,7 @@ def test_a_job_that_was_asked_to_stop_and_is_reclaimed_ends_cancelled(
     clock.forward(DAY)
 
     with endings(broker) as heard:
-        broker.reclaim(QUEUE, holder_id("seeder"), FAILURE, died=died, started={"a": True})
+        broker.reclaim(QUEUE, holder_id("seeder"), FAILURE, died=died, started=["a"])
         assert heard.next() == ["a"]
 
     assert states(broker) == {"ready": ["b"], "cancelled": ["a"]}

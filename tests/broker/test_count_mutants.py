@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable
 from typing import Any
-from uuid import uuid4
 
 import pytest
 
@@ -15,8 +12,8 @@ from django_taskq.broker.connection import Server
 from django_taskq.broker.inspector import Inspector
 from tests.broker import test_counts
 from tests.broker.helpers import Child
-from tests.broker.test_mutants import Mutant
-from tests.conftest import FakeTime, delete_keys
+from tests.broker.mutants import Mutant, check, each, laws
+from tests.conftest import FakeTime
 
 MUTANTS = [
     Mutant("counts-nothing", "exchange", "  count_in(raised, now)\n"),
@@ -47,51 +44,29 @@ MUTANTS = [
     Mutant("names-with-spaces", "exchange", "task = string.gsub(task, '%s', '_')"),
     Mutant("cancels-uncounted", "cancel", "  count_in(raised, now)\n"),
     Mutant("parks-uncounted", "park", "count_in(raised, now)\nkeep_rates", "keep_rates"),
+    Mutant("backlog-lost", "measure", "whole[name] = (whole[name] or 0) + count"),
+    Mutant("backlog-unsampled", "measure", "N = 1", "N = 0"),
+    Mutant("empty-tasks-kept", "measure", "if next(tasks) then", "if true then"),
     Mutant("reclaims-uncounted", "reclaim", "K = #hopeless, C = #called_off, X = crashed", ""),
 ]
 
 
-def laws() -> list[Callable[..., None]]:
-    """The tests of counts that need nothing but these arguments."""
-    known = {"broker", "clock", "child", "inspector"}
-    found = [
-        test
-        for name, test in vars(test_counts).items()
-        if name.startswith("test_") and set(inspect.signature(test).parameters) <= known
-    ]
-    return [*found, *(weird_name(name) for name in ("a b", "a\nb 1", "é" * 300))]
+LAWS = list(laws(test_counts, known=("broker", "clock", "child", "inspector")))
 
 
-def weird_name(name: str) -> Callable[..., None]:
-    """That test with one of its names."""
-
-    def law(child: Child, inspector: Inspector, clock: Any) -> None:
-        test_counts.test_a_name_from_outside_does_no_harm(child, inspector, clock, name)
-
-    return law
-
-
-def break_one(server: Server) -> None:
-    """Runs the tests until one fails."""
-    for law in laws():
-        clock = FakeTime()
-        broker = Broker(server, f"t{uuid4().hex[:12]}", now=clock)
-        values: dict[str, Any] = {"broker": broker, "clock": clock, "child": Child(broker)}
-        values["inspector"] = Inspector(broker)
-        try:
-            law(**{name: values[name] for name in inspect.signature(law).parameters})
-        finally:
-            delete_keys(server, broker.prefix)
+def made(broker: Broker, clock: FakeTime, wanted: set[str]) -> dict[str, Any]:
+    """What tests of counts want besides."""
+    return {"child": Child(broker), "inspector": Inspector(broker)}
 
 
 def test_they_hold_without_a_mutant(server: Server) -> None:
-    assert len(laws()) > 20
-    break_one(server)
+    assert len(LAWS) > 20
+    check(server, LAWS, made)
 
 
-@pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name)
+@each(MUTANTS)
 def test_a_test_notices(mutant: Mutant, server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "load", mutant.load)
 
     with pytest.raises(AssertionError):
-        break_one(server)
+        check(server, LAWS, made)

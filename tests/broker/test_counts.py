@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from django_taskq.broker.broker import Broker
-from django_taskq.broker.inspector import Inspector, Step
+from django_taskq.broker.inspector import Inspector, Look, Step
 from django_taskq.job import Kind, Outcome
 from tests.broker.helpers import (
     DAY,
@@ -17,6 +17,7 @@ from tests.broker.helpers import (
     QUEUE,
     Child,
     dump,
+    give_up,
     outcome,
     put,
     without_envelope,
@@ -53,6 +54,14 @@ def renew(child: Child) -> None:
     child.broker.reclaim(child.queue, child.holder, FAILURE, died=True)
 
 
+def history(
+    inspector: Inspector, queues: list[str], step: int, count: int, task: str = ""
+) -> list[Step]:
+    """Steps up to now of several queues as one; ``task``: "" for all."""
+    look = Look(step, count, by_task=bool(task), task=task)
+    return look.steps(inspector.past(queues, look)[0])
+
+
 def now_of(steps: list[Step]) -> Counter[str]:
     """What happened in the last step."""
     return steps[-1].counters
@@ -77,7 +86,7 @@ def test_outcomes_and_times_are_counted_by_task(child: Child, inspector: Inspect
         NAME: Counter(S=3, w21=3, r0=3, R=1, r7=1),
         "shop.tasks.ship": Counter(D=1),
     }
-    (step,) = inspector.history([QUEUE], MINUTE, 1)
+    (step,) = history(inspector, [QUEUE], MINUTE, 1)
     assert step.counters == Counter(S=3, w21=3, r0=3, R=1, r7=1, D=1)
     assert (step.succeeded, step.retried, step.dead, step.cancelled) == (3, 1, 1, 0)
 
@@ -85,7 +94,7 @@ def test_outcomes_and_times_are_counted_by_task(child: Child, inspector: Inspect
 def test_what_was_given_back_is_not_counted(child: Child, inspector: Inspector) -> None:
     run(child, "G")
 
-    assert now_of(inspector.history([QUEUE], MINUTE, 1)) == Counter()
+    assert now_of(history(inspector, [QUEUE], MINUTE, 1)) == Counter()
 
 
 def test_a_call_that_is_sent_again_counts_nothing_twice(
@@ -112,7 +121,7 @@ def test_what_changed_nothing_is_not_counted(
     )
 
     assert sorted(letters) == ["O", "S"]
-    assert now_of(inspector.history([QUEUE], MINUTE, 1)) == Counter(S=1)
+    assert now_of(history(inspector, [QUEUE], MINUTE, 1)) == Counter(S=1)
     assert good.id in "ab"
 
 
@@ -157,20 +166,18 @@ def test_a_process_that_died_counts_for_what_it_ran(
     child.claim(3)
     broker.cancel(QUEUE, [("c", NAME)], FAILURE, DAY)
 
-    broker.reclaim(QUEUE, child.holder, FAILURE, died=True, started={"a": True, "c": True})
+    broker.reclaim(QUEUE, child.holder, FAILURE, died=True, started=["a", "c"])
 
-    assert now_of(inspector.history([QUEUE], MINUTE, 1)) == Counter(X=1, C=1)
+    assert now_of(history(inspector, [QUEUE], MINUTE, 1)) == Counter(X=1, C=1)
 
 
 def test_a_job_that_is_given_up_is_counted(
-    broker: Broker, child: Child, inspector: Inspector
+    broker: Broker, clock: Any, inspector: Inspector
 ) -> None:
     put(broker, "a")
-    for _ in range(4):
-        child.claim()
-        broker.reclaim(QUEUE, child.holder, FAILURE, died=True, started={"a": True})
+    give_up(broker, clock)
 
-    assert now_of(inspector.history([QUEUE], MINUTE, 1)) == Counter(X=3 - 1, K=1)
+    assert now_of(history(inspector, [QUEUE], MINUTE, 1)) == Counter(K=1)
 
 
 def test_a_job_without_an_envelope_is_counted(
@@ -180,7 +187,7 @@ def test_a_job_without_an_envelope_is_counted(
     without_envelope(broker, "a")
     child.claim()
 
-    (step,) = inspector.history([QUEUE], MINUTE, 1)
+    (step,) = history(inspector, [QUEUE], MINUTE, 1)
 
     assert step.counters == Counter(Q=1)
     assert step.dead == 1
@@ -196,7 +203,7 @@ def test_steps_in_which_nothing_happened_are_there(
     clock.forward(3 * MINUTE)
     run(child)
 
-    steps = inspector.history([QUEUE], MINUTE, 5)
+    steps = history(inspector, [QUEUE], MINUTE, 5)
 
     assert [step.succeeded for step in steps] == [0, 2, 0, 0, 1]
     assert [step.at for step in steps] == [
@@ -213,7 +220,7 @@ def test_steps_of_any_length_add_up(
         run(child, took=5)
         clock.forward(MINUTE)
 
-    found = inspector.history([QUEUE], step, 10)
+    found = history(inspector, [QUEUE], step, 10)
 
     assert len(found) == 10
     assert all_of(found) == Counter(S=8, r5=8)
@@ -226,19 +233,19 @@ def test_minutes_are_kept_for_a_day_and_hours_for_ninety(
     run(child)
     clock.forward(DAY - MINUTE)
     run(child)
-    assert all_of(inspector.history([QUEUE], MINUTE, 1440)) == Counter(S=2)
+    assert all_of(history(inspector, [QUEUE], MINUTE, 1440)) == Counter(S=2)
 
     clock.forward(2 * MINUTE)
     run(child)
-    assert all_of(inspector.history([QUEUE], MINUTE, 1440)) == Counter(S=2)
+    assert all_of(history(inspector, [QUEUE], MINUTE, 1440)) == Counter(S=2)
 
     clock.forward(88 * DAY)
     run(child)
-    assert all_of(inspector.history([QUEUE], HOUR, 2160)) == Counter(S=4)
+    assert all_of(history(inspector, [QUEUE], HOUR, 2160)) == Counter(S=4)
     clock.forward(2 * DAY)
     run(child)
-    assert all_of(inspector.history([QUEUE], HOUR, 2160)) == Counter(S=2)
-    assert all_of(inspector.history([QUEUE], DAY, 90)) == Counter(S=2)
+    assert all_of(history(inspector, [QUEUE], HOUR, 2160)) == Counter(S=2)
+    assert all_of(history(inspector, [QUEUE], DAY, 90)) == Counter(S=2)
 
 
 def test_a_minute_a_day_ago_is_no_minute_of_now(
@@ -250,7 +257,7 @@ def test_a_minute_a_day_ago_is_no_minute_of_now(
     run(child, "D")  # the first minute is closed
     clock.forward(DAY - MINUTE)
 
-    assert now_of(inspector.history([QUEUE], MINUTE, 3)) == Counter()
+    assert now_of(history(inspector, [QUEUE], MINUTE, 3)) == Counter()
 
 
 def test_however_long_ago_the_places_are_no_more(broker: Broker, child: Child, clock: Any) -> None:
@@ -274,7 +281,7 @@ def test_a_clock_that_goes_back_a_little_loses_nothing(
     clock.forward(3 * MINUTE)
     run(child)
 
-    assert all_of(inspector.history([QUEUE], MINUTE, 10)) == Counter(S=4)
+    assert all_of(history(inspector, [QUEUE], MINUTE, 10)) == Counter(S=4)
 
 
 def test_a_clock_that_was_far_ahead_does_not_stop_the_minutes(
@@ -287,16 +294,25 @@ def test_a_clock_that_was_far_ahead_does_not_stop_the_minutes(
     clock.forward(MINUTE)
     run(child, count=2)
 
-    assert [s.succeeded for s in inspector.history([QUEUE], MINUTE, 3)] == [0, 1, 2]
+    assert [s.succeeded for s in history(inspector, [QUEUE], MINUTE, 3)] == [0, 1, 2]
 
 
 def test_several_queues_are_one(broker: Broker, child: Child, inspector: Inspector) -> None:
     run(child, count=2)
     run(Child(broker, "other", "mail"), task="mail.tasks.send")
 
-    assert now_of(inspector.history([QUEUE, "mail", "empty"], MINUTE, 2)) == Counter(S=3)
+    assert now_of(history(inspector, [QUEUE, "mail", "empty"], MINUTE, 2)) == Counter(S=3)
     assert set(inspector.tasks([QUEUE, "mail"], MINUTE, 2)) == {NAME, "mail.tasks.send"}
-    assert inspector.history([], MINUTE, 2)[-1].counters == Counter()
+    assert history(inspector, [], MINUTE, 2)[-1].counters == Counter()
+
+
+def test_a_minute_that_nothing_ended_is_no_part_of_what_came_long_after(
+    child: Child, inspector: Inspector, clock: Any
+) -> None:
+    run(child)
+    clock.forward(7 * HOUR)
+    assert inspector.tasks([QUEUE], MINUTE, 60) == {}
+    assert inspector.tasks([QUEUE], HOUR, 24) == {NAME: Counter(S=1)}
 
 
 def test_one_task_has_a_history_of_its_own(child: Child, inspector: Inspector, clock: Any) -> None:
@@ -305,9 +321,30 @@ def test_one_task_has_a_history_of_its_own(child: Child, inspector: Inspector, c
     clock.forward(MINUTE)
     run(child)
 
-    steps = inspector.history([QUEUE], MINUTE, 3, NAME)
+    steps = history(inspector, [QUEUE], MINUTE, 3, NAME)
 
     assert [step.succeeded for step in steps] == [0, 2, 1]
+
+
+def test_a_history_of_one_task_reads_nothing_of_others(
+    broker: Broker, child: Child, clock: Any
+) -> None:
+    for _ in range(2):
+        run(child)
+        for name in ("shop.tasks", f"{NAME}.more", f"not.{NAME}", "@"):
+            run(child, task=name)
+        clock.forward(MINUTE)
+        run(child, task="shop.tasks.ship")
+        run(child, count=3)
+    look = Look(MINUTE, 3, by_task=True, task=NAME)
+    reply = broker.server.call(look.call(broker, QUEUE))
+    said = [text.split(b"\n")[1:] for text in reply[2]]
+    assert said == [[b"shop.tasks.pay S=1"], [b"shop.tasks.pay S=4"], []]
+    assert dict(zip(reply[3][::2], reply[3][1::2], strict=True)).keys() == {
+        b"@",
+        b"S " + NAME.encode(),
+    }
+    assert [step.succeeded for step in look.steps([reply])] == [1, 4, 3]
 
 
 def test_a_minute_is_over_once(child: Child, inspector: Inspector, clock: Any) -> None:
@@ -315,7 +352,7 @@ def test_a_minute_is_over_once(child: Child, inspector: Inspector, clock: Any) -
         run(child, kind)
         clock.forward(MINUTE)
 
-    assert all_of(inspector.history([QUEUE], HOUR, 2)) == Counter(D=1, S=2, C=1)
+    assert all_of(history(inspector, [QUEUE], HOUR, 2)) == Counter(D=1, S=2, C=1)
 
 
 # -- bounds ----------------------------------------------------------------------------------------
@@ -343,7 +380,7 @@ def test_tasks_beyond_the_bounds_are_counted_under_one_name(
     assert found[NAME] == Counter(S=1)
     assert found["*"]["S"] == 2500
     assert len(found) == 100 + 2
-    assert all_of(inspector.history([QUEUE], HOUR, 1)) == Counter(S=2601)
+    assert all_of(history(inspector, [QUEUE], HOUR, 1)) == Counter(S=2601)
 
 
 def test_an_hour_has_no_more_tasks_than_a_minute(
@@ -372,7 +409,7 @@ def test_a_name_from_outside_does_no_harm(
         run(child)
 
     assert inspector.tasks([QUEUE], MINUTE, 3).get(NAME) == Counter(S=3)
-    assert all_of(inspector.history([QUEUE], HOUR, 1)) == Counter(S=4)
+    assert all_of(history(inspector, [QUEUE], HOUR, 1)) == Counter(S=4)
     by_task = inspector.tasks([QUEUE], HOUR, 1)
     assert sum(counters["S"] for counters in by_task.values()) == 4
     assert all(len(task.encode()) <= 210 for task in by_task)
@@ -387,4 +424,84 @@ def test_a_value_that_somebody_broke_does_not_stop_the_queue(
     clock.forward(MINUTE)
 
     assert run(child) == "O"
-    assert now_of(inspector.history([QUEUE], MINUTE, 1)) == Counter(S=1)
+    assert now_of(history(inspector, [QUEUE], MINUTE, 1)) == Counter(S=1)
+
+
+# -- the backlog -----------------------------------------------------------------------------------
+
+
+def test_the_backlog_of_a_minute_is_its_average(
+    broker: Broker, inspector: Inspector, clock: Any
+) -> None:
+    put(broker, ["a", "b", "c"])
+    assert broker.measure(QUEUE) == 3
+    Child(broker).claim(2)
+    assert broker.measure(QUEUE) == 1
+
+    (step,) = history(inspector, [QUEUE], MINUTE, 1)
+
+    assert step.backlog == 2.0
+    assert not step.counters
+
+
+def test_what_nobody_counted_is_not_known(broker: Broker, inspector: Inspector, clock: Any) -> None:
+    put(broker, ["a", "b"])
+    broker.measure(QUEUE)
+    clock.forward(2 * MINUTE)
+    broker.measure(QUEUE)
+
+    steps = history(inspector, [QUEUE], MINUTE, 4)
+
+    assert [step.backlog for step in steps] == [None, 2.0, None, 2.0]
+
+
+def test_an_hour_is_the_average_of_its_minutes(
+    broker: Broker, inspector: Inspector, clock: Any
+) -> None:
+    clock.forward(HOUR - clock() % HOUR)
+    broker.measure(QUEUE)
+    put(broker, ["a", "b"])
+    for _ in range(3):
+        clock.forward(MINUTE)
+        broker.measure(QUEUE)
+    clock.forward(MINUTE)
+    broker.measure(QUEUE)  # closes the minute before
+
+    (hour,) = history(inspector, [QUEUE], HOUR, 1)
+
+    assert hour.backlog == pytest.approx(8 / 5)
+
+
+def test_the_backlogs_of_queues_are_added(broker: Broker, inspector: Inspector) -> None:
+    put(broker, ["a", "b"])
+    put(broker, ["c"], "other")
+    for _ in range(3):
+        broker.measure(QUEUE)
+    broker.measure("other")
+
+    (step,) = history(inspector, [QUEUE, "other"], MINUTE, 1)
+
+    assert step.backlog == 3.0
+
+
+def test_the_backlog_belongs_to_no_task(broker: Broker, inspector: Inspector, clock: Any) -> None:
+    child = Child(broker)
+    run(child)
+    broker.measure(QUEUE)
+
+    assert set(inspector.tasks([QUEUE], MINUTE, 1)) == {NAME}
+    clock.forward(MINUTE)
+    broker.measure(QUEUE)
+    assert set(inspector.tasks([QUEUE], MINUTE, 2)) == {NAME}
+    assert [step.backlog for step in history(inspector, [QUEUE], MINUTE, 2, NAME)] == [None, None]
+
+
+def test_minutes_in_which_nothing_ended_take_no_room_for_tasks(broker: Broker, clock: Any) -> None:
+    for _ in range(3):
+        broker.measure(QUEUE)
+        clock.forward(MINUTE)
+
+    fields = broker.server.command("HKEYS", broker.key(QUEUE, "counts"))
+
+    assert fields
+    assert not [field for field in fields if field.endswith(b"tasks")]

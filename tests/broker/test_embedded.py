@@ -27,6 +27,7 @@ from django_taskq.exceptions import BrokerUnavailable
 ROOT = Path(__file__).parents[2]
 SHORT = 0.2  # seconds of linger for tests that wait for its end
 LONG = 60.0  # for tests in which the server must not stop by itself
+ANSWER = 30.0  # seconds that a server may take for an answer
 
 needs_proc = pytest.mark.skipif(sys.platform != "linux", reason="finds the keeper through /proc")
 
@@ -98,7 +99,7 @@ class Place:
         return int(answer)
 
     def ask(self, *words: str) -> object:
-        return keeper.ask(str(sockets.find_socket(self.path)), *words)
+        return keeper.ask(str(sockets.find_socket(self.path)), *words, timeout=ANSWER)
 
     def server(self) -> int:
         """The server's pid."""
@@ -265,7 +266,7 @@ def test_every_way_to_write_the_path_is_the_same_server(
     assert embedded.ensure("taskq") == plain
     assert embedded.ensure(base / "link" / "taskq") == plain
     embedded.release("taskq")
-    assert not is_used(place)
+    eventually(lambda: not is_used(place))  # the keeper has the lock while it looks
 
 
 # -- Its end ----------------------------------------------------------------------------------
@@ -304,7 +305,7 @@ def test_a_released_server_stops_while_its_user_lives_on(place: Place) -> None:
 
 
 def test_a_user_that_comes_while_it_lingers_keeps_it(place: Place) -> None:
-    first, second = place.user(2.0), place.user(2.0)
+    first, second = place.user(), place.user()
     first.do("ensure")
     server = place.server()
     first.kill()
@@ -513,9 +514,9 @@ def test_what_the_server_complains_of_is_in_the_error(place: Place) -> None:
     place.path.chmod(0o700)
     started = time.monotonic()
     with pytest.raises(BrokerUnavailable, match=r"did not start.*(?s:.*)manifest") as caught:
-        embedded.ensure(place.path)
+        embedded.ensure(place.path, timeout=LONG)
     assert caught.value.address == f"embedded://{place.path}"
-    assert time.monotonic() - started < embedded.START_TIMEOUT / 2
+    assert time.monotonic() - started < LONG / 2
     assert not is_used(place)
 
 
@@ -551,7 +552,7 @@ def test_a_long_path_has_its_socket_in_the_runtime_directory(base: Path) -> None
         home = runtime / f"django_taskq-{os.geteuid()}"
         assert socket_path.parent == home
         assert stat.S_IMODE(home.stat().st_mode) == 0o700
-        assert keeper.ask(str(socket_path), "PING") == b"+PONG"
+        assert keeper.ask(str(socket_path), "PING", timeout=ANSWER) == b"+PONG"
         # A process with another environment finds the same server.
         second = place.user(XDG_RUNTIME_DIR=str(other))
         assert second.do("ensure") == str(socket_path)

@@ -248,7 +248,7 @@ def test_a_job_that_was_given_back_has_not_started(
 def test_a_run_to_its_end_clears_the_record_of_crashes(
     broker: Broker, child: Child, running: Grant, kind: str, crashes: int
 ) -> None:
-    broker.reclaim(QUEUE, child.holder, FAILURE, died=True, started={"a": False})
+    broker.reclaim(QUEUE, child.holder, FAILURE, died=True, started=["a"])
     child = Child(broker, "next")
     (grant,) = child.claim()
     assert grant.live.crashes == 1

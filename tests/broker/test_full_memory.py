@@ -17,7 +17,7 @@ from django.core.exceptions import ImproperlyConfigured
 
 from django_taskq.broker import embedded
 from django_taskq.broker.almanac import Almanac, Tick
-from django_taskq.broker.broker import Broker
+from django_taskq.broker.broker import LOST_LIMIT, Broker
 from django_taskq.broker.connection import Server
 from django_taskq.broker.inspector import Inspector
 from django_taskq.broker.steering import Steering
@@ -48,6 +48,7 @@ from tests.broker.helpers import (
     seed_all,
     state_of,
     states,
+    vanish,
 )
 
 
@@ -161,6 +162,22 @@ def test_workers_drain_a_full_server(broker: Broker, fill: Callable[[], None]) -
     }
 
 
+def test_whoever_settles_much_is_told_how_full_it_is(
+    broker: Broker, fill: Callable[[], None]
+) -> None:
+    put(broker, [f"j{number:02}" for number in range(17)])
+    child = Child(broker)
+    grants = child.claim(17)
+    fill()
+
+    below = child.exchange(0, [outcome(grant, "S", b"x" * 1024, DAY) for grant in grants[:15]])
+    at = child.exchange(0, [outcome(grants[15], "R", b"x" * 16384, DAY)])
+    again = child.exchange(0, [outcome(grants[16], "S", b"x", DAY)])
+
+    assert at.memory > 100
+    assert (below.memory, again.memory) == (-1, -1)
+
+
 def test_what_is_due_becomes_ready(broker: Broker, clock: Any, fill: Callable[[], None]) -> None:
     seed(broker, scheduled="a", retrying="b")
     fill()
@@ -190,16 +207,16 @@ def test_how_full_it_is_comes_in_percent(broker: Broker, private: Server) -> Non
     assert 45 <= broker.renew([QUEUE], [], LEASE)[QUEUE].memory <= 60
 
 
-def test_the_jobs_of_the_dead_go_back(broker: Broker, fill: Callable[[], None]) -> None:
-    seed(broker, running="a b")
-    for _ in range(2):
-        broker.reclaim(QUEUE, holder_id("seeder"), FAILURE, died=True, started={"a": True})
-        Child(broker, "seeder").claim(2)
+def test_the_jobs_of_the_dead_go_back(broker: Broker, clock: Any, fill: Callable[[], None]) -> None:
+    put(broker, "a")
+    vanish(broker, clock, LOST_LIMIT)
+    put(broker, "b")
+    child = Child(broker)
+    child.claim(2)
+    clock.forward(LEASE)
     fill()
 
-    taken, hopeless = broker.reclaim(
-        QUEUE, holder_id("seeder"), FAILURE, died=True, started={"a": True}
-    )
+    taken, hopeless = broker.reclaim(QUEUE, child.holder, FAILURE)
 
     assert (sorted(taken), hopeless) == (["a", "b"], ["a"])
 

@@ -272,7 +272,7 @@ def test_a_job_that_lost_its_envelope_lets_in_the_next(broker: Broker) -> None:
     assert claimed(child) == ["c"]
 
 
-@pytest.mark.parametrize("way", ["lapsed", "poison", "lost", "called off"])
+@pytest.mark.parametrize("way", ["lapsed", "lost", "called off"])
 def test_a_reclaim_gives_the_place_back(broker: Broker, clock: Any, way: str) -> None:
     put_asking(broker, "ab", asked(at_once(1)))
     child = Child(broker)
@@ -280,13 +280,12 @@ def test_a_reclaim_gives_the_place_back(broker: Broker, clock: Any, way: str) ->
         if way == "called off":
             broker.cancel(QUEUE, [("a", TASK)], FAILURE, DAY)
         clock.forward(LEASE)
-        marks = {"a": True} if way == "poison" else {}
         child = Child(broker, f"child-{turn}")
         assert len(child.claim(10)) == 1
         if turn and (way == "lapsed" or state_of(broker, "a") != "running"):
             break
         clock.forward(LEASE)
-        broker.reclaim(QUEUE, child.holder, FAILURE, died=way == "poison", started=marks)
+        broker.reclaim(QUEUE, child.holder, FAILURE)
         assert inside(broker) == []
 
     assert inside(broker) == ["g a" if way == "lapsed" else "g b"]

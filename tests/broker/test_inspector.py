@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
+from uuid import uuid4
 
 import pytest
-import redis
 
 from django_taskq.asks import NOTHING, gate
 from django_taskq.broker.broker import HOUSEKEEPING, Broker
-from django_taskq.broker.inspector import Gate, Holder, Inspector
+from django_taskq.broker.connection import Server
+from django_taskq.broker.inspector import Gate, Holder, Inspector, Look, Replica, ServerState
+from django_taskq.broker.inspector.server import server_state
 from django_taskq.broker.keys import QUEUE_KEYS
+from django_taskq.broker.releases import Releases, releases_in
 from django_taskq.broker.scripts import load
 from django_taskq.codec import encode_envelope
 from django_taskq.job import Envelope, State
@@ -24,6 +28,7 @@ from tests.broker.helpers import (
     TASK,
     Child,
     Draft,
+    ServerAs,
     dump,
     holder_id,
     outcome,
@@ -187,18 +192,71 @@ def test_how_full_the_server_is(inspector: Inspector) -> None:
     assert most >= 0
 
 
-def test_a_server_that_does_not_tell_is_no_error(
-    inspector: Inspector, broker: Broker, monkeypatch: pytest.MonkeyPatch
+@pytest.fixture
+def untold(server: Server, prefix: str) -> Iterator[Inspector]:
+    """The reads of a user who may ask neither INFO nor MEMORY."""
+    user = f"u{uuid4().hex[:12]}"
+    rights = ("reset", "on", ">secret", "~*", "&*", "+@all", "-info", "-memory")
+    server.command("ACL", "SETUSER", user, *rights)
+    as_user = ServerAs(server.url, user)
+    yield Inspector(Broker(as_user, prefix))
+    as_user.close()
+    server.command("ACL", "DELUSER", user)
+
+
+def test_a_server_that_does_not_tell_is_no_error(broker: Broker, untold: Inspector) -> None:
+    seed_all(broker)
+    sizes = {(QUEUE, State.DEAD): 1}
+
+    assert untold.weights(QUEUE) == {}
+    assert untold.memory() == (0, 0)
+    ((state, _),), _, memory = untold.weighed_overview([QUEUE])
+    assert (state.states[State.DEAD], memory) == (1, [None])
+    page, _, server = untold.newest(sizes, 10)
+    assert (len(page.rows), server) == (1, ServerState())
+
+
+def test_a_closeup_has_the_queue_its_weight_and_its_limits(
+    broker: Broker, inspector: Inspector
 ) -> None:
-    def refuse(*call: Any) -> Any:
-        raise redis.ResponseError("NOPERM this user has no permissions to run 'memory|usage'")
+    broker.enqueue(QUEUE, limited("task:a", Limit(2), "a1"))
 
-    with monkeypatch.context() as patch:
-        patch.setattr(broker.server, "call", refuse)
-        patch.setattr(broker.server, "command", refuse)
+    ((state, note),), past, memory, limits, (releases,) = inspector.closeup(
+        QUEUE, Look(60_000, 2), also=[Releases(broker).call()]
+    )
 
-        assert inspector.weights(QUEUE) == {}
-        assert inspector.memory() == (0, 0)
+    assert (state.name, note, len(past), releases_in(releases)) == (QUEUE, b"", 1, [])
+    assert memory
+    assert memory > 100
+    assert [(each.name, each.numbers) for each in limits.found] == [("task:a", Limit(2))]
+
+
+@pytest.mark.parametrize(
+    ("said", "state"),
+    [
+        (b"used_memory:7\r\nmaxmemory:0\r\nmaxmemory_policy:allkeys-lru\r\n", (7, 0, 0.0, False)),
+        (b"used_memory:5\r\nmaxmemory:10\r\nmaxmemory_policy:noeviction", (5, 10, 50.0, False)),
+        (b"used_memory:5\r\nmaxmemory:10\r\nmaxmemory_policy:allkeys-lru", (5, 10, 50.0, True)),
+        (b"", (0, 0, 0.0, False)),
+    ],
+)
+def test_a_server_that_has_a_limit_and_a_policy_evicts(said: bytes, state: Any) -> None:
+    found = server_state(said)
+    assert (found.used, found.most, found.share, found.evicts) == state
+
+
+def test_replicas_say_how_far_they_are_behind() -> None:
+    found = server_state(
+        b"# Replication\r\nrole:master\r\nconnected_slaves:2\r\n"
+        b"slave0:ip=10.0.0.2,port=6379,state=online,offset=14,lag=11\r\n"
+        b"slave1:ip=10.0.0.3,port=6380,state=wait_bgsave,offset=0,lag=0\r\n"
+        b"slave_expires_tracked_keys:0\r\nevicted_keys:3\r\n"
+    )
+    assert found.replicas == (
+        Replica("10.0.0.2:6379", is_online=True, lag=11),
+        Replica("10.0.0.3:6380", is_online=False, lag=0),
+    )
+    assert found.evicted == 3
 
 
 def test_a_key_of_another_type_is_named(broker: Broker, inspector: Inspector) -> None:
@@ -227,13 +285,13 @@ def test_limits_with_those_that_wait_there_and_those_inside(
     Child(broker).claim(50)
     before = dump(broker)
 
-    found = inspector.gates(QUEUE)
+    found = inspector.limits(QUEUE).gates
 
     assert dump(broker) == before
     assert found == [
-        Gate("queue", 1, 1, 10_000),
-        Gate("task:a", 3, 2, -1),
-        Gate("key:b c", 0, 1, -1),
+        Gate("queue", "queue", 1, 1, 10_000),
+        Gate("task:a", "task:a", 3, 2, -1),
+        Gate("key:b c", "key:b c", 0, 1, -1),
     ]
     assert inspector.queue(QUEUE).at_limits == 4
 
@@ -241,7 +299,7 @@ def test_limits_with_those_that_wait_there_and_those_inside(
 def test_a_queue_without_limits_has_none(broker: Broker, inspector: Inspector) -> None:
     put(broker, "ab")
     Child(broker).claim(1)
-    assert inspector.gates(QUEUE) == []
+    assert inspector.limits(QUEUE) == ([], [], 0)
     assert inspector.queue(QUEUE).at_limits == 0
 
 
@@ -249,6 +307,28 @@ def test_of_many_limits_a_hundred_are_named(broker: Broker, inspector: Inspector
     for n in range(120):
         broker.enqueue(QUEUE, limited(f"key:{n}", Limit(1), f"a{n}", f"b{n}"))
     Child(broker).claim(400)
-    found = inspector.gates(QUEUE)
+    found = inspector.limits(QUEUE).gates
     assert len({gate.name for gate in found}) == HOUSEKEEPING
     assert {(gate.waiting, gate.inside) for gate in found} == {(1, 1)}
+
+
+@pytest.mark.parametrize("seal", [b"", b"~s1." + b"x" * 43 + b"."])
+@pytest.mark.parametrize(
+    "more",
+    [
+        {},
+        {"a": ["x" * 100_000]},
+        {"a": ["x" * 100_000], "r": 5_000},
+        {"a": ["x" * 100_000], "o": {"q": "low"}, "r": 5_000, "c": {"trace": ["a", 1]}},
+        {"x": "y" * 100_000, "o": {"q": "low"}, "r": 5_000},
+        {"a": [list(range(30_000))], "k": {"b": 1}},
+    ],
+)
+def test_how_long_the_next_job_waits_takes_a_part_of_it(
+    broker: Broker, clock: Any, more: dict[str, Any], seal: bytes
+) -> None:
+    raw = seal + encode_envelope(Envelope('tests."noop"', 4_000, **{"a": [], **more}), 1 << 20)
+    broker.enqueue(QUEUE, [Draft("a", raw)])
+    reply = broker.server.call(broker.survey_call(QUEUE, 0, 100))
+    assert sum(map(len, reply[4])) <= 8192
+    assert Inspector(broker).queue(QUEUE).waits == clock() - more.get("r", 4_000)

@@ -249,6 +249,17 @@ def test_whether_all_jobs_are_known_is_remembered(broker: Broker, clock: Any) ->
     assert Listener(broker, "mirror", "two").listen(QUEUE).knows
 
 
+def test_a_reader_that_lost_its_place_does_not_know_all_jobs(broker: Broker, clock: Any) -> None:
+    one, two = (Listener(broker, "mirror", name) for name in ("one", "two"))
+    one.listen(QUEUE)
+    clock.forward(LEASE + 1)
+    cut(broker, to=0)
+    assert two.listen(QUEUE).cut  # and here it dies
+    clock.forward(LEASE + 1)
+    assert not one.listen(QUEUE, knows=True).knows
+    assert one.listen(QUEUE, knows=True).knows  # by now it heard that it has to look
+
+
 def test_an_operator_sees_who_listens(reader: Reader, broker: Broker, clock: Any) -> None:
     reader.listen(QUEUE, knows=True)
     put(broker, ["a"])
@@ -267,9 +278,9 @@ def test_an_operator_sees_who_listens(reader: Reader, broker: Broker, clock: Any
 # -- what was not heard ----------------------------------------------------------------------------
 
 
-def cut(broker: Broker) -> None:
+def cut(broker: Broker, to: int = 1) -> None:
     """Drops everything but the newest entry, as a full stream does."""
-    broker.server.command("XTRIM", broker.key(QUEUE, "events"), "MAXLEN", 1)
+    broker.server.command("XTRIM", broker.key(QUEUE, "events"), "MAXLEN", to)
 
 
 def test_a_cut_is_noticed_and_counted(reader: Reader, broker: Broker) -> None:

@@ -187,15 +187,14 @@ def test_a_reclaimed_job_keeps_its_lock(broker: Broker, clock: Any, died: bool) 
     assert locks(broker) == {"x": "a"}
 
 
-@pytest.mark.parametrize("way", ["poison", "lost", "called off"])
+@pytest.mark.parametrize("way", ["lost", "called off"])
 def test_a_reclaim_that_ends_the_job_opens_the_lock(broker: Broker, clock: Any, way: str) -> None:
     child, _ = claim(broker)
     if way == "called off":
         cancel(broker)
     for turn in range(LOST_LIMIT + 1):
         clock.forward(LEASE)
-        marks = {"a": True} if way == "poison" else {}
-        broker.reclaim(QUEUE, child.holder, FAILURE, died=way != "lost", started=marks)
+        broker.reclaim(QUEUE, child.holder, FAILURE, died=way != "lost")
         if state_of(broker, "a") != "ready":
             break
         child = Child(broker, f"child-{turn}")

@@ -182,7 +182,7 @@ class Queue(RuleBasedStateMachine):
             assert child.last is not None
             self.answered(child, child._send(child.last._replace(resent=False)))
             if child in self.gone and child.holder in self.model.leases:
-                self.reclaim_of(child, died=True, marks={})
+                self.reclaim_of(child, died=True, started=set())
 
     @rule(step=st.sampled_from([1, 5_000, -700, -5_000, WINDOW, WINDOW, LEASE]))
     def step_clock(self, step: int) -> None:
@@ -272,18 +272,18 @@ class Queue(RuleBasedStateMachine):
     @rule(
         who=st.integers(0, 1),
         died=st.booleans(),
-        marks=st.dictionaries(st.sampled_from(IDS), st.booleans(), max_size=4),
+        started=st.sets(st.sampled_from(IDS), max_size=4),
     )
-    def reclaim(self, who: int, died: bool, marks: dict[str, bool]) -> None:
+    def reclaim(self, who: int, died: bool, started: set[str]) -> None:
         child = self.children[who]
-        self.reclaim_of(child, died, marks)
+        self.reclaim_of(child, died, started)
         if child.holder not in self.model.leases:
             self.gone.append(child)
             self.children[who] = self.new_child()  # a holder's name is never used again
 
-    def reclaim_of(self, child: Child, died: bool, marks: dict[str, bool]) -> None:
-        expected = self.model.reclaim(child.holder, died, marks)
-        taken, _ = self.broker.reclaim(QUEUE, child.holder, FAILURE, died=died, started=marks)
+    def reclaim_of(self, child: Child, died: bool, started: set[str]) -> None:
+        expected = self.model.reclaim(child.holder, died, started)
+        taken, _ = self.broker.reclaim(QUEUE, child.holder, FAILURE, died=died, started=started)
         assert set(taken) == expected
 
     # -- what must always hold ---------------------------------------------------------------------

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection
 from typing import Any
 
 import pytest
 
-from django_taskq.broker.broker import CRASH_LIMIT, LOST_LIMIT, Broker, Limits
+from django_taskq.broker.broker import LOST_LIMIT, Broker, Limits
 from django_taskq.broker.connection import Server
 from tests.broker.helpers import (
     DAY,
@@ -19,6 +19,7 @@ from tests.broker.helpers import (
     draft,
     dump,
     endings,
+    give_up,
     holder_id,
     live,
     members,
@@ -37,9 +38,7 @@ from tests.broker.helpers import (
 CAUSE = b'{"c":"WorkerCrashed"}'
 
 
-def died(
-    broker: Broker, name: str, started: Mapping[str, bool] | None = None
-) -> tuple[list[str], list[str]]:
+def died(broker: Broker, name: str, started: Collection[str] = ()) -> tuple[list[str], list[str]]:
     return broker.reclaim(QUEUE, holder_id(name), CAUSE, died=True, started=started)
 
 
@@ -221,9 +220,7 @@ def test_a_holder_is_dead_from_the_first_chunk_to_the_last(broker: Broker, clock
     put(broker, ids)
     child = Child(broker, "dead")
     child.claim(150)
-    only_one = broker._call(
-        "reclaim", QUEUE, (clock.now, child.holder, "died", 0, 3, 20, DAY, CAUSE)
-    )
+    only_one = broker._call("reclaim", QUEUE, (clock.now, child.holder, "died", 0, 20, DAY, CAUSE))
 
     taken, cursor, _ = broker.server.call(only_one)
 
@@ -264,7 +261,7 @@ def test_a_needle_is_found_in_any_number_of_others_jobs(
 # -- who is to blame -------------------------------------------------------------------------------
 
 
-def crash(broker: Broker, started: Mapping[str, bool] | None) -> tuple[list[str], list[str]]:
+def crash(broker: Broker, started: Collection[str]) -> tuple[list[str], list[str]]:
     """A child claims what there is and dies over it."""
     Child(broker, "dead").claim(9)
     return died(broker, "dead", started)
@@ -274,73 +271,48 @@ def test_jobs_that_had_not_started_are_not_charged(broker: Broker) -> None:
     put(broker, "ab")
 
     for _ in range(30):
-        crash(broker, {"a": False})
+        crash(broker, ["a"])
 
     assert (live(broker, "a").crashes, live(broker, "b").crashes) == (1, 0)
     assert (live(broker, "a").lost, live(broker, "a").attempt) == (0, 0)
     assert sorted(ready(broker)) == ["a", "b"]
 
 
-@pytest.mark.parametrize(
-    ("marks", "crashes"),
-    [
-        ([False], 1),
-        ([False, False, False], 1),  # beside others it only says: run it alone
-        ([False, True], 2),
-        ([True], 2),
-        ([True, False, True], 3),
-        ([None, None], 0),
-    ],
-)
-def test_only_crashes_while_alone_add_up(
-    broker: Broker, marks: list[bool | None], crashes: int
+@pytest.mark.parametrize(("times", "crashes"), [(0, 0), (1, 1), (5, 1)])
+def test_a_death_among_others_only_says_to_run_it_alone(
+    broker: Broker, times: int, crashes: int
 ) -> None:
+    """What it brings down while it is alone is counted by its outcome, see test_exchange_settle."""
     put(broker, "a")
 
-    for alone in marks:
-        crash(broker, {} if alone is None else {"a": alone})
+    for _ in range(times):
+        assert crash(broker, ["a"]) == (["a"], [])
 
     assert live(broker, "a").crashes == crashes
     assert state_of(broker, "a") == "ready"
 
 
-@pytest.mark.parametrize("beside_others", [0, 1, 4])
-def test_three_crashes_while_alone_make_it_dead(
-    broker: Broker, clock: Any, beside_others: int
-) -> None:
+def test_a_death_takes_nothing_back_from_what_was_counted(broker: Broker) -> None:
     put(broker, "a")
-    for _ in range(beside_others):
-        crash(broker, {"a": False})
-    for _ in range(CRASH_LIMIT - 1):
-        assert crash(broker, {"a": True}) == (["a"], [])
+    child = Child(broker, "before")
+    for _ in range(2):
+        child.settle(outcome(child.claim()[0], "X"))
+    assert live(broker, "a").crashes == 3
 
-    with endings(broker) as heard:
-        assert crash(broker, {"a": True}) == (["a"], ["a"])
-        assert heard.next() == ["a"]
+    crash(broker, ["a"])
 
-    (job,) = broker.fetch(QUEUE, ["a"])
-    assert (job.state, job.errors, job.live.ended) == ("dead", CAUSE, clock.now)
-    assert scores(broker, "dead") == {"a": clock.now + broker.limits.dead_retention}
+    assert live(broker, "a").crashes == 3
 
 
-def test_the_failure_stands_behind_the_earlier_ones(broker: Broker) -> None:
+def test_the_failure_stands_behind_the_earlier_ones(broker: Broker, clock: Any) -> None:
     put(broker, "a")
     child = Child(broker, "before")
     child.settle(outcome(child.claim()[0], "R", FAILURE))
     broker.promote(QUEUE, "keeper")
-    for _ in range(CRASH_LIMIT):
-        crash(broker, {"a": True})
+    give_up(broker, clock, CAUSE)
 
     (job,) = broker.fetch(QUEUE, ["a"])
     assert (job.state, job.errors) == ("dead", FAILURE + b"\n" + CAUSE)
-
-
-def test_one_poison_pill_leaves_its_neighbours_alone(broker: Broker) -> None:
-    put(broker, "abc")
-    for _ in range(CRASH_LIMIT):
-        crash(broker, {"b": True})
-
-    assert states(broker) == {"ready": ["a", "c"], "dead": ["b"]}
 
 
 def test_a_whole_worker_that_vanished_is_counted_apart(broker: Broker, clock: Any) -> None:
@@ -353,10 +325,13 @@ def test_a_whole_worker_that_vanished_is_counted_apart(broker: Broker, clock: An
 
     Child(broker, "gone").claim()
     clock.forward(LEASE)
-    assert lapsed(broker, "gone") == (["a"], ["a"])
+    with endings(broker) as heard:
+        assert lapsed(broker, "gone") == (["a"], ["a"])
+        assert heard.next() == ["a"]
 
     (job,) = broker.fetch(QUEUE, ["a"])
-    assert (job.state, job.errors) == ("dead", CAUSE)
+    assert (job.state, job.errors, job.live.ended) == ("dead", CAUSE, clock.now)
+    assert scores(broker, "dead") == {"a": clock.now + broker.limits.dead_retention}
 
 
 @pytest.mark.parametrize(("retention", "kept"), [(0, WINDOW), (DAY, DAY)])
@@ -365,8 +340,7 @@ def test_what_is_given_up_is_kept_for_at_least_the_window(
 ) -> None:
     broker = Broker(server, prefix, Limits(dead_retention=retention), clock)
     put(broker, "a")
-    for _ in range(CRASH_LIMIT):
-        crash(broker, {"a": True})
+    give_up(broker, clock)
 
     assert scores(broker, "dead") == {"a": clock.now + kept}
 
@@ -409,10 +383,9 @@ def test_what_goes_back_drops_a_token(broker: Broker, taken: bool) -> None:
     assert tokens(broker) == 1
 
 
-def test_nobody_is_woken_for_a_job_that_is_given_up(broker: Broker) -> None:
+def test_nobody_is_woken_for_a_job_that_is_given_up(broker: Broker, clock: Any) -> None:
     put(broker, "a")
-    for _ in range(CRASH_LIMIT):
-        crash(broker, {"a": True})
+    give_up(broker, clock)
 
     assert tokens(broker) == 0
 

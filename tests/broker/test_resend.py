@@ -30,6 +30,8 @@ from tests.broker.helpers import (
 )
 from tests.engine.proxy import Proxy, proxied
 
+PATIENCE = 20.0  # seconds; the proxy says at once that a reply is lost
+
 
 def run_to_the_end(broker: Broker) -> None:
     """Whatever is ready succeeds."""
@@ -197,7 +199,7 @@ def proxy(url: str) -> Iterator[Proxy]:
 @pytest.fixture
 def far(proxy: Proxy, prefix: str, clock: Any) -> Iterator[Broker]:
     """The broker as somebody behind the proxy has it."""
-    server = Server(proxy.url)
+    server = Server(proxy.url, connect_timeout=PATIENCE, socket_timeout=PATIENCE)
     yield Broker(server, prefix, now=clock)
     server.close()
 

@@ -142,7 +142,7 @@ def test_what_counted_against_it_is_forgotten(broker: Broker, clock: Any) -> Non
     put(broker, ["a"], expires_in=5)
     child = Child(broker)
     child.claim()
-    broker.reclaim(QUEUE, child.holder, FAILURE, died=True, started={"a": False})
+    broker.reclaim(QUEUE, child.holder, FAILURE, died=True, started=["a"])
     child = Child(broker, "next")
     child.claim()
     clock.forward(DAY)

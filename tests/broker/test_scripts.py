@@ -15,16 +15,21 @@ from django_taskq import broker as broker_package
 from django_taskq.asks import NOTHING, gate
 from django_taskq.broker import scripts
 from django_taskq.broker.almanac import Almanac, Tick, Ticked
-from django_taskq.broker.broker import Broker, Draft, Limits
+from django_taskq.broker.audit import Audit
+from django_taskq.broker.broker import LOST_LIMIT, Broker, Draft, Limits
 from django_taskq.broker.connection import Server
-from django_taskq.broker.inspector import Gate, Inspector, Match
-from django_taskq.broker.keys import GLOBAL_KEYS, QUEUE_KEYS
+from django_taskq.broker.inspector import Gate, Inspector, Look, Match
+from django_taskq.broker.keys import GLOBAL_KEYS, QUEUE_KEYS, global_key
 from django_taskq.broker.listening import Listener, audience
+from django_taskq.broker.releases import Releases
 from django_taskq.broker.roster import Record, Roster
-from django_taskq.broker.steering import Steering
+from django_taskq.broker.steering import Limited, Steering
 from django_taskq.broker.sweep import CHECKS
+from django_taskq.broker.triage import Triage
 from django_taskq.exceptions import BrokerError
+from django_taskq.frames import Fingerprint
 from django_taskq.job import ENDED, TRANSITIONS, UNFINISHED, State
+from django_taskq.limits import Limit, Rate
 from tests.broker.helpers import (
     DAY,
     ENVELOPE,
@@ -34,6 +39,7 @@ from tests.broker.helpers import (
     TASK,
     WINDOW,
     Child,
+    ServerAs,
     asked,
     at_once,
     corrupt,
@@ -46,6 +52,8 @@ from tests.broker.helpers import (
     seed,
     seed_all,
     take_token,
+    vanish,
+    verdicts,
     without_envelope,
 )
 
@@ -285,23 +293,11 @@ def test_a_file_without_a_proper_header_is_no_script(
 # -- the keys it touches, as Redis sees it ---------------------------------------------------------
 
 
-class ServerAs(Server):
-    """The same server as a user who may touch some keys and no other."""
-
-    user = ""
-
-    def connect(self, key: str = "") -> Any:
-        connection = super().connect(key)
-        connection.username, connection.password = self.user, "secret"
-        return connection
-
-
 @pytest.fixture
 def allow(server: Server) -> Iterator[Callable[..., ServerAs]]:
     """Makes the user that may touch exactly the named keys and channels."""
     user = f"u{uuid4().hex[:12]}"
-    limited = ServerAs(server.url)
-    limited.user = user
+    limited = ServerAs(server.url, user)
 
     def make(*keys: str) -> ServerAs:
         rights = [right for key in keys for right in (f"%RW~{key}", f"&{key}")]
@@ -338,13 +334,13 @@ def ways_of_exchange(full: Broker, limited: Broker, clock: Any) -> None:
 def ways_of_reclaim(full: Broker, limited: Broker, clock: Any) -> None:
     """A job that goes back, one that is given up, one that was to be cancelled."""
     child = Child(full, "child")
-    put(full, ["back", "given-up", "called-off"])
+    put(full, ["given-up"])
+    vanish(full, clock, LOST_LIMIT)
+    put(full, ["back", "called-off"])
     child.claim(3)
-    for _ in range(3):
-        full.reclaim(QUEUE, child.holder, FAILURE, died=True, started={"given-up": True})
-        child.claim(3)
     full.cancel(QUEUE, [("called-off", TASK)], FAILURE, 0)
-    limited.reclaim(QUEUE, child.holder, FAILURE, died=True, started={"given-up": True})
+    clock.forward(LEASE)
+    limited.reclaim(QUEUE, child.holder, FAILURE)
     limited.reclaim(QUEUE, "", FAILURE)
 
 
@@ -418,6 +414,22 @@ def ways_of_edit(full: Broker, limited: Broker, clock: Any) -> None:
     assert letters == ["O", "O", "O", "R", "O", "O", "O", "O"]
 
 
+def ways_of_unlock(full: Broker, limited: Broker, clock: Any) -> None:
+    put_asking(full, ["a"], asked(lock="x"))
+    assert Steering(limited).unlock(QUEUE, "a", "b") == "G"
+    assert Steering(limited).unlock(QUEUE, "a", "a") == "O"
+    assert Steering(limited).unlock(QUEUE, "b", "a") == "U"
+
+
+def ways_of_needs(full: Broker, limited: Broker, clock: Any) -> None:
+    put_asking(full, "ab", asked(at_once(1)))
+    put_asking(full, ["c"], asked(lock="x", key="k"))
+    Child(full).claim(5)
+    for id, wanted in {"a": b"g", "c": b"k", "d": None}.items():
+        reply = limited.server.call(limited.operator_call("needs", QUEUE, (id,), timed=True))
+        assert (wanted in reply) if wanted else not reply
+
+
 def ways_of_pause(full: Broker, limited: Broker, clock: Any) -> None:
     seed_all(full)
     Steering(limited).pause(QUEUE, b"{}")
@@ -442,6 +454,10 @@ def ways_of_scan(full: Broker, limited: Broker, clock: Any) -> None:
         assert [row.id for row in page.rows] == [state]
     found = Inspector(limited).search({(QUEUE, State.DEAD): 1}, [Match((TASK,), "1", "Boom")])
     assert [row.id for row in found.rows] == ["dead"]
+    clock.forward(10)
+    ran = Match(holder="seeder", tried=1, took=10)
+    found = Inspector(limited).search({(QUEUE, State.RUNNING): 1}, [ran])
+    assert [row.id for row in found.rows] == ["running"]
 
 
 def ways_of_position(full: Broker, limited: Broker, clock: Any) -> None:
@@ -518,7 +534,8 @@ def ways_of_history(full: Broker, limited: Broker, clock: Any) -> None:
         Child(full, "seeder").settle(outcome(grant, "S", task="t"))
         clock.forward(60_000)
     assert Inspector(limited).tasks([QUEUE], 60_000, 3)["t"] == {"S": 2}
-    assert len(Inspector(limited).history([QUEUE], 86_400_000, 90)) == 90
+    look = Look(86_400_000, 90)
+    assert len(look.steps(Inspector(limited).past([QUEUE], look)[0])) == 90
 
 
 def ways_of_survey(full: Broker, limited: Broker, clock: Any) -> None:
@@ -531,7 +548,22 @@ def ways_of_gates(full: Broker, limited: Broker, clock: Any) -> None:
     narrow = gate("g", "g", 1, None)
     full.enqueue(QUEUE, [Draft(id, ENVELOPE, ask=NOTHING + narrow) for id in "ab"])
     Child(full).claim(5)
-    assert Inspector(limited).gates(QUEUE) == [Gate("g", 1, 1, -1)]
+    found = Inspector(limited).limits(QUEUE, ["g"])
+    assert found.gates == [Gate("g", "g", 1, 1, -1)]
+    assert [state.name for state in found.found] == ["g"]
+
+
+def ways_of_limit(full: Broker, limited: Broker, clock: Any) -> None:
+    """Those who wait at a gate, at a rate, and at one that stays shut."""
+    steering = Steering(limited)
+    hourly = gate("r", "r", None, Rate(1, 3600))
+    for ask, ids in ((gate("g", "g", 1, None), "abc"), (hourly, "rst")):
+        full.enqueue(QUEUE, [Draft(id, ENVELOPE, ask=NOTHING + ask) for id in ids])
+    Child(full).claim(9)
+    assert steering.limit(QUEUE, "g", Limit(2)) == Limited("O", 1)
+    assert steering.limit(QUEUE, "r", Limit(None, Rate(1, 7200))) == Limited("O", 0)
+    assert steering.limit(QUEUE, "g", None) == Limited("O", 0)
+    assert steering.limit(QUEUE, "x", None) == Limited("U", 0)
 
 
 def ways_of_types(full: Broker, limited: Broker, clock: Any) -> None:
@@ -560,6 +592,7 @@ def ways_of_tick(full: Broker, limited: Broker, clock: Any) -> None:
     first = [Tick(name, due, due, "skip", 2, draft(name)) for name in "abcd"]
     assert letters_of(almanac.tick(QUEUE, first)) == "NNNN"
     Child(full).claim()
+    Almanac(full).steer(QUEUE, "pause", ["a"], 1)
     Almanac(full).steer(QUEUE, "pause", ["b"])
     Almanac(full).steer(QUEUE, "skip", ["c"])
     due = clock.forward(1_000)
@@ -582,11 +615,15 @@ def ways_of_agenda(full: Broker, limited: Broker, clock: Any) -> None:
     almanac = Almanac(limited)
     assert almanac.agenda(QUEUE, [("a", "0123456789ab"), ("b", "")])[1][1] is None
     assert almanac.agenda(QUEUE, []) == (clock(), [])
+    Almanac(full).steer(QUEUE, "pause", ["a"], 1)
+    clock.forward(1)
+    assert not almanac.agenda(QUEUE, [("a", "0123456789ab")])[1][0].paused  # type: ignore[union-attr]
 
 
 def ways_of_steer(full: Broker, limited: Broker, clock: Any) -> None:
     almanac = Almanac(limited)
     assert almanac.steer(QUEUE, "pause", ["a", "b"]) == "OO"
+    assert almanac.steer(QUEUE, "pause", ["a", "b"], 2 * DAY, b"note") == "OO"
     clock.forward(DAY)
     assert almanac.steer(QUEUE, "resume", ["a", "b"]) == "OO"
 
@@ -599,27 +636,61 @@ def ways_of_retire(full: Broker, limited: Broker, clock: Any) -> None:
 
 
 RECORD = Record("host", 1, "0.1", 0, "running", {QUEUE: 1}, 10)
+STANDS = 60_000  # ms; the key lapses in the server's own time
 
 
 def ways_of_enroll(full: Broker, limited: Broker, clock: Any) -> None:
     roster = Roster(limited)
-    assert roster.enroll("gone", RECORD, 1_000)
-    clock.forward(1_001)
-    assert roster.enroll("here", RECORD, 1_000)
+    assert roster.enroll("gone", RECORD, STANDS)
+    clock.forward(STANDS + 1)
+    assert roster.enroll("here", RECORD, STANDS)
     assert [worker.id for worker in Roster(full).workers()[1]] == ["here"]
     assert roster.enroll("here", None, 1)
     assert Roster(full).workers()[1] == []
 
 
 def ways_of_roster(full: Broker, limited: Broker, clock: Any) -> None:
-    Roster(full).enroll("here", RECORD, 1_000)
+    Roster(full).enroll("here", RECORD, STANDS)
     assert Roster(limited).workers()[1][0].record == RECORD
+
+
+def ways_of_mark(full: Broker, limited: Broker, clock: Any) -> None:
+    first = clock()
+    assert Releases(limited).mark("4f2a91c") == first
+    clock.forward(1)
+    assert Releases(limited).mark("4f2a91c") == first
 
 
 def ways_of_stack(full: Broker, limited: Broker, clock: Any) -> None:
     assert Roster(limited).tell("holder", "x" * 100_000)
     at, text = Roster(full).told(["holder", "nobody"])["holder"]
     assert (at, len(text)) == (clock(), 65_536)
+
+
+def ways_of_measure(full: Broker, limited: Broker, clock: Any) -> None:
+    put(full, ["a"])
+    assert limited.measure(QUEUE) == 1
+    clock.forward(60_000)
+    assert limited.measure(QUEUE) == 1
+
+
+def ways_of_audit(full: Broker, limited: Broker, clock: Any) -> None:
+    Audit(limited).write("ada", "pause", "queue", [QUEUE])
+    call = limited.operator_call("audit", "", (10, "token", b"{}"), timed=False)
+    assert [limited.server.call(call), limited.server.call(call)] == [1, 1]
+    key = global_key(full.prefix, "audit")
+    assert full.server.command("XLEN", key) == 2
+
+
+def ways_of_triage(full: Broker, limited: Broker, clock: Any) -> None:
+    """One that is over goes, one is seen, one is not."""
+    group = Fingerprint("builtins.KeyError", "shop.pay", "")
+    Triage(full).ignore(group._replace(task="other"), "", "ada", "", 1_000)
+    clock.forward(1_000)
+    assert Triage(limited).resolve(group, "", "ada")
+    assert not Triage(limited).reopen(group, "", "ben")
+    (verdict,) = verdicts(Triage(full)).values()
+    assert Triage(limited).reopen(group, verdict.token, "ben")
 
 
 def ways_of_register(full: Broker, limited: Broker, clock: Any) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from django_taskq.broker.broker import Broker
 from django_taskq.broker.inspector import Inspector
-from django_taskq.broker.steering import Steering, is_paused
+from django_taskq.broker.steering import Steering, paused_until
 from django_taskq.job import State
 from tests.broker.helpers import (
     DAY,
@@ -410,11 +410,11 @@ def test_the_sweep_wakes_nobody_for_a_paused_queue(broker: Broker, steering: Ste
 
 
 @pytest.mark.parametrize(
-    ("paused", "is_so"),
-    [(b"", False), (b"0", False), (b"1", True), (b"999", False), (b"1001", True), (b"x", False)],
+    ("paused", "until"),
+    [(b"", None), (b"0", None), (b"1", 0), (b"999", None), (b"1001", 1001), (b"x", None)],
 )
-def test_what_a_pause_is(paused: bytes, is_so: bool) -> None:
-    assert is_paused(paused, 1000) is is_so
+def test_what_a_pause_is(paused: bytes, until: int | None) -> None:
+    assert paused_until(paused, 1000) == until
 
 
 # -- locks and gates -------------------------------------------------------------------------------

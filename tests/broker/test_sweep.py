@@ -78,10 +78,10 @@ def test_every_key_with_members_is_a_place() -> None:
     """A key that is added is looked through too, or said here to need no look."""
     places = re.findall(r"\{ '(\w+)', walk_\w+, (\w+) \}", LUA)
     # renew, trim, trim, tick, tick, nobody; trim, enqueue (one per limit), promote, tally,
-    # exchange, unlisten
+    # exchange, unlisten; retire
     kept_by_others = {"holders", "calls", "answers", "ticks", "tick_log", "meta"}
     kept_by_others |= {"lapses", "limits", "opens", "bulks", "tallies", "counting", "counts"}
-    kept_by_others |= {"listeners"}
+    kept_by_others |= {"listeners", "pauses"}
     walked = {name for name, kind in QUEUE_KEYS.items() if kind in ("HASH", "ZSET", "SET")}
 
     assert all(name == key for name, key in places)

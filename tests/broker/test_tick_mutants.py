@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable
 from typing import Any
-from uuid import uuid4
 
 import pytest
 
@@ -14,8 +11,8 @@ from django_taskq.broker.almanac import Almanac
 from django_taskq.broker.broker import Broker
 from django_taskq.broker.connection import Server
 from tests.broker import test_ticks
-from tests.broker.test_mutants import Mutant
-from tests.conftest import FakeTime, delete_keys
+from tests.broker.mutants import Mutant, check, each, laws
+from tests.conftest import FakeTime
 
 MUTANTS = [
     Mutant("fired-twice", "tick", "elseif due <= r.last then", "elseif false then"),
@@ -35,44 +32,50 @@ MUTANTS = [
     Mutant("never-begins", "agenda", "if begins then r.last = math.max(r.last, now) end"),
     Mutant("begins-earlier", "agenda", "math.max(r.last, now)", "now"),
     Mutant("begins-always", "agenda", "local begins = r.print ~= print", "local begins = true"),
+    Mutant("pauses-for-ever", "tick", "if ends == 0 or ends > now then return said end"),
+    Mutant("pauses-too-long", "tick", "ends > now", "ends >= now"),
+    Mutant("ends-a-pause-without-end", "tick", "ends == 0 or ends > now", "ends > now"),
+    Mutant("keeps-what-is-over", "tick", "send('HDEL', pauses, ended)"),
+    Mutant("reads-what-is-over", "agenda", "if is_over then found = pack_ticked(r) end"),
+    Mutant("leaves-it-to-ticks", "agenda", "begins or is_over or", "begins or"),
+    Mutant("keeps-a-note-for-ever", "agenda", "send('HDEL', pauses, over)"),
+    Mutant("takes-an-old-end", "tick", "if last ~= r.last then return '' end"),
+    Mutant("loses-an-end-with-the-times", "agenda", "send('HSET', pauses, said)"),
+    Mutant("binds-nothing", "steer", "since, r.last) .. words", "since, 0) .. words"),
+    Mutant(
+        "believes-any-time",
+        "agenda",
+        "r.seen) >= FAR",
+        "r.seen) < 0",
+    ),
+    Mutant("keeps-a-note-after-a-skip", "steer", "elseif paused == 0 then", "elseif false then"),
+    Mutant("same-pause-with-an-end", "steer", "is_so = length == 0 and", "is_so ="),
+    Mutant("same-pause-for-another-reason", "steer", "== words", "~= ''"),
+    Mutant("keeps-a-pause-of-the-forgotten", "retire", "send('HDEL', pauses, old)"),
     Mutant("steers-twice", "steer", "if before then return before end"),
     Mutant("forgets-what-is-known", "retire", "< now - tonumber(ARGV[3])", "<= now"),
 ]
 
 
-def laws() -> list[Callable[..., None]]:
-    """The tests of ticks that need nothing but these arguments."""
-    known = {"almanac", "broker", "clock", "begun"}
-    return [
-        test
-        for name, test in vars(test_ticks).items()
-        if name.startswith("test_") and set(inspect.signature(test).parameters) <= known
-    ]
+LAWS = list(laws(test_ticks, known=("almanac", "broker", "clock", "begun")))
 
 
-def break_one(server: Server) -> None:
-    """Runs the tests until one fails."""
-    for law in laws():
-        clock = FakeTime()
-        broker = Broker(server, f"t{uuid4().hex[:12]}", now=clock)
-        values: dict[str, Any] = {"broker": broker, "clock": clock, "almanac": Almanac(broker)}
-        try:
-            if "begun" in inspect.signature(law).parameters:
-                values["almanac"].agenda(test_ticks.QUEUE, [(test_ticks.NAME, test_ticks.PRINT)])
-                values["begun"] = clock()
-            law(**{name: values[name] for name in inspect.signature(law).parameters})
-        finally:
-            delete_keys(server, broker.prefix)
+def made(broker: Broker, clock: FakeTime, wanted: set[str]) -> dict[str, Any]:
+    """What tests of ticks want besides."""
+    almanac = Almanac(broker)
+    if "begun" in wanted:
+        almanac.agenda(test_ticks.QUEUE, [(test_ticks.NAME, test_ticks.PRINT)])
+    return {"almanac": almanac, "begun": clock()}
 
 
 def test_they_hold_without_a_mutant(server: Server) -> None:
-    assert len(laws()) > 20
-    break_one(server)
+    assert len(LAWS) > 20
+    check(server, LAWS, made)
 
 
-@pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name)
+@each(MUTANTS)
 def test_a_test_notices(mutant: Mutant, server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "load", mutant.load)
 
     with pytest.raises(AssertionError):
-        break_one(server)
+        check(server, LAWS, made)

@@ -6,8 +6,20 @@ from typing import Any
 
 import pytest
 
-from django_taskq.broker.almanac import FORGET_AFTER, Almanac, Entry, Record, Tick
+from django_taskq.broker import scripts
+from django_taskq.broker.almanac import (
+    FAR,
+    FORGET_AFTER,
+    PAUSE,
+    TICKED,
+    Almanac,
+    Entry,
+    Pause,
+    Record,
+    Tick,
+)
 from django_taskq.broker.broker import HOUSEKEEPING, Broker
+from django_taskq.codec import LATEST
 from django_taskq.schedule import tick_name
 from tests.broker.helpers import (
     DAY,
@@ -278,6 +290,189 @@ def test_a_paused_schedule_stands_still_until_it_may_go_on(
     assert fire(almanac, tick(due)) == "N"
 
 
+def test_a_pause_with_an_end_is_over_then_by_redis_own_clock(
+    almanac: Almanac, broker: Broker, clock: Any, begun: int
+) -> None:
+    assert almanac.steer(QUEUE, "pause", [NAME], 3 * SECOND, b"why") == "O"
+    assert record(almanac).pause == Pause(begun + 3 * SECOND, begun, b"why")
+    due = clock.forward(SECOND)
+
+    assert fire(almanac, tick(due)) == "P"
+    clock.now = begun + 3 * SECOND - 1
+    assert fire(almanac, tick(due)) == "P"
+    clock.forward(1)
+    assert fire(almanac, tick(due)) == "N"
+    assert dump(broker)["pauses"] == {}
+    found = record(almanac)
+    assert (found.paused, found.pause) == (False, Pause())
+
+
+def test_to_look_at_a_pause_that_is_over_writes_nothing(
+    almanac: Almanac, broker: Broker, clock: Any, begun: int
+) -> None:
+    almanac.steer(QUEUE, "pause", [NAME], SECOND)
+    clock.forward(SECOND)
+    before = dump(broker)
+
+    found = record(almanac)
+
+    assert (found.paused, found.pause) == (False, Pause())
+    assert dump(broker) == before
+
+
+def test_a_worker_that_looks_writes_down_that_a_pause_is_over(
+    almanac: Almanac, broker: Broker, clock: Any, begun: int
+) -> None:
+    """Then a worker of a release that knows no ends of pauses goes on too."""
+    almanac.steer(QUEUE, "pause", [NAME], SECOND)
+    clock.forward(SECOND)
+
+    _, (found,) = almanac.agenda(QUEUE, [(NAME, PRINT)])
+
+    assert found is not None
+    assert (found.paused, found.last) == (False, begun)
+    (raw,) = dump(broker)["ticks"].values()
+    assert TICKED.unpack_from(raw)[3] == 0
+    assert dump(broker)["pauses"] == {}
+
+
+def test_a_pause_that_is_over_is_not_brought_back_by_a_skip_and_needs_no_resume(
+    almanac: Almanac, broker: Broker, clock: Any, begun: int
+) -> None:
+    almanac.steer(QUEUE, "pause", [NAME], SECOND)
+    clock.forward(SECOND)
+
+    assert almanac.steer(QUEUE, "resume", [NAME]) == "S"
+    assert almanac.steer(QUEUE, "skip", [NAME]) == "O"
+    assert (record(almanac).paused, record(almanac).skip) == (False, True)
+    assert dump(broker)["pauses"] == {}
+
+
+def test_a_skip_leaves_a_pause_as_it_is(almanac: Almanac, begun: int) -> None:
+    almanac.steer(QUEUE, "pause", [NAME], SECOND, b"why")
+
+    assert almanac.steer(QUEUE, "skip", [NAME]) == "O"
+    assert record(almanac).pause == Pause(begun + SECOND, begun, b"why")
+
+
+def test_another_end_or_another_note_is_another_pause(
+    almanac: Almanac, clock: Any, begun: int
+) -> None:
+    assert almanac.steer(QUEUE, "pause", [NAME], 0, b"why") == "O"
+    assert almanac.steer(QUEUE, "pause", [NAME], 0, b"why") == "S"
+    assert almanac.steer(QUEUE, "pause", [NAME], 0, b"else") == "O"
+    assert almanac.steer(QUEUE, "pause", [NAME], SECOND, b"else") == "O"
+    clock.forward(SECOND // 2)
+    assert almanac.steer(QUEUE, "pause", [NAME], SECOND, b"else") == "O"
+    assert record(almanac).pause.until == clock() + SECOND
+    assert almanac.steer(QUEUE, "pause", [NAME], 0, b"else") == "O"
+    assert record(almanac).pause.until == 0
+
+
+def test_a_pause_of_the_release_before_has_no_end_and_no_note(
+    almanac: Almanac, broker: Broker, clock: Any, begun: int
+) -> None:
+    raw = TICKED.pack(begun, 0, begun, 1) + PRINT.encode()
+    broker.server.command("HSET", broker.key(QUEUE, "ticks"), NAME, raw)
+    clock.forward(DAY)
+
+    assert fire(almanac, tick(clock())) == "P"
+    assert (record(almanac).paused, record(almanac).pause) == (True, Pause())
+    assert almanac.steer(QUEUE, "resume", [NAME]) == "O"
+
+
+def steered_by_the_release_before(broker: Broker, flags: int) -> None:
+    """It writes the flags of a record and knows nothing else."""
+    key = broker.key(QUEUE, "ticks")
+    last, tick, seen, _ = TICKED.unpack_from(raw := broker.server.command("HGET", key, NAME))
+    broker.server.command("HSET", key, NAME, TICKED.pack(last, tick, seen, flags) + raw[25:])
+
+
+def test_an_end_that_the_release_before_left_ends_no_later_pause(
+    almanac: Almanac, broker: Broker, clock: Any, begun: int
+) -> None:
+    almanac.steer(QUEUE, "pause", [NAME], DAY, b"why")
+    steered_by_the_release_before(broker, 0)
+    assert fire(almanac, tick(clock.forward(SECOND))) == "N"
+    steered_by_the_release_before(broker, 1)
+    assert (record(almanac).paused, record(almanac).pause) == (True, Pause())
+    clock.forward(DAY)
+
+    assert fire(almanac, tick(clock.forward(SECOND), "queue")) == "P"
+    assert record(almanac).paused
+    assert almanac.steer(QUEUE, "pause", [NAME], 0, b"why") == "O"
+    assert record(almanac).pause == Pause(0, clock(), b"why")
+
+
+@pytest.mark.parametrize("flags", [0, 1])
+def test_a_worker_that_looks_drops_an_end_that_was_left(
+    almanac: Almanac, broker: Broker, clock: Any, begun: int, flags: int
+) -> None:
+    almanac.steer(QUEUE, "pause", [NAME], DAY, b"why")
+    steered_by_the_release_before(broker, 0)
+    fire(almanac, tick(clock.forward(SECOND)))
+    steered_by_the_release_before(broker, flags)
+    ticks = dump(broker)["ticks"]
+
+    almanac.agenda(QUEUE, [(NAME, PRINT)])
+
+    assert (dump(broker)["pauses"], dump(broker)["ticks"]) == ({}, ticks)
+
+
+def test_a_pause_keeps_its_end_when_its_schedule_gets_other_times(
+    almanac: Almanac, broker: Broker, clock: Any, begun: int
+) -> None:
+    almanac.steer(QUEUE, "pause", [NAME], DAY, b"why")
+    clock.forward(SECOND)
+
+    _, (found,) = almanac.agenda(QUEUE, [(NAME, PRINT[::-1])])
+
+    assert found is not None
+    assert (found.last, found.pause) == (clock(), Pause(begun + DAY, begun, b"why"))
+    assert record(almanac).pause == found.pause
+    clock.now = begun + DAY
+    assert fire(almanac, tick(clock())) == "N"
+
+
+@pytest.mark.parametrize("bad", [(2**64 - 1, 0), (0, 2**64 - 1), (LATEST, 0)])
+def test_a_pause_whose_times_are_none_is_one_without_an_end(
+    almanac: Almanac, broker: Broker, begun: int, bad: tuple[int, int]
+) -> None:
+    almanac.steer(QUEUE, "pause", [NAME])
+    raw = PAUSE.pack(*bad, begun) + b"why"
+    broker.server.command("HSET", broker.key(QUEUE, "pauses"), NAME, raw)
+
+    assert (record(almanac).paused, record(almanac).pause) == (True, Pause())
+
+
+@pytest.mark.parametrize("place", [0, 1, 2])
+def test_a_record_whose_times_are_none_is_begun_anew(
+    almanac: Almanac, broker: Broker, clock: Any, begun: int, place: int
+) -> None:
+    times = [begun] * 3
+    times[place] = FAR
+    raw = TICKED.pack(*times, 0) + PRINT.encode()
+    broker.server.command("HSET", broker.key(QUEUE, "ticks"), NAME, raw)
+    assert almanac.agenda(QUEUE, [(NAME, "")])[1] == [None]
+
+    assert almanac.agenda(QUEUE, [(NAME, PRINT)])[1] == [Record(begun, 0, begun, print=PRINT)]
+    assert fire(almanac, tick(clock.forward(SECOND))) == "N"
+
+
+def test_scripts_know_the_same_bound_of_times() -> None:
+    assert f"local FAR = {FAR} " in scripts.load("agenda").source
+
+
+def test_a_pause_goes_when_its_schedule_is_forgotten(
+    almanac: Almanac, broker: Broker, clock: Any, begun: int
+) -> None:
+    almanac.steer(QUEUE, "pause", [NAME], 0, b"why")
+    clock.forward(FORGET_AFTER + 1)
+
+    assert almanac.retire(QUEUE) == ("0", 1)
+    assert dump(broker)["pauses"] == {}
+
+
 def test_one_tick_is_skipped_when_that_was_asked_for(
     almanac: Almanac, clock: Any, begun: int
 ) -> None:
@@ -291,7 +486,7 @@ def test_one_tick_is_skipped_when_that_was_asked_for(
 def test_an_order_sent_again_after_it_was_used_up_does_not_count_twice(
     almanac: Almanac, broker: Broker, clock: Any, begun: int
 ) -> None:
-    call = broker._call("steer", QUEUE, (clock(), "token", "skip", NAME))
+    call = broker._call("steer", QUEUE, (clock(), "token", "skip", 0, "", NAME))
     assert broker.server.call(call) == b"O"
     fire(almanac, tick(clock.forward(SECOND)))
 

@@ -72,7 +72,7 @@ def page(chrome: Any, place: Place, signed_in: Any) -> Iterator[Any]:
         locale="en-GB", viewport={"width": 1280, "height": 900}, storage_state=signed_in
     )
     page = context.new_page()
-    page.set_default_timeout(15_000)
+    page.set_default_timeout(30_000)
     wrong: list[str] = []
 
     def listen(said: Any) -> None:

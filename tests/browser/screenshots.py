@@ -41,6 +41,7 @@ table.skip("nightly-count")
 PAST = """
 import random
 from django_taskq.broker.broker import Broker, Draft, Exchange
+from django_taskq.broker.releases import Releases
 from django_taskq.clock import now_ms
 from django_taskq.compat import task_backends
 from django_taskq.job import Kind, Outcome, new_id
@@ -53,9 +54,12 @@ for queue in NAMES:
 begun = now_ms() - 61 * 60_000
 for minute in range(60):
     moment[0] = begun + minute * 60_000
+    if minute in (18, 38):
+        Releases(broker).mark(f"2.4.{minute // 18}")
     for queue, names in NAMES.items():
         count, holder = dice.randint(3, 9) if not 30 < minute < 35 else 0, new_id()
         broker.enqueue(queue, [Draft(new_id(), b'["past",1]') for _ in range(count)])
+        broker.measure(queue)
         told = []
         for grant in broker.exchange([Exchange(queue, holder, 30_000, True, 1, count)])[0].grants:
             kind = Kind(dice.choices("SDC", [92, 6, 2])[0])
@@ -68,17 +72,21 @@ for queue in NAMES:
     while ours.trim(queue):
         pass
 """
-# name -> (page, theme, viewport)
+# name -> (page, theme, viewport); what ends in -rtl is in Persian
 SHOTS: dict[str, tuple[str, str, dict[str, int]]] = {
     "dashboard-light": ("dashboard/", "light", WIDE),
     "dashboard-dark": ("dashboard/", "dark", WIDE),
     "dashboard-narrow": ("dashboard/", "light", NARROW),
+    "dashboard-rtl": ("dashboard/", "light", WIDE),
+    "queues": ("queue/", "light", WIDE),
+    "queues-narrow": ("queue/", "dark", NARROW),
     "queue": ("queue/low/change/", "light", WIDE),
     "jobs": ("job/?state=succeeded", "light", WIDE),
     "charts-narrow": ("queue/default/change/", "light", NARROW),
     "charts-dark": ("tasktype/shop.tasks.resize_image/change/", "dark", TALL),
     "task-types": ("tasktype/", "light", WIDE),
     "charts": ("tasktype/shop.tasks.send_receipt/change/", "light", TALL),
+    "call": ("tasktype/shop.tasks.send_receipt/call/", "light", WIDE),
     "search-dark": ("job/?state=any&q=error:UnknownMailbox", "dark", WIDE),
     "jobs-narrow": ("job/?state=dead", "dark", NARROW),
     "job-light": ("job/{dead}/change/", "light", WIDE),
@@ -98,6 +106,10 @@ SHOTS: dict[str, tuple[str, str, dict[str, int]]] = {
     "schedule-dark": ("schedule/stock/change/", "dark", WIDE),
     "schedule-edit": ("schedule/nightly-count/edit/", "light", WIDE),
     "audit": ("audit/", "light", WIDE),
+    "audit-redis": ("audit/?where=redis", "light", WIDE),
+    "rows": ("../taskq_mirror/jobrecord/", "light", WIDE),
+    "rows-narrow": ("../taskq_mirror/jobrecord/", "dark", NARROW),
+    "row": ("../taskq_mirror/jobrecord/?q={dead}", "light", WIDE),
     "work": ("job/bulk/", "light", WIDE),
 }
 
@@ -153,7 +165,10 @@ def take(place: Place, chrome: Any, folder: Path) -> None:
     sign_in(page, place)
     ids = prepare(place, page)
     folder.mkdir(parents=True, exist_ok=True)
+    persian = chrome.new_context(locale="fa", storage_state=context.storage_state())
+    pages = {True: persian.new_page(), False: page}
     for name, (path, theme, size) in SHOTS.items():
+        page = pages[name.endswith("-rtl")]
         page.set_viewport_size(size)
         page.emulate_media(color_scheme=theme)
         if name == "confirm":
@@ -162,6 +177,7 @@ def take(place: Place, chrome: Any, folder: Path) -> None:
             page.goto(place.page(path.format(**ids)))
         page.screenshot(path=folder / f"{name}.png", full_page=size is NARROW)
         print(f"{name}.png: {(folder / f'{name}.png').stat().st_size // 1024} KB")
+    persian.close()
     context.close()
 
 

@@ -16,7 +16,6 @@ from tests.chaos.server import Server
 from tests.chaos.worker import Worker
 
 PAUSE = 0.01
-SLACK = 0.5  # seconds that an outcome may take to Redis on a busy machine
 PREFIX = "chaos"
 
 
@@ -35,6 +34,7 @@ class Arena:
         self.workers: list[Worker] = []
         self.load: Load
         self.flight: set[int] = set()  # jobs that were in flight at a fault
+        self.held: set[str] = set()  # ids of those that were claimed then, and not settled
         self.recoveries: list[float] = []  # seconds
         self.expected: dict[str, tuple[str, str]] = {}  # id -> its end, words of its error
         self.struck = 0
@@ -75,6 +75,11 @@ class Arena:
     def living(self) -> list[Worker]:
         return [worker for worker in self.workers if worker.lives]
 
+    @property
+    def starting(self) -> float:
+        """Seconds that recoveries may take because processes start: twice the slowest worker."""
+        return 2 * max([worker.took for worker in self.workers if worker.took], default=0.0)
+
     # -- waiting -----------------------------------------------------------------------------------
 
     def wait(self, check: Callable[[], Any], what: str, seconds: float = 30.0) -> Any:
@@ -82,6 +87,8 @@ class Arena:
         deadline = time.monotonic() + seconds
         while True:
             self.ledger.read()
+            for worker in self.living:
+                worker.is_ready()
             found = check()
             if found:
                 return found
@@ -104,6 +111,10 @@ class Arena:
         """Numbers of the jobs that run now, as the ledger has it."""
         return self.ledger.open.keys() - self.load.cancelled
 
+    def note_held(self) -> None:
+        """Notes what a fault may meet beyond that: runs that have ended, and are not told of."""
+        self.held.update(self.queue.members("running"))
+
     def pass_time(self, seconds: float) -> None:
         """Lets a fault last."""
         deadline = time.monotonic() + seconds
@@ -114,6 +125,9 @@ class Arena:
     def round(self) -> None:
         """One fault, and the time until all that it met has ended and new jobs start."""
         self.until_busy()
+        noted = time.monotonic()
+        self.note_held()
+        self.until_busy(0)  # also now that this is noted
         began = time.monotonic()
         met = set(self.running())
         self.struck += 1
@@ -127,18 +141,20 @@ class Arena:
                 self.fault.patience,
             )
         finally:
-            self.flight |= met | self.running() | self.ledger.done_since(began - SLACK)
+            self.flight |= met | self.running() | self.ledger.done_since(noted)
         self.recoveries.append(time.monotonic() - began)
 
     def drain(self) -> None:
         """Until every job has come to its end, and no dead holder is left."""
         self.wait(self.queue.is_quiet, "every job has come to its end", self.fault.patience)
-        children = sum(len(worker.children()) for worker in self.living)
-        self.wait(
-            lambda: self.queue.count("holders") <= children,
-            "what the dead held is cleared up",
-            self.fault.patience,
-        )
+
+        def cleared_up() -> bool:
+            children = sum(len(worker.children()) for worker in self.living)
+            if self.queue.count("holders") > children or self.queue.count_dead():
+                return False
+            return all(worker.is_ready() for worker in self.living)  # and no child is still to come
+
+        self.wait(cleared_up, "what the dead held is cleared up", self.fault.patience)
 
     def close(self) -> None:
         """Ends what still runs."""

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from django_taskq.broker.keys import QUEUE_KEYS
+from django_taskq.broker.keys import GLOBAL_KEYS, QUEUE_KEYS, global_key
 from django_taskq.job import ENDED, State
 
 RECORD = ">IIHBBBbQQQQI"  # fence, settled, attempt, crashes, lost, parks, priority, then times
@@ -52,6 +52,12 @@ class Queue:
         }[QUEUE_KEYS[key]]
         return int(count(self._base + key))
 
+    def count_dead(self) -> int:
+        """How many holders there are whose lease is over."""
+        seconds, micros = self._client.time()
+        now = seconds * 1_000 + micros // 1_000
+        return int(self._client.zcount(self._base + "holders", "-inf", now))
+
     def is_quiet(self) -> bool:
         """Whether every job has come to its end."""
         pipe = self._client.pipeline(transaction=True)
@@ -79,11 +85,12 @@ class Queue:
 
     def foreign(self, prefix: str) -> list[str]:
         """Keys under the prefix that nobody declared, or that are of another type."""
+        declared = {self._base + name: kind for name, kind in QUEUE_KEYS.items()}
+        declared |= {global_key(prefix, name): kind for name, kind in GLOBAL_KEYS.items()}
         found = []
         for key in self._client.scan_iter(f"{prefix}:*", count=PAGE):
             kind = self._client.type(key).decode().upper()
-            name = key.decode().removeprefix(self._base)
-            if QUEUE_KEYS.get(name) != kind and key.decode() != f"{prefix}:queues":
+            if declared.get(key.decode()) != kind:
                 found.append(f"{key.decode()} ({kind})")
         return found
 

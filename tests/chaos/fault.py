@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from tests.chaos.checker import Census
 
 FLAKY = 20  # one job of so many fails once
+SHORT_LEASE = 5.0  # seconds, where one has to end: the shortest there may be
 FAULTS: dict[str, type[Fault]] = {}
 
 
@@ -31,7 +32,7 @@ class Fault:
     quick = False  # part of the default test suite
     slow = False  # tried only when it is named, or in the long run
     aof = "no"
-    lease = 5.0  # seconds
+    lease = 15.0  # seconds, so that no machine is too slow to renew it
     window = 150  # jobs in Redis at once; 0: all
     pause = 0.01  # seconds between two calls of enqueue
     bulk = 25  # jobs of one call in two; the others are of one job
@@ -41,7 +42,7 @@ class Fault:
     lapses = False  # leases of the living may end
     spends = False  # it may cost jobs an attempt
     patience = 60.0  # seconds for everything to end
-    recovers = float("inf")  # seconds after a fault in which it has to have recovered
+    recovers = float("inf")  # seconds in which it has to have recovered, without Arena.starting
     server_options: ClassVar[dict[str, str]] = {}
 
     def __init_subclass__(cls) -> None:

@@ -15,8 +15,8 @@ ROW = "{:<28} {:>8} {:>6} {:>5} {:>6} {:>7} {:>7} {:>7} {:>6}  {}"
 class Report:
     """``lost``: accepted, and not at an end or without its effect. ``again``: done twice.
 
-    ``refused``: outcomes that came too late, and changed nothing. ``late``: recoveries beyond their
-    bound, which a machine with other work may cause once.
+    ``refused``: outcomes that came too late, and changed nothing. ``late``: what took longer than
+    it may. ``lapsed``: leases of the living that ended, and what was done twice for that.
     """
 
     fault: str
@@ -32,10 +32,16 @@ class Report:
     notes: list[str] = field(default_factory=list)  # figures of this fault alone
     complaints: list[str] = field(default_factory=list)
     late: list[str] = field(default_factory=list)
+    lapsed: list[str] = field(default_factory=list)
 
     @property
     def passed(self) -> bool:
-        return not (self.complaints or self.late)
+        return not self.failures()
+
+    @property
+    def inconclusive(self) -> bool:
+        """Whether all that is wrong is what a machine with other work may cause once."""
+        return not (self.passed or self.complaints)
 
     def to_json(self) -> str:
         return json.dumps(asdict(self))
@@ -45,7 +51,7 @@ class Report:
         return cls(**json.loads(text))
 
     def failures(self) -> list[str]:
-        return [*self.complaints, *self.late]
+        return [*self.complaints, *self.lapsed, *self.late]
 
     def remarks(self) -> list[str]:
         if not self.gone:

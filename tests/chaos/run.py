@@ -38,7 +38,7 @@ def run(fault: Fault, jobs: int, rounds: int) -> Report:
         judge(arena, census, report)
     except Exception as error:
         report.complaints.append(f"{type(error).__name__}: {error}")
-        report.complaints += lapsed(arena)
+        report.lapsed = lapsed(arena)
         if not isinstance(error, Late):
             traceback.print_exc()
     finally:
@@ -96,9 +96,10 @@ def judge(arena: Arena, census: Census, report: Report) -> None:
     if not load.refused:
         census.complain("jobs that nobody enqueued", census.states.keys() - accepted)
     report.complaints += census.complaints + fault.verify(arena, census)
-    late = [took for took in arena.recoveries if took > fault.recovers]
+    most = fault.recovers + arena.starting
+    late = [took for took in arena.recoveries if took > most]
     if late:
-        arena.late.append(f"a recovery took {max(late):.1f} s, more than {fault.recovers:.1f}")
+        arena.late.append(f"a recovery took {max(late):.1f} s, more than {most:.1f}")
     report.late, report.gone, report.oldest = arena.late, arena.gone, arena.oldest
 
 
@@ -109,14 +110,19 @@ def judge_repeats(arena: Arena, census: Census, report: Report) -> None:
     numbers = {id: number for number, id in ids.items()}
     refused = [id for worker in arena.workers for id in worker.refused()]
     report.again, report.refused = len(again), len(refused)
+    repeats = Census()
     if fault.most_again >= 0 and len(again) > fault.most_again:
-        census.complain("jobs done again", map(str, again))
-    census.complain("jobs done again that no fault met", map(str, again - arena.flight))
-    unmet = {numbers[id] for id in refused if id in numbers} - arena.flight
-    if fault.most_again == 0:
-        unmet |= {numbers[id] for id in refused if id in numbers}
-    census.complain("outcomes refused of runs that kept their lease", map(str, unmet))
-    census.complaints += lapsed(arena)
+        repeats.complain("jobs done again", map(str, again))
+    flight = arena.flight | {numbers[id] for id in arena.held if id in numbers}
+    repeats.complain("jobs done again that no fault met", map(str, again - flight))
+    unmet = {numbers[id] for id in refused if id in numbers}
+    if fault.most_again != 0:
+        unmet -= flight
+    repeats.complain("outcomes refused of runs that kept their lease", map(str, unmet))
+    if ended := lapsed(arena):
+        report.lapsed = ended + repeats.complaints
+    else:
+        census.complaints += repeats.complaints
     strays = sum(worker.strays() for worker in arena.workers)
     if strays and not (fault.forgets or fault.lapses):  # a replica may lack an outcome
         census.complaints.append(f"{strays} jobs went astray though the server lost nothing")

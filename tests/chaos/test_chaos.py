@@ -7,9 +7,11 @@ import sys
 import pytest
 from django.core.exceptions import ImproperlyConfigured
 
-from tests.chaos.__main__ import try_one
+from tests.chaos.__main__ import try_twice
 from tests.chaos.fault import Fault, load_faults
 from tests.chaos.server import binary
+
+pytestmark = pytest.mark.timeout(900)
 
 QUICK = [fault for fault in load_faults().values() if fault.quick]
 
@@ -26,6 +28,6 @@ def _possible() -> None:
 
 @pytest.mark.parametrize("fault", QUICK, ids=lambda fault: fault.name)
 def test_no_job_is_lost(fault: type[Fault]) -> None:
-    report = try_one(fault, fault.jobs, fault.rounds)
-    assert not report.complaints  # how long it took is for `make chaos` to judge
+    report = try_twice(fault, fault.jobs, fault.rounds)
+    assert not report.complaints + report.lapsed  # what took too long `make chaos` judges
     assert (report.lost, report.faults) == (0, fault.rounds)

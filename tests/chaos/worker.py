@@ -25,6 +25,8 @@ class Worker:
 
     def __init__(self, log: Path, args: tuple[str, ...], env: dict[str, str]) -> None:
         self.log = log
+        self.took: float | None = None  # seconds until it took jobs
+        self._began = time.monotonic()
         with log.open("wb") as out:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "django", "runworker", *args],
@@ -57,10 +59,16 @@ class Worker:
     def lives(self) -> bool:
         return self.process.poll() is None
 
+    def is_ready(self) -> bool:
+        """Whether it takes jobs; how long that took is noted."""
+        if self.took is None and "worker ready" in self.output:
+            self.took = time.monotonic() - self._began
+        return self.took is not None
+
     def ready(self) -> Worker:
         """Waits until it takes jobs."""
         deadline = time.monotonic() + PATIENCE
-        while "worker ready" not in self.output:
+        while not self.is_ready():
             if not self.lives or time.monotonic() > deadline:
                 raise RuntimeError(f"the worker did not start:\n{self.output[-2000:]}")
             time.sleep(PAUSE)

@@ -14,19 +14,23 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 import django
 
 from django_taskq import compat
 from testproject.processes import die_with_parent
+from tests.conftest import eventually
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-TIMEOUT = 60.0  # seconds that a program may take
+TIMEOUT = 60.0  # seconds that a program may take, and a worker until it is ready
+PATIENCE = 50.0  # seconds that a program waits where its page says 10
 BLOCK = re.compile(
     r"(?:<!-- example: (\S+) -->\n)?^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL
 )
 SHOWN = re.compile(r"^( *)(.+?)  # -> (.+)$", re.MULTILINE)
+PATIENT = re.compile(r"(timeout=|monotonic\(\) \+ )10\b")
 RAISED = re.compile(r"^( *)(.+?)  # raises (\w+)(?:: (.+))?$", re.MULTILINE)
 
 SETTINGS_BEFORE = """
@@ -42,6 +46,7 @@ if django.VERSION >= (6, 1):
     MAILERS = {"default": {"BACKEND": MAIL, "OPTIONS": {"file_path": "mail"}}}
 else:
     EMAIL_BACKEND, EMAIL_FILE_PATH = MAIL, "mail"
+LOGGING = {"version": 1, "handlers": {}, "loggers": {}}
 """
 
 SETTINGS_AFTER = """
@@ -54,6 +59,8 @@ if "TASKS" not in globals():
         "OPTIONS": {"URL": "redis://localhost:6379/0"},
     }}
 TASKS["default"].setdefault("OPTIONS", {})["PREFIX"] = "PREFIX"
+LOGGING["handlers"]["worker"] = {"class": "logging.StreamHandler"}
+LOGGING["loggers"]["django_taskq.worker"] = {"handlers": ["worker"], "level": "INFO"}
 """
 
 MODELS = """
@@ -109,7 +116,8 @@ def blocks(page: Path) -> Iterator[tuple[str, str]]:
 
 
 def checked(code: str) -> str:
-    """The code with its remarks made into checks."""
+    """The code with its remarks made into checks, and with patience: a page's is a reader's."""
+    code = PATIENT.sub(rf"\g<1>{PATIENCE:g}", code)
     code = SHOWN.sub(lambda m: f"{m[1]}expect({m[2]}, {m[3]!r})", code)
     return RAISED.sub(
         lambda m: f"{m[1]}with raises({error_name(m[3])!r}, {m[4] or ''!r}): {m[2]}", code
@@ -156,14 +164,14 @@ class Project:
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(code, "utf-8")
 
-    def _start(self, *command: str) -> subprocess.Popen[str]:
+    def _start(self, *command: str, output: int | IO[str]) -> subprocess.Popen[str]:
         path = os.pathsep.join([str(self.folder), str(ROOT), os.environ.get("PYTHONPATH", "")])
         return subprocess.Popen(
             [sys.executable, "-W", "ignore", *command],
             cwd=self.folder,
             env={**os.environ, "PYTHONPATH": path, "DJANGO_SETTINGS_MODULE": "settings"},
             stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
+            stdout=output,
             stderr=subprocess.STDOUT,
             text=True,
             preexec_fn=die_with_parent(),
@@ -171,7 +179,7 @@ class Project:
 
     def run(self, *command: str) -> str:
         """What a Python command prints. Fails with it when its exit code is not 0."""
-        process = self._start(*command)
+        process = self._start(*command, output=subprocess.PIPE)
         try:
             output, _ = process.communicate(timeout=TIMEOUT)
         finally:
@@ -181,15 +189,20 @@ class Project:
 
     @contextmanager
     def worker(self) -> Iterator[None]:
-        """A worker runs inside. What it said is shown when something fails."""
-        process = self._start("manage.py", "runworker")
+        """A worker is at work inside. What it said is printed."""
+        self.run("manage.py", "migrate", "--run-syncdb", "--verbosity=0")
+        log = self.folder / "worker.log"
+        with log.open("w") as output:
+            process = self._start("manage.py", "runworker", output=output)
+
+        def is_ready() -> bool:
+            assert process.poll() is None, "the worker ended"
+            return "worker ready" in log.read_text("utf-8")
+
         try:
+            eventually(is_ready, TIMEOUT, "the worker was never ready")
             yield
-        except AssertionError as error:
-            process.terminate()
-            raise AssertionError(
-                f"{error}\n--- worker:\n{process.communicate(timeout=30)[0]}"
-            ) from None
         finally:
             process.terminate()
-            process.communicate(timeout=30)
+            process.wait(30)
+            print(f"--- worker:\n{log.read_text('utf-8')}")

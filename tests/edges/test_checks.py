@@ -125,7 +125,7 @@ def declare(prefix: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     monkeypatch.setattr(checks, "discover", lambda: None)
 
     def declare(name: str, **options: Any) -> Task:
-        def function(tenant_id: int) -> None: ...
+        def function(tenant_id: int, tenant: int = 0) -> None: ...
 
         function.__qualname__ = function.__name__ = name
         return Task(func=function, **options)
@@ -187,6 +187,24 @@ def test_a_key_with_two_sets_of_numbers_is_reported(declare: Any) -> None:
     ((id, message),) = warned()
     assert id == "taskq.W011"
     assert "name different limits" in message
+
+
+def test_two_limits_that_make_the_same_keys_are_reported(declare: Any) -> None:
+    declare("one", limit_key="tenant:{tenant_id}", rate_limit="1/s")
+    declare("two", limit_key="tenant:{tenant}", rate_limit="1/s")
+    ((id, message),) = warned()
+    assert id == "taskq.W011"
+    assert "'tenant:{tenant_id}' of " in message
+    assert "'tenant:{tenant}' of " in message
+
+
+def test_limits_that_never_meet_are_no_trouble(declare: Any) -> None:
+    declare("one", limit_key="tenant:{tenant_id}", rate_limit="1/s")
+    declare("two", limit_key="also:{tenant}", rate_limit="1/s")
+    declare("three", limit_key="tenant:{tenant}", rate_limit="1/s", queue_name="low")
+    declare("four", limit_key=lambda tenant_id, tenant=0: tenant, rate_limit="1/s")
+    declare("five", limit_key="tenant:", rate_limit="1/s")
+    assert warned() == []
 
 
 def test_a_broken_tasks_module_is_not_reported_twice(

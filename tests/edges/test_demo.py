@@ -15,8 +15,8 @@ import pytest
 
 import testproject
 from django_taskq.broker import embedded
-from testproject.processes import free_port
 from tests.conftest import eventually
+from tests.topology.nodes import free_port
 
 ROOT = Path(testproject.__file__).parents[1]
 
@@ -30,7 +30,7 @@ class Demo:
         env = {name: value for name, value in {**os.environ, **own}.items() if value}
         env.pop("TASKQ_URL", None)
         env.pop("REDIS_URL", None)
-        self.port = free_port(0)
+        self.port = free_port()
         with self.log.open("wb") as out:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "testproject.demo", "--port", str(self.port)],

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 import django_taskq
-from django_taskq import conf
+from django_taskq import conf, options
 from django_taskq.broker import embedded, keeper
 from django_taskq.broker.keys import GLOBAL_KEYS, QUEUE_KEYS
 from django_taskq.broker.sweep import CHECKS
@@ -98,11 +98,11 @@ def test_every_option_of_a_task_is_there_with_its_default() -> None:
         "priority",
         "backend",
         "takes_context",
-        *conf.TaskOptions.NAMES,
+        *options.TaskOptions.NAMES,
     )
     assert set(DJANGO_OPTIONS) <= set(shown)
-    defaults = conf.TaskOptions()
-    for name in conf.TaskOptions.NAMES:
+    defaults = options.TaskOptions()
+    for name in options.TaskOptions.NAMES:
         assert read(shown[name]) == getattr(defaults, name), name
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import sys
 from contextlib import contextmanager
 from typing import Any
@@ -16,6 +17,9 @@ from django_taskq import doctor as module
 from django_taskq.backends import RedisBackend
 from django_taskq.broker.broker import Broker
 from django_taskq.broker.connection import Server
+from django_taskq.broker.doorbell import Ear
+from django_taskq.broker.inspector import Inspector
+from django_taskq.broker.roster import Process, Record, Roster
 from django_taskq.broker.sweep import CHECKS
 from django_taskq.doctor import Doctor, duration
 from django_taskq.management.commands import _output
@@ -260,11 +264,7 @@ def test_heavy_keys_matter_on_a_cluster(broker: Broker, monkeypatch: pytest.Monk
 
 
 def test_a_server_that_is_nearly_full(broker: Broker, monkeypatch: pytest.MonkeyPatch) -> None:
-    plain = broker.server.command
-    info = b"# Memory\r\nused_memory:95\r\nmaxmemory:100\r\n"
-    monkeypatch.setattr(
-        broker.server, "command", lambda *words: info if words[0] == "INFO" else plain(*words)
-    )
+    monkeypatch.setattr(Inspector, "memory", lambda self: (95, 100))
 
     (finding,) = [each for each in Doctor(broker).examine([]) if each.name == "memory"]
 
@@ -377,6 +377,47 @@ def test_workers(jobs: Broker) -> None:
     assert all(row["queues"] == "q" for row in rows)
 
 
+def test_a_worker_without_processes_is_listed_too(jobs: Broker) -> None:
+    """One that is quiet is told to resume by its id, and here is where one finds that."""
+    child = Child(jobs, "one")
+    child.claim()
+    processes = [Process(child.holder, 8, 6)]
+    busy = Record("web", 7, "1", 5, "running", {"q": 1}, 10, processes=processes)
+    quiet = Record("web", 9, "1", 5, "quiet", {"a": 1, "b": 1}, 10, 3 << 20, attempts=4, failed=1)
+    Roster(jobs).enroll("busy", busy, LEASE)
+    Roster(jobs).enroll("quiet", quiet, LEASE)
+
+    rows = Answer("workers", "--json").json
+
+    assert [(row["worker"], row["process"]) for row in rows] == [
+        ("busy", child.holder),
+        ("quiet", ""),
+    ]
+    told = rows[1]
+    assert (told["lease_ms"], told["queues"], told["state"]) == (None, "a,b", "quiet")
+    assert (told["pid"], told["slots"], told["memory_mb"]) == (9, "0/0", 3)
+    assert (told["attempts"], told["failed"]) == (4, 1)
+    assert "None" not in Answer("workers").text
+
+
+def test_an_order_to_one_that_does_not_report_is_doubted(jobs: Broker) -> None:
+    vanished = Record("web", 9, "1", 5, "running", {"q": 1}, 10, stands=80_000)
+    Roster(jobs).enroll("gone", vanished, 20_000)
+    Roster(jobs).enroll("here", vanished, 80_000)
+    ear = Ear(jobs.server, jobs.control)
+    ear.open()
+
+    gone, here = (Answer("workers", "--stop", name).text for name in ("gone", "here"))
+    told: list[str] = []
+    while len(told) < 2:
+        told += ear.messages()
+    ear.close()
+
+    assert re.fullmatch(r"Worker gone was told so, but has not reported for 6\d s: .+\n", gone)
+    assert here == "Worker here stops.\n"
+    assert told == ["worker gone stop", "worker here stop"]
+
+
 def test_limits(backend: RedisBackend) -> None:
     narrow.enqueue_many([(n,) for n in range(5)])
     Child(backend.broker, queue="default").claim(10)
@@ -388,6 +429,11 @@ def test_limits(backend: RedisBackend) -> None:
             "waiting": 3,
             "inside": 2,
             "opens_ms": -1,
+            "concurrency": 2,
+            "rate": None,
+            "burst": None,
+            "by_hand": "no",
+            "numbers_of": f"task:{narrow.module_path}",
         }
     ]
     assert Answer("queues", "--json").json[0]["at_limits"] == 3

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from django.core.management import call_command
-from django.db import DatabaseError, OperationalError, connections
+from django.db import DatabaseError, DataError, IntegrityError, OperationalError, connections
 from django.test import override_settings
 
 from django_taskq import task
 from django_taskq.backends import RedisBackend
+from django_taskq.broker.listening import LEASE
 from django_taskq.broker.steering import Steering
+from django_taskq.clock import now_ms
 from django_taskq.compat import task_backends
 from django_taskq.mirror import reader
 from django_taskq.mirror.models import JobRecord
@@ -87,6 +90,24 @@ def test_failures_become_attempts(glass: Glass, hand: Hand) -> None:
     (_, message, traceback), _ = glass.payload(result.id).failure_list
     assert message == "no such thing"
     assert "in breaks" in traceback
+
+
+def test_the_duration_of_a_job_cancelled_between_attempts_is_that_of_the_last(
+    glass: Glass, hand: Hand
+) -> None:
+    result = breaks.using(backoff=3600).enqueue("no such thing")
+    hand.run()
+    broker = glass.backend.broker
+    broker._now = lambda: now_ms() + 600_000
+    try:
+        result.cancel()
+    finally:
+        broker._now = None
+    glass.sync()
+    row = glass.row(result.id)
+    assert row.state == "cancelled"
+    assert row.duration is not None
+    assert row.duration < 60 < (row.ended_at - row.started_at).total_seconds()
 
 
 def test_a_row_has_priority_tags_and_due_time(glass: Glass) -> None:
@@ -278,6 +299,47 @@ def test_a_cut_is_made_good(glass: Glass, hand: Hand) -> None:
     assert glass.states() == {first.id: "succeeded", second.id: "succeeded", third.id: "ready"}
 
 
+@pytest.fixture
+def _standing_clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No rest between two walks is ever over."""
+    now = reader.monotonic()
+    monkeypatch.setattr(reader, "monotonic", lambda: now)
+
+
+@pytest.mark.usefixtures("_standing_clock")
+def test_rows_come_although_the_stream_is_cut_again_and_again(glass: Glass) -> None:
+    before = add.enqueue_many([(n,) for n in range(1_200)])
+    glass.tick()
+    for _ in range(12):
+        add.enqueue(1)
+        glass.cut()
+        glass.tick()
+    assert {result.id for result in before} <= set(glass.states())
+    one = glass.mirror.following["default"]
+    one._no_walk_before = 0.0  # it has rested
+    glass.sync()
+    assert len(glass.states()) == 1_212
+    assert one.cuts == 0
+
+
+@pytest.mark.usefixtures("_standing_clock")
+def test_the_stream_is_followed_between_two_walks(glass: Glass) -> None:
+    first = add.enqueue(0)
+    glass.sync()
+    one = glass.mirror.following["default"]
+    glass.cut()
+    glass.tick()
+    assert one.walk is not None
+    for _ in range(12):
+        glass.cut()
+        glass.tick()
+    assert (one.walk, one.cuts) == (None, 1)
+    result = add.enqueue(1)
+    glass.tick()
+    assert (one.walk, one.cuts) == (None, 1)
+    assert glass.states() == {first.id: "ready", result.id: "ready"}
+
+
 def test_rows_of_jobs_that_went_during_a_cut_say_so(glass: Glass, hand: Hand) -> None:
     result, stays = add.enqueue(1), add.enqueue(2)
     glass.sync()
@@ -333,6 +395,13 @@ def test_rows_of_before_redis_forgot_everything_are_overwritten(glass: Glass, ha
     assert (row.state, row.gone_at) == ("ready", None)
 
 
+def test_a_walk_over_an_idle_queue_remembers_no_ids(glass: Glass) -> None:
+    add.enqueue_many([(n,) for n in range(1_200)])
+    glass.sync()
+    assert len(glass.states()) == 1_200
+    assert not glass.mirror.following["default"]._looked
+
+
 # -- a database that is away -----------------------------------------------------------------------
 
 
@@ -376,6 +445,34 @@ def test_a_database_that_is_away_delays_rows_alone(
     assert "canary-4711" not in caplog.text
 
 
+@pytest.mark.parametrize("refusal", [DataError, IntegrityError])
+def test_a_job_that_the_database_refuses_is_left_out_and_said(
+    glass: Glass,
+    refusal: type[DatabaseError],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    glass.sync()
+    bad, *good = add.enqueue_many([(n,) for n in range(9)])
+    records = Store._records
+
+    def refusing(store: Store, rows: Any) -> Any:
+        written = records(store, rows)
+        if any(bad.id in row for row in rows):
+            raise refusal("canary-4711")
+        return written
+
+    monkeypatch.setattr(Store, "_records", refusing)
+    glass.tick()
+    result = urgent.enqueue("x")
+    glass.sync()
+    assert set(glass.states()) == {result.id, *(each.id for each in good)}
+    (said,) = [r.getMessage() for r in caplog.records if r.levelno >= logging.WARNING]
+    assert f"1 of 9 jobs cannot be rows of database 'glass' ({refusal.__name__})" in said
+    assert bad.id in said
+    assert "canary-4711" not in caplog.text
+
+
 def test_a_walk_that_fails_begins_anew(glass: Glass, broken: list[bool]) -> None:
     add.enqueue_many([(n,) for n in range(600)])
     broken.append(True)
@@ -399,6 +496,76 @@ def test_a_queue_that_is_broken_does_not_stop_the_others(
         glass.sync()
     assert list(glass.states()) == [result.id]
     assert len(caplog.records) == 1
+
+
+class SlowStore:
+    """A database that takes so many seconds for a transaction, by a clock of its own."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, glass: Glass, seconds: float) -> None:
+        self.now = reader.monotonic() + 100
+        self.written: list[int] = []
+        write = Store.write
+
+        def writing(store: Store, rows: Any) -> int:
+            self.now += seconds
+            self.written.append(len(rows))
+            return write(store, rows)
+
+        monkeypatch.setattr(Store, "write", writing)
+        monkeypatch.setattr(reader, "monotonic", lambda: self.now)
+        monkeypatch.setattr(glass.mirror, "_looked_for_queues", float("-inf"))
+
+    def rounds(self, mirror: Mirror) -> Iterator[float]:
+        """How long each round takes, until no row is left to be written."""
+        while True:
+            before, self.written[:] = self.now, []
+            mirror.sync_once()
+            if not self.written:
+                return
+            yield self.now - before
+
+
+def test_a_slow_database_costs_no_reader_its_place(
+    glass: Glass, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = [add.enqueue(0).id, urgent.enqueue("x").id]
+    glass.sync()
+    results = add.enqueue_many([(n,) for n in range(2_000)])
+    more = add.using(queue_name="critical").enqueue_many([(n,) for n in range(1_000)])
+    slow = SlowStore(monkeypatch, glass, 2.0)
+    took = list(slow.rounds(glass.mirror))
+    assert max(took) < LEASE / 1000
+    assert len(took) > 2
+    assert set(glass.states()) == {*first, *(result.id for result in [*results, *more])}
+
+
+def test_a_slow_database_does_not_have_an_entry_read_from_its_beginning_for_ever(
+    glass: Glass, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = echo.enqueue(0)
+    glass.sync()
+    large = "x" * 60_000  # so that a look has some seventy of them
+    results = echo.enqueue_many([(large,) for _ in range(480)])
+    slow = SlowStore(monkeypatch, glass, 2.5)
+    took = list(slow.rounds(glass.mirror))
+    assert max(took) < LEASE / 1000
+    assert sum(took) < 2.5 * 10
+    assert set(glass.states()) == {first.id, *(result.id for result in results)}
+
+
+def test_a_round_that_fails_forgets_no_cut_of_another_queue(
+    glass: Glass, broken: list[bool]
+) -> None:
+    ids = [add.enqueue(0).id, urgent.enqueue("x").id]
+    glass.sync()
+    ids += [add.enqueue(1).id, urgent.enqueue("y").id]
+    glass.cut("default")
+    glass.cut("critical")
+    broken.append(True)
+    glass.tick()
+    broken.clear()
+    glass.sync()
+    assert set(glass.states()) == set(ids)
 
 
 # -- where rows are --------------------------------------------------------------------------------

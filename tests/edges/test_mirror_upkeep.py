@@ -16,11 +16,15 @@ from django.utils import timezone
 
 from django_taskq import task
 from django_taskq.backends import RedisBackend
+from django_taskq.clock import to_ms
 from django_taskq.mirror import pruning as module
+from django_taskq.mirror.checks import check_databases
 from django_taskq.mirror.models import Attempt, JobPayload, JobRecord
+from django_taskq.mirror.process import parts_of
 from django_taskq.mirror.pruning import Pruning
+from django_taskq.mirror.tasks import enqueue_prune
 from tests.edges.mirror import Glass
-from tests.engine.support import Hand, configured
+from tests.engine.support import IMMEDIATE, Hand, configured
 from tests.engine.tasks import add
 
 DAY = 86_400.0
@@ -85,11 +89,57 @@ def test_a_walk_goes_on_range_by_range(
     glass.sync()
     pruning = Pruning("default", glass.alias, 0.0, 1_000_000)
     later = timezone.now() + timedelta(days=1)
-    assert pruning.prune(later)
-    assert JobRecord.objects.using(glass.alias).count() == 14
+    rows = JobRecord.objects.using(glass.alias)
+    while rows.count() == 20:
+        assert pruning.prune(later)
+    assert rows.count() == 14
     while pruning.prune(later):
         pass
     assert JobRecord.objects.using(glass.alias).count() == 0
+
+
+def test_the_edge_is_found_from_the_one_before(
+    glass: Glass, hand: Hand, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "RANGE", 3)
+    monkeypatch.setattr(module, "RANGES", 2)
+    pruning = Pruning("default", glass.alias, 90 * DAY, 10)
+    rows = JobRecord.objects.using(glass.alias).order_by("pk")
+    for jobs in (7, 3, 1, 6, 14, 0):
+        before = list(rows.values_list("pk", flat=True))
+        add.enqueue_many([(n,) for n in range(jobs)])
+        hand.run(20)
+        glass.sync()
+        all_of_them = list(rows.values_list("pk", flat=True))
+        with CaptureQueriesContext(connections[glass.alias]) as queries:
+            while pruning.prune():
+                pass
+        assert list(rows.values_list("pk", flat=True)) == all_of_them[-10:]
+        assert len(all_of_them) == len(before) + jobs
+    assert len(queries) <= 4  # nothing new: the rows of before are not counted again
+    add.enqueue(1)  # and another worker deletes, of which this one does not know
+    glass.sync()
+    rows.filter(pk__in=all_of_them[-5:]).delete()
+    monkeypatch.setattr(pruning, "_counted_at", float("-inf"))
+    while pruning.prune():
+        pass
+    assert rows.count() == 6
+
+
+def test_only_who_follows_a_queue_prunes(glass: Glass, url: str, prefix: str) -> None:
+    entry = configured(url, prefix, MIRROR_DATABASE="glass", MIRROR_RETENTION=0)
+    with override_settings(TASKS={"default": entry}):
+        (ours, pruning), (other, idle) = parts_of("default"), parts_of("default")
+    add.enqueue(1)
+    assert not ours.has_place
+    ours.sync_once()
+    other.sync_once()
+    assert (ours.has_place, other.has_place) == (True, False)
+    with CaptureQueriesContext(connections[glass.alias]) as queries:
+        assert idle.tick() == module.REST
+        assert not queries
+        pruning.tick()
+        assert queries
 
 
 def test_pruning_looks_at_ranges_alone(glass: Glass, hand: Hand) -> None:
@@ -97,7 +147,8 @@ def test_pruning_looks_at_ranges_alone(glass: Glass, hand: Hand) -> None:
     hand.run()
     glass.sync()
     with CaptureQueriesContext(connections[glass.alias]) as queries:
-        prune(glass, days=0, hours=1)
+        prune(glass, days=0, keep=0, hours=1)
+    assert not [query for query in queries if "OFFSET" in query["sql"]]
     for query in queries:
         sql = query["sql"]
         if sql.startswith(("SELECT", "DELETE")) and "COUNT(" not in sql:
@@ -211,3 +262,68 @@ def test_a_database_that_is_not_there_is_said(url: str, prefix: str) -> None:
     with override_settings(TASKS={"default": configured(url, prefix, MIRROR_DATABASE="defualt")}):
         problems = " ".join(str(each.hint) for each in task_backends["default"].check())
     assert "Did you mean 'default'?" in problems
+
+
+def test_backends_with_rows_in_different_databases_are_refused(url: str, prefix: str) -> None:
+    one, other = (configured(url, prefix, MIRROR_DATABASE=name) for name in ("default", "glass"))
+    none = configured(url, prefix)
+    for tasks, refused in (
+        ({"default": one, "other": other}, True),
+        ({"default": none, "other": other}, True),
+        ({"default": none, "other": one}, False),
+        ({"default": other, "other": other}, False),
+        ({"default": other, "here": configured(url, prefix, IMMEDIATE)}, False),
+    ):
+        with override_settings(TASKS=tasks):
+            ids = [problem.id for problem in check_databases()]
+        assert ids == ["taskq.E003"] * refused
+
+
+# -- by hand ---------------------------------------------------------------------------------------
+
+
+class Replicated:
+    """A router of a project that reads from a copy of its database."""
+
+    def db_for_read(self, model: Any, **hints: Any) -> str:
+        return "copy"
+
+    def db_for_write(self, model: Any, **hints: Any) -> str:
+        return "glass"
+
+
+def test_the_job_that_prunes_deletes_where_rows_are_written(
+    glass: Glass, hand: Hand, settings: Any
+) -> None:
+    broken.enqueue()
+    hand.run()
+    glass.sync()
+    settings.DATABASE_ROUTERS = ["tests.edges.test_mirror_upkeep.Replicated"]
+
+    job = enqueue_prune("default", to_ms(timezone.now() + timedelta(days=1)))
+    hand.run(queue=job.task.queue_name)
+
+    assert job.get(timeout=5) == 1
+    assert not glass.states()
+
+
+def test_what_is_older_goes_range_by_range_and_is_counted(
+    glass: Glass, hand: Hand, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "RANGE", 2)
+    for n in range(5):
+        add.enqueue(n)
+    broken.enqueue()
+    hand.run()
+    waits = add.enqueue(9)
+    glass.sync()
+
+    none = list(module.prune_all(glass.alias, timezone.now() - timedelta(days=1)))
+    assert none == [(2, 0), (2, 0), (2, 0), (1, 0)]
+    all_of_it = list(module.prune_all(glass.alias, timezone.now() + timedelta(days=1)))
+
+    assert sum(looked for looked, _ in all_of_it) == 7
+    assert sum(gone for _, gone in all_of_it) == 6
+    assert list(glass.states()) == [waits.id]
+    assert JobPayload.objects.using(glass.alias).count() == 1
+    assert Attempt.objects.using(glass.alias).count() == 0

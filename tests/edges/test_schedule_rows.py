@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Iterator
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import msgspec
@@ -16,7 +16,9 @@ from django.db import IntegrityError, OperationalError, transaction
 
 from django_taskq import periodic, task
 from django_taskq.backends import RedisBackend
+from django_taskq.broker.audit import Audit
 from django_taskq.broker.doorbell import Ear
+from django_taskq.exceptions import InvalidOption
 from django_taskq.periodic import Declaration, _declared, sources
 from django_taskq.schedules.models import Schedule
 from django_taskq.schedules.source import ROWS
@@ -88,6 +90,8 @@ def test_a_good_row_is_clean_and_tells_its_next_runs() -> None:
         ({"args": {"a": 1}}, "args", "must be a tuple or list"),
         ({"kwargs": [1]}, "kwargs", "must be a dict"),
         ({"kwargs": {"c": 1}}, "args", "'c'"),
+        ({"args": ["a\0"]}, "args", "U+0000"),
+        ({"kwargs": {"b": [{"\0": 1}]}}, "args", "U+0000"),
         ({"tz": "Europe/Atlantis"}, "tz", "must be the name of a time zone"),
         ({"expression": "0 0 30 2 *"}, "expression", "never fires"),
         ({"expression": "daily"}, "expression", "must be five fields"),
@@ -212,7 +216,31 @@ def test_a_source_that_fails_is_said_once_and_changes_nothing(
     assert "hunter2" not in caplog.text
     source.failing = False
     assert reader.look() == b"[]\n"
-    assert "can be read again" in caplog.text
+    assert caplog.text.count("can be read again") == 1
+    source.failing = True
+    assert reader.look() is None
+    source.failing = False
+    assert reader.look() is None, "nothing has changed since"
+    assert caplog.text.count("can be read again") == 2
+
+
+@pytest.mark.django_db
+def test_a_row_that_no_line_can_hold_is_left_out(caplog: pytest.LogCaptureFixture) -> None:
+    row(name="sound").save()
+    sound = Schedule.objects.get().declaration()
+
+    class Odd:
+        def version(self) -> int:
+            return 1
+
+        def load(self) -> list[Declaration]:
+            return [msgspec.structs.replace(sound, name="odd", args=["\ud800"]), sound]
+
+    line = Reader([Odd()]).look()
+
+    assert line is not None
+    assert [each.name for each in msgspec.json.decode(line, type=list[Declaration])] == ["sound"]
+    assert "schedule odd is not run" in caplog.text
 
 
 def nothing_said(backend: RedisBackend, ear: Ear) -> bool:
@@ -276,6 +304,20 @@ def test_what_a_row_does_not_say_is_as_in_code() -> None:
 
 
 @pytest.mark.django_db
+@pytest.mark.parametrize("use_tz", [True, False])
+def test_a_row_before_code_begins_and_ends_at_the_same_moments(settings: Any, use_tz: bool) -> None:
+    settings.USE_TZ, settings.TIME_ZONE = use_tz, "America/New_York"
+    in_code(tz="Asia/Tokyo", start=datetime(2027, 1, 1, 9), end=datetime(2027, 2, 1, tzinfo=UTC))
+    was = _declared[NAME].schedule
+
+    Schedule.objects.override(NAME, notes="x")
+
+    made = Schedule.objects.get().resolve().schedule
+    assert (made.first, made.last) == (was.first, was.last)
+    assert datetime.fromtimestamp(made.first / 1000, UTC) == datetime(2027, 1, 1, tzinfo=UTC)
+
+
+@pytest.mark.django_db
 def test_only_what_code_has_can_be_overridden() -> None:
     with pytest.raises(LookupError, match="code has no schedule 'gone'"):
         Schedule.objects.override("gone", enabled=False)
@@ -324,6 +366,40 @@ def test_orders_are_carried_out_and_seen(db: None, table: Timetable) -> None:
     assert seen["next"] is not None
 
 
+def test_a_pause_says_until_when_by_whom_and_why(db: None, table: Timetable) -> None:
+    in_code()
+
+    assert (
+        taskq("pause", NAME, "--for", "1h30m", "--why", "a stocktaking") == f"{NAME} is paused.\n"
+    )
+
+    (seen,) = json.loads(taskq("--json"))
+    until, since = map(datetime.fromisoformat, (seen["paused_until"], seen["paused_since"]))
+    assert until - since == timedelta(hours=1, minutes=30)
+    assert (seen["state"], seen["paused_why"]) == ("paused", "a stocktaking")
+    assert "@" in seen["paused_by"]
+    assert f"paused until {until:%Y-%m-%d %H:%M:%S}" in taskq()
+    (line,) = Audit(table.broker).read(9)
+    assert line.deed.told == {"why": "a stocktaking", "seconds": 5400.0}
+    assert taskq("resume", NAME) == f"{NAME} goes on.\n"
+    (seen,) = json.loads(taskq("--json"))
+    assert (seen["state"], seen["paused_until"], seen["paused_why"]) == ("on", None, "")
+
+
+def test_a_program_pauses_for_a_time_and_what_it_says_is_bounded(
+    db: None, table: Timetable
+) -> None:
+    in_code()
+
+    assert table.pause(NAME, timedelta(days=1), why="x" * 10_000, by="y" * 10_000)
+    status = table.look(NAME).status
+    assert (len(status.paused_why), len(status.paused_by)) == (500, 150)
+    assert status.paused_until is not None
+    for wrong in (0, -1, float("nan"), "1h", True):
+        with pytest.raises(InvalidOption, match="duration="):
+            table.pause(NAME, wrong)  # type: ignore[arg-type]
+
+
 def test_a_run_by_hand_is_a_job_and_stands_in_the_history(
     db: None, table: Timetable, hand: Hand
 ) -> None:
@@ -344,6 +420,11 @@ def test_a_run_by_hand_is_a_job_and_stands_in_the_history(
         (("run",), "say the name"),
         (("list", "x"), "takes no name"),
         (("pause", "nightli"), "did you mean 'nightly'"),
+        (("pause", NAME, "--for", "soon"), "no length of time"),
+        (("pause", NAME, "--for", "0s"), "no length of time"),
+        (("pause", NAME, "--for", "999999d"), "hundred years"),
+        (("resume", NAME, "--for", "1h"), "are of a pause"),
+        (("skip", NAME, "--why", "so"), "are of a pause"),
     ],
 )
 def test_a_wrong_order_says_what_is_wrong(db: None, words: tuple[str, ...], said: str) -> None:

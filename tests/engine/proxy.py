@@ -37,6 +37,11 @@ class Proxy:
         self._sockets: set[socket.socket] = {self._listener}
         threading.Thread(target=self._accept, daemon=True).start()
 
+    @property
+    def is_used(self) -> bool:
+        """Whether somebody has connected."""
+        return len(self._sockets) > 1
+
     def go_away(self) -> None:
         """Breaks every connection and takes no new one until ``away`` is False again."""
         self.away = True

@@ -47,6 +47,7 @@ class Rig:
         self.room = room
         self.memory = memory
         self.registered: list[tuple[str, float]] = []
+        self.ended = [0, 0]  # attempts, and those that failed
         self.holder = new_id()
         self.consumer = Consumer(
             broker,
@@ -54,9 +55,14 @@ class Rig:
             self.holder,
             LEASE,
             room=lambda: self.room,
-            memory=lambda: self.memory,
+            fullness=self,
             registered=lambda *told: self.registered.append(told),
+            ended=self._count,
         )
+
+    def _count(self, attempts: int, failed: int) -> None:
+        self.ended[0] += attempts
+        self.ended[1] += failed
 
     def take(self, most: int = 10_000) -> list[Grant]:
         """Jobs until there are none."""

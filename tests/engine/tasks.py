@@ -192,6 +192,14 @@ def by_function(user: dict[str, int], note: str = "") -> int:
     return user["id"]
 
 
+ROWS: dict[int, Any] = {}  # as a project's table, which a key is looked up in
+
+
+@task(concurrency_limit=1, limit_key=lambda pk: ROWS[pk])
+def of_row(pk: int) -> int:
+    return pk
+
+
 @task(unique=3600, retention=0)
 def hourly(a: int) -> int:
     return a

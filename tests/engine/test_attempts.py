@@ -24,6 +24,7 @@ from django_taskq.exceptions import (
 from django_taskq.execution import Attempt, Runner
 from django_taskq.job import Envelope, Failure, Grant, Kind, Live, Outcome, State
 from django_taskq.result import TaskResult
+from tests.engine.support import IMMEDIATE, using_backend
 from tests.engine.tasks import (
     Point,
     aadd,
@@ -215,6 +216,14 @@ def test_an_async_failure_is_one_too() -> None:
 
 def test_leaving_the_process_is_only_a_failure() -> None:
     assert failure_in(run(leave)).c == "builtins.SystemExit"
+
+
+def test_a_failure_says_in_which_release_and_how_large_a_process() -> None:
+    with using_backend(IMMEDIATE, RELEASE="2.4.1"):
+        failure = failure_in(run(fail, "x"))
+
+    assert failure.r == "2.4.1"
+    assert 10 << 20 < failure.k < 1 << 40
 
 
 def test_a_long_traceback_is_cut_in_the_middle() -> None:

@@ -18,6 +18,7 @@ from django_taskq.codec import decode_failures
 from django_taskq.exceptions import ResultTruncated, TaskFailed
 from django_taskq.execution import Attempt, Runner
 from django_taskq.job import TRUNCATED, Kind, Outcome, State
+from django_taskq.service import FOREVER
 from django_taskq.services import consumer as consumer_module
 from django_taskq.services.consumer import LEAN_BYTES
 from tests.broker.helpers import (
@@ -39,7 +40,14 @@ from tests.engine.tasks import add, fail, large
 
 Make = Callable[..., Rig]
 WEIGHTS = {"critical": 6, "default": 3, "low": 1}
+LONG = 60.0  # seconds that nothing takes here, on however busy a machine
 QUICK = 0.000_14  # seconds; ten milliseconds of it are 71 jobs, and no batch is below 64
+
+
+@pytest.fixture(autouse=True)
+def _patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever listens and is not woken does not come back in time."""
+    monkeypatch.setattr(consumer_module, "WAKE_PATIENCE", LONG)
 
 
 @pytest.fixture
@@ -98,6 +106,19 @@ def test_outcomes_leave_with_the_next_claim(rig: Rig) -> None:
 
     assert len(rig.broker.sent) == trips + 1
     assert states(rig.broker) == {"succeeded": ["a"], "running": ["b"]}
+
+
+def test_what_was_settled_is_counted_and_what_goes_back_is_not(rig: Rig) -> None:
+    put(rig.broker, names("a", 4))
+    good, bad, *rest = rig.take()
+
+    rig.consumer.done(succeeded(good))
+    rig.consumer.done(Outcome(bad, Kind.DEAD, b"", 60_000, 1))
+    for grant in rest:
+        rig.consumer.done(Outcome(grant, Kind.RETURNED))
+    rig.consumer.flush()
+
+    assert rig.ended == [2, 1]
 
 
 def test_jobs_come_in_the_order_of_the_queue(rig: Rig) -> None:
@@ -587,13 +608,52 @@ def test_closing_wakes_who_listens_and_claims_no_more(rig: Rig) -> None:
     thread, _ = listening(rig)
 
     rig.consumer.close()
-    thread.join(2)
+    thread.join(LONG / 2)
 
     assert not thread.is_alive()
     put(rig.broker, ["a"])
     assert rig.consumer.next() is None
     assert not rig.consumer.listen()
     assert ready(rig.broker) == ["a"]
+
+
+def test_one_that_is_opened_again_claims_what_came_meanwhile_and_listens(rig: Rig) -> None:
+    rig.take()
+    thread, _ = listening(rig)
+    rig.consumer.close()
+    thread.join(LONG / 2)
+    put(rig.broker, ["a"])
+    take_token(rig.broker)  # somebody had no room
+
+    rig.consumer.reopen()
+
+    assert [grant.id for grant in rig.take()] == ["a"]
+    thread, told = listening(rig)
+    put(rig.broker, ["b"])
+    thread.join(10)
+    assert told == [True]
+
+
+def test_one_that_is_opened_again_before_who_listened_wakes_met_no_outage(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Two orders may be read in one go."""
+    rig.take()
+    thread, told = listening(rig)
+    hang_up = rig.consumer._bell.close
+
+    def close() -> None:
+        rig.consumer.reopen()
+        hang_up()
+
+    monkeypatch.setattr(rig.consumer._bell, "close", close)
+    rig.consumer.close()
+    thread.join(LONG / 2)
+
+    assert told == [True]
+    assert not rig.consumer.closing
+    assert rig.consumer.next_try == FOREVER
+    assert not caplog.records
 
 
 def test_a_hand_that_begins_to_listen_while_it_closes_does_not_wait(
@@ -611,7 +671,7 @@ def test_a_hand_that_begins_to_listen_while_it_closes_does_not_wait(
     before = monotonic()
     rig.consumer.listen()
 
-    assert monotonic() - before < consumer_module.WAKE_PATIENCE / 2
+    assert monotonic() - before < LONG / 2
     assert not rig.consumer._bell.asked
 
 
@@ -622,7 +682,7 @@ def test_farewell_settles_everything_and_gives_back_the_rest(make: Make) -> None
         rig.consumer.done(succeeded(grant))
 
     rig.consumer.close()
-    rig.consumer.farewell(5.0)
+    rig.consumer.farewell(LONG)
 
     assert members(rig.broker, "succeeded") == names("a", 5)
     assert ready(rig.broker) == names("a", 30)[5:]
@@ -637,7 +697,7 @@ def test_farewell_settles_more_than_one_exchange_can_carry(rig: Rig) -> None:
     for grant in rig.take():
         rig.consumer.done(succeeded(grant))
 
-    rig.consumer.farewell(5.0)
+    rig.consumer.farewell(LONG)
 
     assert sorted(members(rig.broker, "succeeded")) == ids
 
@@ -650,7 +710,7 @@ def test_farewell_reads_an_answer_that_was_on_its_way(rig: Rig) -> None:
     assert rig.consumer.has_work
 
     rig.consumer.close()
-    rig.consumer.farewell(5.0)
+    rig.consumer.farewell(LONG)
 
     assert members(rig.broker, "running") == ["a0000"]
     assert len(ready(rig.broker)) + len(members(rig.broker, "succeeded")) == 299
@@ -660,12 +720,12 @@ def test_farewell_returns_jobs_that_crashed_before(make: Make) -> None:
     crashed, rig = make(), make()
     put(rig.broker, ["a"])
     crashed.take(1)
-    rig.broker.reclaim(QUEUE, crashed.holder, b"", died=True, started={"a": False})
+    rig.broker.reclaim(QUEUE, crashed.holder, b"", died=True, started=["a"])
     put(rig.broker, ["b"], priority=1)
     assert [grant.id for grant in rig.take(1)] == ["b"]
 
     rig.consumer.close()
-    rig.consumer.farewell(5.0)
+    rig.consumer.farewell(LONG)
 
     assert ready(rig.broker) == ["a"]
     assert live(rig.broker, "a").crashes == 1, "the next one must run it alone, too"
@@ -679,7 +739,7 @@ def test_farewell_puts_back_a_token_that_was_taken_and_not_used(rig: Rig) -> Non
     assert tokens(rig.broker) == 0
 
     rig.consumer.close()
-    rig.consumer.farewell(5.0)
+    rig.consumer.farewell(LONG)
 
     assert tokens(rig.broker) == 1
     assert ready(rig.broker) == ["a"]
@@ -710,6 +770,24 @@ def test_scripts_run_lean_above_ninety_percent(make: Make, memory: int, lean: bo
     rig.take()
 
     assert {parcel.lean for parcel in rig.broker.parcels} == {lean}
+
+
+def test_large_values_that_fill_redis_are_noticed_before_the_next_renewal(
+    private: RedisBackend, prefix: str
+) -> None:
+    with rigs(Recording(private.server, prefix)) as maker:
+        rig = maker()
+        put(rig.broker, ["a", "b"])
+        (first, second) = rig.take()
+        private.server.command("CONFIG", "SET", "maxmemory", "1")
+        rig.consumer.done(succeeded(first, b"1" * 20_000))
+        rig.consumer.flush()
+        rig.consumer.done(succeeded(second, b"1" * 20_000))
+        rig.consumer.flush()
+
+    whole, cut = rig.broker.fetch(QUEUE, ["a", "b"])
+    assert len(whole.value) == 20_000
+    assert cut.value == TRUNCATED
 
 
 def test_a_large_value_is_truncated_and_says_so(lean: Rig) -> None:

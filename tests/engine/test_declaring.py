@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
 import pytest
@@ -230,6 +230,13 @@ def test_a_bad_value_is_refused_by_its_name(name: str, value: Any) -> None:
 def test_a_bad_delay_is_refused(value: Any) -> None:
     with pytest.raises(InvalidOption, match="run_after="):
         add.using(run_after=value)
+
+
+def test_a_job_that_no_process_could_read_is_not_made(backend: RedisBackend) -> None:
+    late = datetime(9999, 12, 31, 23, tzinfo=timezone(timedelta(hours=-5)))
+
+    with pytest.raises(InvalidOption, match=r"run_after=.*before the year 10000"):
+        add.using(run_after=late).enqueue(1)
 
 
 def test_a_naive_time_is_refused_under_use_tz() -> None:

@@ -7,34 +7,13 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from django_taskq.broker.broker import Broker
-from django_taskq.broker.connection import Server
 from django_taskq.held import Held
 from django_taskq.job import Kind, Outcome, new_id
 from django_taskq.services import consumer
 from tests.broker.helpers import QUEUE, put, state_of
 from tests.conftest import eventually
-from tests.engine.proxy import Proxy, proxied
+from tests.engine.proxy import Proxy
 from tests.engine.rig import Recording, Rig, rigs, succeeded
-
-
-@pytest.fixture
-def proxy(url: str) -> Iterator[Proxy]:
-    with proxied(url) as one:
-        yield one
-
-
-@pytest.fixture
-def far(proxy: Proxy, prefix: str) -> Iterator[Recording]:
-    """A broker behind the proxy."""
-    server = Server(proxy.url, connect_timeout=0.4, socket_timeout=5.0)
-    yield Recording(server, prefix)
-    server.close()
-
-
-@pytest.fixture
-def near(server: Server, prefix: str) -> Broker:
-    """The same keys without the proxy."""
-    return Broker(server, prefix)
 
 
 @pytest.fixture

@@ -157,6 +157,7 @@ def test_a_rows_json_becomes_what_the_annotations_name() -> None:
     ("fields", "said"),
     [
         ({"task": "os.system"}, "task='os.system': is not known here"),
+        ({"task": "django_taskq.tasks.bulk", "args": [{}]}, "for the admin alone"),
         ({"args": []}, "lacks the argument"),
         ({"options": {"queue_name": "nowhere"}}, "nowhere"),
         ({"options": {"color": "red"}}, "color"),

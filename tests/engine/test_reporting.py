@@ -15,9 +15,9 @@ from django_taskq.broker.broker import Broker, Draft
 from django_taskq.broker.connection import Server
 from django_taskq.codec import encode_envelope
 from django_taskq.execution import Attempt, Runner
-from django_taskq.job import Envelope
+from django_taskq.job import Envelope, Grant, Live
 from django_taskq.report import Report, decode_report
-from django_taskq.reporting import AGAIN, PAUSE
+from django_taskq.reporting import AGAIN, MOST, PAUSE, report_of
 from tests.broker.helpers import QUEUE, state_of
 from tests.engine.rig import Recording, Rig, rigs
 from tests.engine.support import IMMEDIATE, using_backend
@@ -92,6 +92,32 @@ def test_what_was_said_is_there_when_the_outcome_is(
     assert [line.text for line in report.lines] == ["begins", "ends"]
 
 
+def test_the_last_word_of_a_job_that_ends_while_reports_are_sent_is_kept(
+    rig: Rig, runner: Runner, broker: Recording, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    enqueue(broker, "a")
+    attempt = start(rig, runner)
+    report_of(attempt).tell(0, 3, "begins", 1)
+    attempt.reported()
+    send = broker.report
+
+    def slow(*args: Any) -> str:
+        """The job ends after its report was made, and before Redis has it."""
+        monkeypatch.setattr(broker, "report", send)
+        rig.consumer.done(attempt.run())
+        return send(*args)
+
+    monkeypatch.setattr(broker, "report", slow)
+
+    rig.consumer.flush()
+    rig.consumer.flush()
+
+    report = kept(broker, "a")
+    assert report is not None
+    assert report.progress is not None
+    assert report.progress[:3] == (3, 3, "items")
+
+
 def test_a_report_is_due_at_once_and_the_next_after_a_pause(
     rig: Rig, runner: Runner, broker: Recording, time: Clock
 ) -> None:
@@ -149,6 +175,45 @@ def test_a_broken_key_holds_up_no_outcome(
 
     assert state_of(broker, "a") == "succeeded"
     assert "not kept for now" in caplog.text
+
+
+def test_a_queue_that_takes_nothing_now_is_told_later_and_holds_up_no_other(
+    rig: Rig, runner: Runner, broker: Recording, time: Clock
+) -> None:
+    enqueue(broker, "a")
+    start(rig, runner).run()
+    reports = rig.consumer.reports
+    reports.add(Said("broken", "b"))
+
+    reports.send(lambda queue: queue != "broken")
+
+    assert kept(broker, "a") is not None
+    assert reports
+    assert not reports.is_due
+    time.now += PAUSE
+    assert reports.is_due
+
+
+class Said:
+    """A run of another queue that has said something."""
+
+    report = Report()
+    number = 1
+
+    def __init__(self, queue: str, id: str) -> None:
+        self.grant = Grant(queue, id, b"", Live(fence=1))
+
+    def reported(self) -> None:
+        raise AssertionError
+
+
+def test_what_waits_for_a_redis_that_takes_none_is_bounded(rig: Rig) -> None:
+    reports = rig.consumer.reports
+    for number in range(2 * MOST):
+        reports.add(Said("broken", str(number)))
+        reports.send(lambda queue: False)
+
+    assert sum(map(len, reports._fresh.values())) == MOST
 
 
 def test_jobs_may_report_while_reports_are_sent(

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from django_taskq import firing, server_clock
+from django_taskq import firing, server_clock, troubles
 from django_taskq import periodic as declare
 from django_taskq.asks import queue_gates
 from django_taskq.backends import RedisBackend
@@ -74,7 +74,7 @@ def world(
     server: Server, prefix: str, clock: FakeTime, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[World]:
     made = World(Broker(server, prefix, now=clock), clock)
-    for each in (module, server_clock, firing):
+    for each in (module, server_clock, firing, troubles):
         monkeypatch.setattr(each, "monotonic", lambda: made.mine)
     monkeypatch.setattr(module, "HOLD", (HOLD[1], HOLD[1]))
     before = dict(_declared)
@@ -510,6 +510,41 @@ def test_a_pause_that_is_over_is_noticed_though_nobody_said_so(world: World) -> 
     assert world.fired() != []
 
 
+@pytest.mark.parametrize(("catch_up", "letters"), [("all", "NNN"), ("one", "MN"), ("skip", "M")])
+def test_a_pause_that_ends_by_itself_is_as_one_that_was_ended(
+    world: World, catch_up: str, letters: str
+) -> None:
+    every(20, catch_up=catch_up, overlap="queue")
+    scheduler = world.scheduler()
+    tick_until_rest(scheduler)
+    world.almanac.steer(QUEUE, "pause", ["s"], 75 * SECOND)
+    scheduler.look_again()
+    tick_until_rest(scheduler)
+    for _ in range(7):
+        world.forward(10 * SECOND)
+        tick_until_rest(scheduler)
+    assert world.fired() == []
+
+    assert tick_until_rest(scheduler) == pytest.approx(5, abs=0.01)  # at its end, not at PAUSE
+    world.forward(5 * SECOND)
+    tick_until_rest(scheduler)
+    assert world.letters("s") == letters
+
+
+def test_a_tick_right_behind_the_end_of_a_pause_is_in_time(world: World) -> None:
+    every(20)
+    begun = world.clock()
+    scheduler = world.scheduler()
+    tick_until_rest(scheduler)
+    world.almanac.steer(QUEUE, "pause", ["s"], 19 * SECOND)
+    scheduler.look_again()
+    tick_until_rest(scheduler)
+    world.forward(20 * SECOND)
+    tick_until_rest(scheduler)
+
+    assert world.fired() == [tick_name("s", begun + 20 * SECOND)]
+
+
 def test_what_ended_is_over_and_what_has_not_begun_waits(world: World) -> None:
     now = datetime.fromtimestamp(world.clock() / 1000, UTC)
     every(1, "over", overlap="queue", end=now + timedelta(seconds=2))
@@ -551,16 +586,63 @@ def test_an_outage_loses_no_schedule(world: World, monkeypatch: pytest.MonkeyPat
         raise BrokerUnavailable("away")
 
     monkeypatch.setattr(Almanac, "tick", away)
-    with pytest.raises(BrokerUnavailable):
-        scheduler.tick()
+    assert 0 < tick_until_rest(scheduler) <= scheduler.longest_delay
     monkeypatch.setattr(Almanac, "tick", plain)
+    world.mine += scheduler.longest_delay
     tick_until_rest(scheduler)
 
     assert len(world.fired()) == 1
 
 
+def test_a_queue_that_is_broken_holds_up_the_schedules_of_no_other(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    """From the beginning, when one is taken up anew, and when ticks are due."""
+    every(60, "broken", queue_name="low", overlap="queue")
+    ticks = world.broker.key("low", "ticks")
+    world.broker.server.command("SET", ticks, "what a person did")
+    every(10, "sound", overlap="queue")
+    scheduler = world.scheduler()
+    for _ in range(3):
+        tick_until_rest(scheduler)
+        world.forward(10_000)
+        scheduler.look_again()
+    tick_until_rest(scheduler)
+
+    assert len(world.fired()) == 3
+    assert caplog.text.count("queue low: scheduler failed") == 1
+    world.broker.server.command("DEL", ticks)
+    for _ in range(8):
+        world.forward(10_000)
+        tick_until_rest(scheduler)
+    assert len(world.fired("low")) >= 1
+    assert "queue low: scheduler works again" in caplog.text
+
+
+def test_a_queue_that_breaks_later_is_fired_when_it_is_mended(world: World) -> None:
+    every(10, "broken", queue_name="low", overlap="queue")
+    every(10, "sound", overlap="queue")
+    scheduler = world.scheduler()
+    tick_until_rest(scheduler)
+    log = world.broker.key("low", "tick_log")
+    world.broker.server.command("SET", log, "what a person did")
+    for _ in range(3):
+        world.forward(10_000)
+        tick_until_rest(scheduler)
+
+    assert len(world.fired()) == 3
+    assert world.fired("low") == []
+    world.broker.server.command("DEL", log)
+    for _ in range(2):
+        world.forward(10_000)
+        tick_until_rest(scheduler)
+    assert len(world.fired("low")) >= 1
+
+
 def test_what_nobody_declares_any_more_is_forgotten_after_a_while(world: World) -> None:
     every(3600, "gone")
+    every(3600, "gone too", queue_name="low")  # the only one there
+    world.broker.number("low")
     tick_until_rest(world.scheduler())
     _declared.clear()
     every(3600, "kept")
@@ -572,6 +654,7 @@ def test_what_nobody_declares_any_more_is_forgotten_after_a_while(world: World) 
         tick_until_rest(scheduler)
 
     assert world.almanac.agenda(QUEUE, [("gone", "")])[1] == [None]
+    assert world.almanac.agenda("low", [("gone too", "")])[1] == [None]
     assert world.record("kept").seen > 0
 
 

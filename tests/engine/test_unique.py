@@ -15,7 +15,7 @@ from django_taskq import DuplicateJob, TaskFailed, Unique
 from django_taskq.backends import RedisBackend
 from django_taskq.broker.broker import Broker
 from django_taskq.compat import task_enqueued
-from django_taskq.exceptions import BrokerUnavailable
+from django_taskq.exceptions import BrokerUnavailable, InvalidArgument
 from django_taskq.job import State
 from tests.engine.support import DUMMY, IMMEDIATE, Hand, configured, round_trips, using_backend
 from tests.engine.tasks import (
@@ -195,6 +195,7 @@ def test_new_arguments_take_the_place_of_the_old(hand: Hand, ran: list[Any]) -> 
     second = index.enqueue(5, "new")
 
     assert (second.id, second.duplicate, second.args) == (first.id, True, [5, "new"])
+    assert (first.replaced, second.replaced) == (False, True)
     assert second.enqueued_at is not None
     assert len(hand.run()) == 1
     assert ran == [("index", 5, "new")]
@@ -250,6 +251,7 @@ def test_a_running_job_that_keeps_its_lock_cannot_be_replaced(hand: Hand) -> Non
     (grant,) = hand.claim()
     second = index_to_the_end.enqueue(5, "new")
     assert (second.id, second.args, second.state) == (first.id, [5, "old"], State.RUNNING)
+    assert (second.duplicate, second.replaced) == (True, False)
     hand.settle(hand.attempt(grant))
     assert second.get(timeout=5) == "old"
 
@@ -335,6 +337,7 @@ def test_of_many_replacements_the_last_counts(hand: Hand, ran: list[Any]) -> Non
     results = index.enqueue_many(calls)
 
     assert len({result.id for result in results}) == 2
+    assert [result.replaced for result in results].count(False) == 1, "2's first was made"
     assert len(hand.run(50)) == 2
     assert sorted(ran) == [("index", 1, "a19"), ("index", 2, "b19")]
     assert {tuple(result.args) for result in results[:20]} == {(1, "a19")}
@@ -451,7 +454,7 @@ def test_the_dummy_backend_keeps_nobody_out_and_still_makes_the_key() -> None:
     with using_backend(DUMMY) as dummy:
         assert [once.enqueue(1).duplicate, once.enqueue(1).duplicate] == [False, False]
         assert len(dummy.results) == 2
-        with pytest.raises(KeyError):
+        with pytest.raises(InvalidArgument, match="raised KeyError"):
             by_function.enqueue({})
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import threading
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
@@ -73,10 +72,8 @@ def test_a_waiter_is_woken_when_its_job_succeeds(
 ) -> None:
     result = add.enqueue(1, 2)
     (future,) = waiting(backend, threads, get, result)
-    begun = time.monotonic()
     hand.run()
     assert future.result(10) == 3
-    assert time.monotonic() - begun < 2.5
     assert result.return_value == 3
 
 

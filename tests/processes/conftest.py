@@ -7,13 +7,16 @@ import re
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 from django.test import override_settings
 
+from django_taskq.broker.roster import Roster
 from django_taskq.compat import task_backends
 from tests.conftest import eventually
 from tests.postgres import postgres
@@ -22,6 +25,13 @@ __all__ = ["postgres", "station"]
 
 ROOT = Path(__file__).resolve().parents[2]
 DJANGO = ("-m", "django")  # what python runs
+LAST_WORDS = 4_000  # characters
+WAIT = 40.0  # seconds, for what takes a moment where a machine is not starved
+SLOW = 20.0  # seconds that one which is may add to what is promised
+BRIEF_LEASE = 8.0  # seconds
+BRIEF = {"TEST_LEASE": str(BRIEF_LEASE)}  # of a worker whose lease has to end, or be renewed
+LASTING = {"TEST_LEASE": "60"}  # of one that has to hear of something before a renewal tells it
+HEARD = 15.0  # seconds; sooner than that renewal
 
 
 class Worker:
@@ -44,12 +54,13 @@ class Worker:
     def output(self) -> str:
         return self.log.read_text("utf-8", "replace")
 
-    def says(self, pattern: str, timeout: float = 20.0) -> str:
+    def says(self, pattern: str, timeout: float = WAIT) -> str:
         """Waits until the output matches."""
 
         def found() -> Any:
+            has_ended = self.process.poll() is not None  # asked first: it may say it as it ends
             match = re.search(pattern, self.output)
-            assert match or self.process.poll() is None, self.output
+            assert match or not has_ended, self.output
             return match
 
         return str(eventually(found, timeout, f"never said {pattern!r}")[0])
@@ -63,11 +74,39 @@ class Worker:
         pid = self.process.pid
         try:
             return [int(c) for c in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-        except FileNotFoundError:
+        except (FileNotFoundError, ProcessLookupError):  # it has ended, before or meanwhile
             return []
 
     def signal(self, number: int) -> None:
         self.process.send_signal(number)
+
+    def shows(self, pattern: str) -> str:
+        """Waits until its stacks match; they are asked for again, as some may be cut short."""
+        for _ in range(4):
+            self.signal(signal.SIGTTIN)
+            with suppress(pytest.fail.Exception):
+                return self.says(pattern, WAIT / 4)
+        raise AssertionError(self.output)
+
+    def heard(self) -> None:
+        """Returns when its processes know all that it was told to do, and it listens."""
+        roster = Roster(task_backends["default"].broker)
+
+        def standing() -> Any:
+            _, workers = roster.workers()
+            return next((each for each in workers if each.record.pid == self.process.pid), None)
+
+        worker = eventually(standing)
+        holders = [each.holder for each in worker.record.processes]
+        before = roster.told(holders)
+
+        def answered() -> bool:
+            roster.order(worker.id, "stack")  # again, as nobody listens where one just forks
+            time.sleep(0.1)
+            told = roster.told(holders)
+            return all(told.get(each, (0, "")) > before.get(each, (0, "")) for each in holders)
+
+        eventually(answered)
 
     def freeze(self) -> None:
         """Stops the supervisor, then its children, where they are."""
@@ -79,7 +118,7 @@ class Worker:
         for pid in (*self.children(), self.process.pid):
             os.kill(pid, signal.SIGCONT)
 
-    def wait(self, timeout: float = 20.0) -> int:
+    def wait(self, timeout: float = WAIT) -> int:
         return self.process.wait(timeout)
 
     def stop(self) -> int:
@@ -90,7 +129,7 @@ class Worker:
         """SIGKILL to the supervisor; the kernel takes its children along."""
         if self.process.poll() is None:
             self.process.kill()
-        self.process.wait(10)
+        self.process.wait(WAIT)
 
 
 class Station:
@@ -130,13 +169,13 @@ class Station:
     def burst(self, *args: str, **env: str) -> Worker:
         """A worker that ran everything there was and left."""
         worker = self.start("--burst", *args, **env)
-        assert worker.wait(60) == 0, worker.output
+        assert worker.wait(100) == 0, worker.output
         return worker
 
     def lines(self) -> list[str]:
         return self.ledger.read_text().splitlines()
 
-    def traced(self, *texts: str, timeout: float = 15.0) -> None:
+    def traced(self, *texts: str, timeout: float = WAIT) -> None:
         """Waits until the ledger has these lines."""
         eventually(
             lambda: set(texts) <= set(self.lines()), timeout, f"{texts} not in {self.lines()}"
@@ -145,6 +184,12 @@ class Station:
     def open(self, gate: str) -> None:
         """Lets the jobs that wait at the gate go on."""
         Path(f"{self.ledger}.{gate}").touch()
+
+    def close(self) -> None:
+        """Kills what runs. pytest shows what a worker had said last where the test failed."""
+        for worker in self.workers:
+            worker.kill_all()
+            print(f"--- {worker.process.args}\n{worker.output[-LAST_WORDS:]}")
 
 
 @pytest.fixture
@@ -158,7 +203,7 @@ def make_station(home: Path, url: str, prefix: str) -> Iterator[Station]:
         "default": {
             "BACKEND": "django_taskq.backends.RedisBackend",
             "QUEUES": {"critical": 6, "default": 3, "low": 1},
-            "OPTIONS": {"URL": url, "PREFIX": prefix},
+            "OPTIONS": {"URL": url, "PREFIX": prefix, "CONNECT_TIMEOUT": WAIT},
         }
     }
     station = Station(home, url, prefix)
@@ -166,7 +211,6 @@ def make_station(home: Path, url: str, prefix: str) -> Iterator[Station]:
         try:
             yield station
         finally:
-            for worker in station.workers:
-                worker.kill_all()
+            station.close()
             if task_backends["default"].conf.url == url:
                 task_backends["default"].server.close()

@@ -17,7 +17,7 @@ if not os.environ.get("TEST_MIRROR"):  # so is the one that writes rows of jobs
 OPTIONS = TASKS["default"]["OPTIONS"]  # noqa: F405
 OPTIONS["WORKER"] = {
     "concurrency": 4,
-    "lease": float(os.environ.get("TEST_LEASE", "5")),
+    "lease": float(os.environ.get("TEST_LEASE", "15")),
     "start_method": os.environ.get("TEST_START_METHOD") or None,
 }
 OPTIONS.update(json.loads(os.environ.get("TEST_OPTIONS", "{}")))

@@ -5,9 +5,7 @@ from __future__ import annotations
 from django.utils import translation
 
 from tests.processes.app import tasks
-from tests.processes.conftest import Station
-
-WAIT = 30.0
+from tests.processes.conftest import WAIT, Station
 
 
 def test_a_language_goes_along_wherever_a_job_runs(station: Station) -> None:

@@ -12,7 +12,6 @@ from django_taskq.job import Envelope, State, new_id
 from tests.conftest import eventually
 from tests.processes.conftest import Station
 
-WAIT = 30.0
 APP = "tests.processes.deployed"
 
 
@@ -23,6 +22,12 @@ def enqueue(name: str, **kwargs: Any) -> str:
     envelope = Envelope(f"{APP}.tasks.{name}", now_ms(), k=kwargs)
     broker.enqueue("default", [Draft(id, encode_envelope(envelope, 9999))])
     return id
+
+
+def notes_of(*ids: str) -> list[str]:
+    """Why jobs wait; [] while one of them does not."""
+    found = [note_of(id) for id in ids]
+    return found if all(found) else []
 
 
 def note_of(id: str) -> str:
@@ -36,17 +41,16 @@ def test_jobs_of_the_new_release_wait_for_its_worker(station: Station) -> None:
     unknown = enqueue("brand_new", text="a")
     unbindable = enqueue("send", to="b", subject="hello")
     bindable = enqueue("send", to="c")
-    eventually(lambda: note_of(unknown) and note_of(unbindable))
-    assert "no task of this name" in note_of(unknown)
-    assert "subject" in note_of(unbindable)
+    notes = eventually(lambda: notes_of(unknown, unbindable))
+    assert "no task of this name" in notes[0]
+    assert "subject" in notes[1]
     station.traced("old send c")
     assert note_of(bindable) == ""
 
     station.worker(TEST_APP=APP, RELEASE="new")
 
-    station.traced("new brand a", timeout=WAIT)
-    old.stop()  # while both live, chance decides which of them looks at the other job first
-    station.traced("new send b hello", timeout=90)
+    old.stop()  # while both live, chance decides which of them looks at a job first
+    station.traced("new brand a", "new send b hello", timeout=90)
     assert len(station.lines()) == 3
 
 

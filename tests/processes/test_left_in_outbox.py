@@ -16,10 +16,8 @@ import pytest
 
 from django_taskq.compat import task_backends
 from tests.conftest import eventually
-from tests.processes.conftest import ROOT, Station, make_station
+from tests.processes.conftest import ROOT, WAIT, Station, make_station
 from tests.processes.test_faults import Tcp
-
-WAIT = 30.0
 
 
 class Shop:

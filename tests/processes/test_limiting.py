@@ -9,9 +9,7 @@ from django_taskq.job import State
 from django_taskq.result import TaskResult
 from tests.conftest import eventually
 from tests.processes.app import tasks
-from tests.processes.conftest import Station
-
-WAIT = 30.0
+from tests.processes.conftest import BRIEF, WAIT, Station
 
 
 def inside(lines: Sequence[str]) -> list[int]:
@@ -45,7 +43,7 @@ def test_two_workers_never_run_more_than_the_limit(station: Station) -> None:
 
 
 def test_a_killed_worker_gives_its_places_back(station: Station) -> None:
-    first = station.worker()
+    first = station.worker(**BRIEF)
     results = tasks.crowd.enqueue_many([(f"{n}", "gate") for n in range(6)])
     eventually(lambda: len(station.lines()) == 3, WAIT)
     lost = station.lines()
@@ -84,7 +82,7 @@ def test_a_tenant_with_many_jobs_delays_another_by_a_round(station: Station) -> 
 
 
 def test_a_lock_outlives_the_worker_that_ran_its_job(station: Station) -> None:
-    first = station.worker()
+    first = station.worker(**BRIEF)
     result = tasks.alone.enqueue("gate")
     station.traced("in alone")
     first.kill_all()

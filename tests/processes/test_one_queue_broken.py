@@ -12,9 +12,8 @@ from django_taskq.broker.broker import Broker
 from django_taskq.compat import task_backends
 from tests.conftest import eventually
 from tests.processes.app import tasks
-from tests.processes.conftest import Station
+from tests.processes.conftest import BRIEF, WAIT, Station
 
-WAIT = 30.0
 BROKEN = "critical"
 
 
@@ -44,7 +43,7 @@ def broken(task: Any) -> Any:
 
 
 def test_jobs_of_the_other_queues_go_on(station: Station, broker: Broker) -> None:
-    worker = station.worker()
+    worker = station.worker(**BRIEF)
     assert broken(tasks.add).enqueue(1, 2).get(timeout=WAIT) == 3
     assert tasks.add.enqueue(1, 2).get(timeout=WAIT) == 3
     mend = spoil(broker, "holders")
@@ -70,7 +69,7 @@ def test_a_job_stops_whose_lease_could_not_be_renewed_and_those_of_other_queues_
     station: Station, broker: Broker
 ) -> None:
     """Another worker might reclaim it; when the queue is mended, a new child takes over."""
-    worker = station.worker()
+    worker = station.worker(**BRIEF)
     (child,) = worker.children()
     stopped = broken(tasks.endless).enqueue("stopped")
     beside = tasks.hold.enqueue("beside", "gate")
@@ -89,3 +88,17 @@ def test_a_job_stops_whose_lease_could_not_be_renewed_and_those_of_other_queues_
     assert child not in worker.children()
     assert "do not stop" not in worker.output
     stopped.cancel()
+
+
+def test_what_jobs_of_the_other_queues_say_is_heard(station: Station, broker: Broker) -> None:
+    worker = station.worker()
+    assert broken(tasks.add).enqueue(1, 2).get(timeout=WAIT) == 3
+    spoil(broker, "holders")
+    broken(tasks.note).enqueue("waits")
+    worker.says(f"queue {BROKEN}: the exchange with Redis failed")
+
+    result = tasks.report.enqueue("gate")
+
+    eventually(lambda: result.refresh() or result.progress, WAIT)
+    station.open("gate")
+    result.get(timeout=WAIT)

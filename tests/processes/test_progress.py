@@ -9,9 +9,8 @@ import pytest
 from django_taskq import TaskFailed
 from tests.conftest import eventually
 from tests.processes.app import tasks
-from tests.processes.conftest import Station
+from tests.processes.conftest import WAIT, Station
 
-WAIT = 30.0
 PARTS = ["part 1 is done", "part 2 is done"]
 every_kind = pytest.mark.parametrize(
     "task", [tasks.report, tasks.areport, tasks.report_apart], ids=["sync", "async", "isolated"]

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -18,9 +19,7 @@ from django_taskq.compat import TaskResultStatus, task_backends
 from django_taskq.job import Envelope, Kind, Outcome, State, new_id
 from tests.conftest import eventually
 from tests.processes.app import tasks
-from tests.processes.conftest import ROOT, Station
-
-WAIT = 20.0
+from tests.processes.conftest import BRIEF, HEARD, LASTING, ROOT, WAIT, Station
 
 
 def test_a_worker_runs_a_job_and_its_value_can_be_read(station: Station) -> None:
@@ -149,12 +148,13 @@ def test_a_job_that_runs_too_long_is_interrupted(station: Station, task: tasks.t
 
 @pytest.mark.parametrize("task", [tasks.endless, tasks.aendless])
 def test_a_running_job_is_cancelled_at_once(station: Station, task: tasks.task) -> None:
-    station.worker()
+    worker = station.worker(**LASTING)
     result = task.enqueue("x")
     station.traced("start x")
+    worker.heard()
     assert result.cancel()
     with pytest.raises(TaskCancelled):
-        result.get(timeout=3)
+        result.get(timeout=HEARD)
     assert result.state is State.CANCELLED
 
 
@@ -198,7 +198,7 @@ def test_a_parked_job_runs_when_a_worker_knows_its_task(station: Station) -> Non
     (answer,) = broker.exchange([Exchange("default", "H" * 22, 30000, True, 1, 1)])
     outcome = Outcome(answer.grants[0], Kind.PARKED, b"old code", task=tasks.note.module_path)
     assert broker.park("default", [outcome]) == "O"
-    station.worker()
+    station.worker(**BRIEF)
     assert result.get(timeout=WAIT) is None
 
 
@@ -209,6 +209,7 @@ def test_term_finishes_what_runs_and_gives_back_the_rest(station: Station) -> No
     station.traced("start a")
     worker.signal(signal.SIGTERM)
     worker.says("stopping")
+    worker.heard()
     station.open("gate")
     assert worker.wait() == 0
     running.refresh()
@@ -232,7 +233,7 @@ def test_a_second_interrupt_stops_at_once(station: Station) -> None:
     worker.signal(signal.SIGINT)
     worker.says("stopping")
     worker.signal(signal.SIGINT)
-    assert worker.wait(10) == 0
+    assert worker.wait() == 0
     result.refresh()
     assert result.state is State.READY
 
@@ -243,7 +244,9 @@ def test_tstp_takes_no_more_jobs_and_finishes_the_running(station: Station) -> N
     station.traced("start a")
     worker.signal(signal.SIGTSTP)
     worker.says("quiet")
-    later = eventually(lambda: untouched(tasks.note.enqueue("later")))  # the order is on its way
+    worker.heard()
+    later = tasks.note.enqueue("later")
+    assert is_left(later)
     station.open("gate")
     assert running.get(timeout=WAIT) == "a"
     later.refresh()
@@ -252,13 +255,14 @@ def test_tstp_takes_no_more_jobs_and_finishes_the_running(station: Station) -> N
     assert worker.stop() == 0
 
 
-def untouched(result: Any) -> Any:
-    """The result of a job that nobody takes, None for another."""
+def is_left(result: Any) -> bool:
+    """Whether nobody takes a job."""
     try:
         result.get(timeout=0.5)
     except TimeoutError:
-        return result
-    return None
+        result.refresh()
+        return bool(result.state is State.READY)
+    return False
 
 
 def test_ttin_dumps_the_stacks(station: Station) -> None:
@@ -273,7 +277,7 @@ def test_hup_starts_anew_under_the_same_pid(station: Station) -> None:
     worker = station.worker()
     before = tasks.pid.enqueue().get(timeout=WAIT)
     worker.signal(signal.SIGHUP)
-    eventually(lambda: worker.output.count("worker ready") == 2)
+    eventually(lambda: worker.output.count("worker ready") == 2, WAIT)
     after = tasks.pid.enqueue().get(timeout=WAIT)
     assert before != after
     assert worker.process.poll() is None
@@ -402,7 +406,7 @@ def test_reload_runs_new_code_and_keeps_the_old_while_the_new_does_not_load(
     worker.says("the old code goes on")
     assert value() == b"1"
     write("return 2")
-    eventually(lambda: worker.output.count("worker ready") == 2, 30)
+    eventually(lambda: worker.output.count("worker ready") == 2, WAIT)
     assert value() == b"2"
     assert worker.stop() == 0
 
@@ -411,3 +415,15 @@ def test_programs_that_jobs_start_can_be_told_to_end(station: Station) -> None:
     station.worker()
 
     assert tasks.starts_a_program.enqueue().get(timeout=WAIT) == -signal.SIGTERM
+
+
+def test_a_job_that_is_due_soon_is_noticed_after_a_child_was_replaced(station: Station) -> None:
+    """Before a fork the lines to Redis are closed; whoever listened there listens again."""
+    worker = station.worker("--queues", "default", "--max-jobs", "1", **LASTING)
+    before = worker.children()
+    assert tasks.add.enqueue(1, 1).get(timeout=WAIT) == 2
+    eventually(lambda: worker.children() not in ([], before), WAIT)
+
+    tasks.note.using(run_after=timedelta(seconds=1)).enqueue("soon")
+
+    station.traced("soon", timeout=HEARD)

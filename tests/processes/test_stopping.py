@@ -12,9 +12,7 @@ from django_taskq.job import State
 from django_taskq.slot import GRACE
 from tests.conftest import eventually
 from tests.processes.app import tasks
-from tests.processes.conftest import Station
-
-WAIT = 30.0
+from tests.processes.conftest import BRIEF, SLOW, WAIT, Station
 
 
 def crashes(result: Any) -> int:
@@ -37,7 +35,7 @@ def test_a_kill_ends_code_that_does_not_stop_within_two_seconds_of_the_grace(
     with pytest.raises(TaskCancelled):
         result.get(timeout=WAIT)
 
-    assert time.monotonic() - asked < GRACE + 2 + 5
+    assert time.monotonic() - asked < GRACE + 2 + SLOW
     assert (result.state, station.lines().count("start deaf")) == (State.CANCELLED, 1)
     eventually(lambda: station.lines().count("start beside") == 2)
     beside.refresh()
@@ -58,7 +56,7 @@ def test_a_kill_ends_code_that_lets_no_other_thread_run(station: Station) -> Non
     with pytest.raises(TaskCancelled):
         result.get(timeout=WAIT)
 
-    assert time.monotonic() - asked < GRACE + 2 + 5  # what is promised, and a slow machine
+    assert time.monotonic() - asked < GRACE + 2 + SLOW
     eventually(lambda: station.lines().count("start beside") == 2)
     assert crashes(beside) == 0
     assert station.lines().count("start holding") == 1
@@ -116,13 +114,13 @@ def test_a_child_that_outgrows_its_memory_is_killed_and_its_job_dead_after_three
 
 def test_no_child_starts_while_another_still_runs_what_it_has_lost(station: Station) -> None:
     """Frozen with its supervisor past the lease, its job runs elsewhere by now."""
-    worker = station.worker()
+    worker = station.worker(**BRIEF)
     result = tasks.deaf_for_ever.enqueue("a")
     station.traced("start a")
     (child,) = worker.children()
     worker.freeze()
     other = station.worker()
-    eventually(lambda: station.lines().count("start a") == 2, 20)
+    eventually(lambda: station.lines().count("start a") == 2, WAIT)
 
     worker.thaw()
     worker.says("the lease of .* is over")
@@ -150,7 +148,7 @@ def test_a_second_attempt_never_meets_the_first(station: Station) -> None:
 
 def test_a_cancellation_arrives_though_nobody_hears_the_control_channel(station: Station) -> None:
     """With the next renewal, at most a third of the lease later."""
-    station.worker()
+    station.worker(**BRIEF)
     result = tasks.endless.enqueue("a")
     station.traced("start a")
     broker = result.task.get_backend().broker
@@ -159,12 +157,13 @@ def test_a_cancellation_arrives_though_nobody_hears_the_control_channel(station:
     broker.server.call(broker.cancel_call("default", jobs, b"{}", 60_000))  # published nowhere
 
     with pytest.raises(TaskCancelled):
-        result.get(timeout=5)
+        result.get(timeout=WAIT)
 
 
 def test_a_receiver_that_takes_its_time_costs_no_lease(station: Station) -> None:
     """It is told in place of a process that was ended; so long, the others' leases are renewed."""
-    worker = station.worker("--processes", "2", "--concurrency", "1", TEST_RECEIVER="yes")
+    size = ("--processes", "2", "--concurrency", "1")
+    worker = station.worker(*size, TEST_RECEIVER="yes", **BRIEF)
     neighbour = tasks.hold.enqueue("n", "gate")
     station.traced("start n")
     result = tasks.deaf.enqueue()

@@ -22,6 +22,7 @@ from tests.security.tasks import RAN, double
 
 DOUBLE = double.module_path
 NOTE = tasks.note.module_path
+LONG = 60.0  # seconds that no process takes here, on however busy a machine
 ESCAPE = "\x1b[31m\nERROR forged line\r"
 
 ENVELOPES = {
@@ -220,7 +221,7 @@ def test_a_worker_lives_on_and_does_its_work(station: Station) -> None:
     broker = backend.broker
     number = broker.number("default")
     worker = station.worker("--processes", "1")
-    eventually(lambda: backend.server.command("PUBSUB", "NUMSUB", broker.control)[1] > 0)
+    eventually(lambda: backend.server.command("PUBSUB", "NUMSUB", broker.control)[1] > 0, LONG)
     plant(broker)
     for message in (
         b"\xff",
@@ -239,12 +240,13 @@ def test_a_worker_lives_on_and_does_its_work(station: Station) -> None:
 
     results = [tasks.add.enqueue(1, n) for n in range(20)]
 
-    assert [result.get(timeout=10) for result in results] == list(range(1, 21))
+    assert [result.get(timeout=LONG) for result in results] == list(range(1, 21))
     eventually(
         lambda: (
-            int(backend.server.command("HGET", broker.key("default", "meta"), "quarantined"))
+            int(backend.server.command("HGET", broker.key("default", "meta"), "quarantined") or 0)
             >= len([raw for raw in ENVELOPES.values() if raw[:5] != b'["a.b'])
         ),
+        LONG,
         message="garbage is to be quarantined",
     )
     assert worker.process.poll() is None

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from django.utils.crypto import salted_hmac
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from django_taskq.codec import OPEN, Seals, decode_envelope, decode_failures
@@ -47,6 +47,7 @@ def test_a_sealed_blob_is_one_line(seals: Seals) -> None:
     assert len(seals.open_failures(ID, "q", b"\n".join(lines))) == 2
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=300))
 def test_any_value_comes_back(raw: bytes) -> None:
     assert BOTH.open_value(ID, BOTH.seal_value(ID, raw)) == raw
@@ -249,6 +250,7 @@ def test_garbage_is_an_error_with_a_name(seals: Seals, raw: bytes) -> None:
         seals.decrypt_envelope(ID, Envelope(t="a.b", e=1, x=text or "x"))
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=80))
 def test_any_bytes_are_survived(noise: bytes) -> None:
     for raw in (noise, b"~s1." + noise, b"~e1." + noise):

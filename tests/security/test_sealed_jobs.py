@@ -12,15 +12,19 @@ from django.test import override_settings
 
 from django_taskq import Task
 from django_taskq.backends import RedisBackend
+from django_taskq.broker.inspector import Inspector
 from django_taskq.broker.keys import QUEUE_KEYS
 from django_taskq.codec import Seals, decode_failures, encode_envelope
 from django_taskq.compat import task_backends
 from django_taskq.exceptions import BadSeal, KeyMissing, ResultTruncated, TaskFailed
 from django_taskq.execution import Runner
+from django_taskq.finding import TAIL, Filter
+from django_taskq.grouping import groups
 from django_taskq.job import Envelope, Grant, Kind, Live, Outcome, State
 from django_taskq.judge import Judge
 from django_taskq.result import TaskResult
 from django_taskq.services.consumer import cut
+from django_taskq.showing import summary
 from tests.engine.support import Hand, configured, stored
 from tests.security.tasks import RAN, double, echo, grumble, nothing
 
@@ -139,6 +143,31 @@ def test_nothing_of_an_encrypted_job_can_be_read_in_redis(
         held = station.everything()
         assert b"canary" not in held
         assert b"tests.security.tasks.grumble" in held  # what an operator has to see
+
+
+@BOTH_WAYS
+def test_a_failure_that_is_read_in_part_is_not_taken_for_forged(
+    station: Station, options: dict[str, Any]
+) -> None:
+    """A list reads 2 KB of it, a page of groups as much as the longest takes."""
+    with station.under(**options):
+        grumble.using(max_attempts=1).enqueue("x" * 30_000)
+        station.work()
+        broker = station.backend.broker
+        inspector, seals = Inspector(broker), broker.seals
+        sizes = {("default", State.DEAD): 1}
+        wanted = Filter(error="ValueError")
+
+        (row,) = inspector.search(sizes, wanted.matches(), tail=wanted.tail).rows
+        assert len(row.failure) < 16_384 < row.failure_size
+        assert (summary(row, seals).exception, summary(row, seals).message) == (
+            "builtins.ValueError",
+            "",
+        )
+        assert wanted.is_meant(row, seals)
+        (group,) = groups(inspector.newest(sizes, 1, TAIL).page.rows, seals)
+        assert group.fingerprint.exception == "builtins.ValueError"
+        assert group.fingerprint.place.endswith("tests/security/tasks.py: grumble")
 
 
 # --- what is forged -------------------------------------------------------------------------------

@@ -54,7 +54,7 @@ def test_what_a_supervisor_says_of_a_job_is_signed_too(station: Station) -> None
     result = tasks.kill_process.enqueue()
     station.worker(**ENV)
     with pytest.raises(TaskFailed):
-        result.get(timeout=30)
+        result.get(timeout=100)
     assert {e.exception_class_path for e in result.errors} == {
         "django_taskq.exceptions.WorkerCrashed"
     }

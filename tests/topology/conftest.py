@@ -35,8 +35,8 @@ def binary(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture(scope="session")
 def replica_set(binary: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ReplicaSet]:
-    """A master and two replicas under three Sentinels."""
-    nodes = ReplicaSet(tmp_path_factory.mktemp("rs"), binary, appendonly="yes")
+    """A master and two replicas under three Sentinels, which bear with a starved machine."""
+    nodes = ReplicaSet(tmp_path_factory.mktemp("rs"), binary, down_after=5.0, appendonly="yes")
     try:
         yield nodes.start()
     finally:
@@ -45,8 +45,8 @@ def replica_set(binary: str, tmp_path_factory: pytest.TempPathFactory) -> Iterat
 
 @pytest.fixture(scope="session")
 def cluster(binary: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    """Three masters with a replica each."""
-    nodes = Cluster(tmp_path_factory.mktemp("cl"), binary, appendonly="yes")
+    """Three masters with a replica each, which bear with a starved machine."""
+    nodes = Cluster(tmp_path_factory.mktemp("cl"), binary, node_timeout=15.0, appendonly="yes")
     try:
         yield nodes.start()
     finally:
@@ -81,8 +81,7 @@ def stationed(home: Path, url: str, **options: Any) -> Iterator[Place]:
         try:
             yield station
         finally:
-            for worker in station.workers:
-                worker.kill_all()
+            station.close()
             task_backends["default"].server.close()
 
 

@@ -7,7 +7,7 @@ import time
 from django_taskq.exceptions import BrokerUnavailable, NotReplicated
 from tests.processes.app import tasks
 from tests.topology.conftest import Place
-from tests.topology.servers import until
+from tests.topology.servers import PATIENCE, until
 
 PAUSE = 0.02  # seconds between two tries of a job that was not accepted
 
@@ -23,7 +23,6 @@ class Load:
         self._queues = queues
         self.jobs = jobs
         self.accepted = 0
-        self.unconfirmed = 0  # times that too few replicas confirmed
         self.unavailable = 0  # times that the server could not be reached
 
     def until(self, count: int) -> None:
@@ -32,14 +31,13 @@ class Load:
             self._accept(str(self.accepted), self._queues[self.accepted % len(self._queues)])
             self.accepted += 1
 
-    def _accept(self, text: str, queue: str, timeout: float = 40.0) -> None:
+    def _accept(self, text: str, queue: str, timeout: float = PATIENCE) -> None:
         task = tasks.note.using(queue_name=queue)
         deadline = time.monotonic() + timeout
         while True:
             try:
                 task.enqueue(text)
             except (NotReplicated, BrokerUnavailable) as error:
-                self.unconfirmed += isinstance(error, NotReplicated)
                 self.unavailable += isinstance(error, BrokerUnavailable)
                 if time.monotonic() > deadline:
                     raise
@@ -48,7 +46,7 @@ class Load:
             else:
                 return
 
-    def lost(self, timeout: float = 40.0) -> list[str]:
+    def lost(self, timeout: float = PATIENCE) -> list[str]:
         """The accepted jobs that were not run; returns at once when there are none."""
 
         def missing() -> set[str]:

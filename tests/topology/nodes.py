@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ctypes
+import fcntl
+import functools
 import os
 import random
 import shutil
@@ -10,12 +12,13 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import pytest
 import redis
@@ -24,7 +27,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django_taskq.broker.embedded import server_binary
 
 LOOPBACK = "127.0.0.1"
-UP_TIMEOUT = 15.0
+UP_TIMEOUT = 40.0
 PR_SET_PDEATHSIG = 1
 QUOTES = '""'  # an empty value in a configuration file
 
@@ -50,15 +53,21 @@ def free_port() -> int:
         port = random.randrange(12_000, 30_000)  # below what Linux gives to connections
         if port in _given:
             continue
-        try:
+        with suppress(OSError):
+            fcntl.lockf(_ports(), fcntl.LOCK_EX | fcntl.LOCK_NB, 1, port)  # until this process ends
             socket.create_server((LOOPBACK, port)).close()
-        except OSError:
-            continue
-        _given.add(port)
-        return port
+            _given.add(port)
+            return port
 
 
 _given: set[int] = set()
+
+
+@functools.cache
+def _ports() -> IO[bytes]:
+    """A file with a byte per port, locked by the process that it was given to: its server may be
+    away for a while."""
+    return (Path(tempfile.gettempdir()) / f"taskq-test-ports-{os.getuid()}").open("ab")
 
 
 def until(check: Callable[[], Any], timeout: float = UP_TIMEOUT, message: str = "") -> Any:

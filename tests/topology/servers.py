@@ -25,6 +25,7 @@ __all__ = ["LOOPBACK", "Cluster", "Group", "Node", "ReplicaSet", "binary_of", "f
 
 SERVICE = "mymaster"
 SLOTS = 16384
+PATIENCE = 60.0  # seconds until nodes agree with each other
 
 
 class Group:
@@ -127,16 +128,23 @@ class ReplicaSet(Group):
         return [node for node in self.data if node is not master and node.is_running]
 
     def wait_synced(self, master: Node | None = None) -> None:
-        """Returns when every running replica has the master's data and follows it."""
+        """Returns when every running replica has said that it has what the master has now.
+
+        One is "online" before it has read what it was sent.
+        """
+        wanted = (master or self.master).info("replication")["master_repl_offset"]
 
         def synced() -> bool:
             info = (master or self.master).info("replication")
-            online = [
+            level = [
                 each
                 for name, each in info.items()
-                if name.startswith("slave") and isinstance(each, dict) and each["state"] == "online"
+                if name.startswith("slave")
+                and isinstance(each, dict)
+                and each["state"] == "online"
+                and each["offset"] >= wanted
             ]
-            return len(online) >= len([n for n in self.data if n.is_running]) - 1
+            return len(level) >= len([n for n in self.data if n.is_running]) - 1
 
         until(synced, message="the replicas follow the master")
 
@@ -146,7 +154,7 @@ class ReplicaSet(Group):
         master.kill()
         return master
 
-    def wait_new_master(self, old: Node, timeout: float = 20.0) -> Node:
+    def wait_new_master(self, old: Node, timeout: float = PATIENCE) -> Node:
         """The master after ``old``, once it takes writes."""
 
         def replaced() -> Node | None:
@@ -230,7 +238,7 @@ class Cluster(Group):
         lines = node.command("CLUSTER", "NODES").splitlines()
         return len([line for line in lines if "handshake" not in line])
 
-    def wait_ok(self, timeout: float = 20.0) -> None:
+    def wait_ok(self, timeout: float = PATIENCE) -> None:
         """Returns when every running node sees all slots served, and replicas are in step."""
 
         def fine() -> bool:
@@ -292,7 +300,7 @@ class Cluster(Group):
         master.kill()
         return master
 
-    def wait_new_master(self, slot: int, old: Node, timeout: float = 30.0) -> Node:
+    def wait_new_master(self, slot: int, old: Node, timeout: float = PATIENCE) -> Node:
         """The slot's master after ``old``, once all running nodes agree."""
 
         def replaced() -> Node | None:

@@ -11,17 +11,21 @@ from typing import Any
 import pytest
 
 from django_taskq import TaskCancelled
-from django_taskq.broker.inspector import Inspector, Match
+from django_taskq.broker.inspector import Inspector, Match, ServerState
+from django_taskq.broker.releases import Release, Releases, releases_in
+from django_taskq.broker.roster import Roster, workers_in
 from django_taskq.broker.steering import Steering
+from django_taskq.broker.triage import Triage
 from django_taskq.compat import task_backends
+from django_taskq.frames import Fingerprint
 from django_taskq.job import State
 from tests.conftest import eventually
 from tests.processes.app import tasks
+from tests.processes.conftest import HEARD, LASTING, WAIT
 from tests.topology.certificates import Authority
 from tests.topology.conftest import QUEUES, Place, Stationed, on_one_program
 from tests.topology.servers import Cluster, Node, ReplicaSet, binary_of, free_port
 
-WAIT = 20.0
 SECRET = "s3cret"
 
 
@@ -40,7 +44,7 @@ def node(binary: str, tmp_path: Path) -> Iterator[Node]:
 
 def a_day(station: Place) -> None:
     """Everything that talks to Redis, once."""
-    worker = station.worker(TEST_APP="tests.processes.clockwork")
+    worker = station.worker(TEST_APP="tests.processes.clockwork", **LASTING)
     for queue in QUEUES:
         assert tasks.add.using(queue_name=queue).enqueue(1, 2).get(timeout=WAIT) == 3
     many = tasks.add.enqueue_many([(n, 0) for n in range(1200)])
@@ -52,9 +56,10 @@ def a_day(station: Place) -> None:
     look(later.id)
     running = tasks.endless.using(queue_name="critical").enqueue("endless")
     station.traced("start endless")
+    worker.heard()
     assert running.cancel()
     with pytest.raises(TaskCancelled):
-        running.get(timeout=3.0)  # a renewal, which would tell it too, comes every 5/3 s
+        running.get(timeout=HEARD)
     eventually(lambda: any(line.startswith("tick ") for line in station.lines()))  # @every 1s
     assert worker.stop() == 0
     assert "ERROR" not in worker.output
@@ -71,11 +76,20 @@ def look(id: str) -> None:
         sizes[state.name, State.SUCCEEDED] = state.states[State.SUCCEEDED]
     assert len(inspector.page(QUEUES, State.SUCCEEDED).rows) == 50
     assert inspector.search(sizes, [Match(("no.task",))]).looked == sum(sizes.values())
-    page, memory = inspector.newest(sizes, 10)
+    group = Fingerprint("builtins.KeyError", "shop.pay", "")
+    assert Triage(broker).resolve(group, "", "ada")
+    page, verdicts, server = inspector.newest(sizes, 10)
+    assert [verdict.fingerprint for verdict in verdicts.values()] == [group]
     assert len(page.rows) == 10
-    assert (memory == (0, 0)) is broker.server.is_cluster
+    assert (server == ServerState()) is broker.server.is_cluster
     examined = inspector.examine("low", id)
     assert examined.stored.state is State.SUCCEEDED
+    releases, roster = Releases(broker), Roster(broker)
+    since = releases.mark("2.4.1")
+    also = [releases.call(), roster.call()]
+    *_, (known, workers) = inspector.overview_with_past(QUEUES, also=also)
+    assert releases_in(known) == [Release("2.4.1", since)]
+    assert len(workers_in(workers)[1]) == 1
     Steering(broker).pause("low", b"{}")
     Steering(broker).resume("low")
 
@@ -101,7 +115,7 @@ def test_a_cluster(cluster: Cluster, at: Stationed) -> None:
 
 @on_one_program
 def test_durable_on_a_cluster(cluster: Cluster, at: Stationed) -> None:
-    a_day(at(cluster.url, DURABILITY="replicated"))
+    a_day(at(cluster.url, DURABILITY="replicated", DURABILITY_TIMEOUT=4))
 
 
 @on_one_program

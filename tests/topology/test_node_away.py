@@ -15,10 +15,9 @@ from django_taskq.exceptions import BrokerUnavailable
 from tests.broker.helpers import LEASE, draft, holder_id
 from tests.conftest import eventually
 from tests.processes.app import tasks
+from tests.processes.conftest import WAIT
 from tests.topology.conftest import QUEUES, Stationed
-from tests.topology.servers import Cluster, Node, binary_of
-
-WAIT = 30.0
+from tests.topology.servers import Cluster, Node, binary_of, until
 
 
 @pytest.fixture
@@ -42,7 +41,7 @@ def home(cluster: Cluster, broker: Broker, queue: str) -> Node:
 
 
 def test_an_exchange_and_a_renewal_reach_the_others(cluster: Cluster) -> None:
-    server = make_server(cluster.url, 0.5, 2.0)
+    server = make_server(cluster.url, 2.0, 10.0)
     broker = Broker(server, "t")
     queues = list("abcdefghi")
     for queue in queues:
@@ -82,6 +81,8 @@ def test_a_worker_goes_on_with_the_queues_of_the_others(cluster: Cluster, at: St
     lost = tasks.note.using(queue_name=QUEUES[0], run_after=timedelta(seconds=1)).enqueue("lost")
     station.traced("start long")
 
+    # What is enqueued has to be there again: a kill takes along what was not handed to the kernel.
+    until(lambda: away.info("persistence")["aof_buffer_length"] == 0)
     away.kill()
     worker.says("heartbeat: .* cannot be reached")
     for number in range(10):
@@ -89,7 +90,7 @@ def test_a_worker_goes_on_with_the_queues_of_the_others(cluster: Cluster, at: St
         assert result.get(timeout=WAIT) == number + 1
     tasks.note.using(queue_name=well, run_after=timedelta(seconds=1)).enqueue("promoted")
     station.traced("promoted")
-    worker.says(f"in queue {QUEUES[0]} is over")  # the lease could not be renewed there
+    worker.says(f"in queue {QUEUES[0]} is over", 45.0)  # the lease could not be renewed there
     station.open("gate")
     assert long.get(timeout=WAIT) == "long"
     assert station.lines().count("start long") == 1

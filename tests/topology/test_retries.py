@@ -56,7 +56,7 @@ def test_a_replica_that_stays_one_is_given_up_and_nothing_was_sent(node: Node) -
     begun = time.monotonic()
     with pytest.raises(BrokerUnavailable, match="READONLY") as caught:
         broker.enqueue("q", [draft("a")])
-    assert 0.2 < time.monotonic() - begun < 2
+    assert 0.2 < time.monotonic() - begun < 10
     assert not caught.value.maybe_sent
 
 
@@ -68,7 +68,7 @@ def test_too_few_replicas_are_waited_for(node: Node) -> None:
 
 
 def test_a_server_that_reads_its_data_is_waited_for(node: Node) -> None:
-    broker = broker_at(node)
+    broker = broker_at(node, 30.0)
     broker.enqueue("q", [draft(str(n)) for n in range(400)])
     for at in range(300):
         node.client().set(f"key{at}", "x")
@@ -76,7 +76,7 @@ def test_a_server_that_reads_its_data_is_waited_for(node: Node) -> None:
     until(lambda: node.info("persistence")["aof_rewrite_in_progress"] == 0)
     node.stop()
     with node._conf.open("a") as conf:
-        conf.write("key-load-delay 2000\nloading-process-events-interval-bytes 1024\n")
+        conf.write("key-load-delay 10000\nloading-process-events-interval-bytes 1024\n")
     node.start(wait=False)
 
     def loads() -> bool:
@@ -91,7 +91,7 @@ def test_a_server_that_reads_its_data_is_waited_for(node: Node) -> None:
     until(loads, message="it says that it loads")
     begun = time.monotonic()
     assert broker.enqueue("q", [draft("0"), draft("new")]) == "EN"
-    assert time.monotonic() - begun < 5
+    assert time.monotonic() - begun < 25
 
 
 def test_somebodys_long_script_is_waited_for(node: Node) -> None:
@@ -120,22 +120,24 @@ def is_busy(node: Node) -> bool:
 
 
 def test_a_wrong_password_is_not_tried_again(node: Node) -> None:
-    broker = Broker(make_server(node.url.replace("//", "//nobody:s3cret@"), 5.0), "t")
+    broker = Broker(make_server(node.url.replace("//", "//nobody:s3cret@"), 30.0), "t")
     begun = time.monotonic()
     with pytest.raises(BrokerUnavailable) as caught:
         broker.enqueue("q", [draft("a")])
-    assert time.monotonic() - begun < 1
+    assert time.monotonic() - begun < 20
     assert "s3cret" not in f"{caught.value}{caught.value.address}{broker.server}"
 
 
 def test_a_frozen_server_may_have_taken_the_job(node: Node) -> None:
-    broker = broker_at(node, 0.3, 0.3)
+    broker = broker_at(node, 30.0, 0.3)
     broker.enqueue("q", [draft("a")])
     node.pause()
+    broker.server.connect_timeout = 0.3
     with pytest.raises(BrokerUnavailable) as caught:
         broker.enqueue("q", [draft("b")])
     assert caught.value.maybe_sent
     node.resume()
+    broker.server.connect_timeout = 30.0
     until(lambda: broker.enqueue("q", [draft("b")]) == "E")
 
 

@@ -48,6 +48,7 @@ def test_nothing_is_wrong_with_a_server_as_it_should_be(node: Node) -> None:
 
 
 def test_nothing_is_wrong_with_a_cluster_as_it_should_be(cluster: Cluster) -> None:
+    cluster.wait_ok()  # whatever another test did to it
     broker = Broker(make_server(cluster.url), "taskq", durability=Wait("replicated", 1, 1.0))
     assert found(broker) == []
 
@@ -146,8 +147,9 @@ def test_the_line_of_the_documentation_allows_all(cluster: Cluster) -> None:
 
 @on_one_program
 def test_the_same_on_a_cluster(cluster: Cluster, at: Stationed) -> None:
-    station = at(cluster.url.replace("//", f"//{USER}"), DURABILITY="replicated")
-    wait = Wait("replicated", 1, 1.0)
+    wait = Wait("replicated", 1, 4.0)
+    url = cluster.url.replace("//", f"//{USER}")
+    station = at(url, DURABILITY=wait.level, DURABILITY_TIMEOUT=wait.timeout)
     line = rights.acl_line(Broker(make_server(cluster.url), station.prefix, durability=wait))
     for one in cluster.nodes:
         allow(one, line)

@@ -9,11 +9,12 @@ import pytest
 
 from tests.conftest import eventually
 from tests.processes.app import tasks
+from tests.processes.conftest import WAIT
 from tests.topology.certificates import Authority
 from tests.topology.conftest import Stationed
 from tests.topology.servers import LOOPBACK, SERVICE, Cluster, Group, Node, free_port, until
 from tests.topology.servers import binary_of as program
-from tests.topology.test_everywhere import SECRET, WAIT, a_day
+from tests.topology.test_everywhere import SECRET, a_day
 
 WATCHWORD = "w4tchword"  # of the Sentinels; SECRET is the servers'
 

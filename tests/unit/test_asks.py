@@ -20,9 +20,9 @@ from django_taskq.asks import (
     queue_gates,
 )
 from django_taskq.codec import Signature
-from django_taskq.conf import TaskOptions, clean
 from django_taskq.exceptions import InvalidArgument, InvalidOption
 from django_taskq.limits import Limit
+from django_taskq.options import TaskOptions, clean
 
 
 def send(tenant_id: int, size: int = 1, *rest: int, colour: str = "red", **more: Any) -> None: ...
@@ -226,6 +226,12 @@ def test_a_turn_costs_less_with_more_weight(weights: Any) -> None:
 def test_a_weight_that_cannot_be_is_refused_at_the_enqueue() -> None:
     options = {"fair_by": "tenant_id", "fair_weights": lambda key: 0}
     with pytest.raises(InvalidOption, match=r"fair_weights\('5'\)=0"):
+        ask(options, 5)
+
+
+def test_a_function_for_weights_that_fails_is_the_arguments_fault() -> None:
+    options = {"fair_by": "tenant_id", "fair_weights": lambda key: {}[key]}
+    with pytest.raises(InvalidArgument, match=r"fair_weights: .* raised KeyError"):
         ask(options, 5)
 
 

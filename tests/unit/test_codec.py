@@ -23,7 +23,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from django_taskq import codec
-from django_taskq.codec import Signature
+from django_taskq.codec import HIDDEN, Signature
 from django_taskq.exceptions import (
     ArgumentsDoNotBind,
     InvalidArgument,
@@ -747,3 +747,20 @@ def test_garbage_holds_no_failures(raw: bytes | None) -> None:
 def test_a_line_that_was_cut_does_not_take_the_others_with_it() -> None:
     failure = Failure(c="a.B")
     assert codec.decode_failures(b'{"c":"cut\n' + codec.encode_failure(failure)) == [failure]
+
+
+# -- as people see it ------------------------------------------------------------------------------
+
+
+def test_a_signature_reads_as_the_code_has_it() -> None:
+    def count(context: Any, warehouse: str, *more: int, every: int = 1, **rest: Any) -> None: ...
+
+    said = str(Signature(count, takes_context=True))
+
+    assert said.endswith("count(warehouse: str, *more: int, every: int = 1, **rest: Any)")
+
+
+def test_a_signature_hides_what_is_sensitive() -> None:
+    def log_in(user, code="hunter2") -> None: ...  # type: ignore[no-untyped-def]
+
+    assert str(Signature(log_in, sensitive=["code"])).endswith(f"(user, code = {HIDDEN})")

@@ -14,9 +14,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from django_taskq import conf
-from django_taskq.conf import Options, TaskOptions, clean, portable, restore
+from django_taskq.conf import Options
 from django_taskq.exceptions import InvalidOption
 from django_taskq.limits import Limit, Rate
+from django_taskq.options import TaskOptions, clean, portable, restore
 from django_taskq.spelling import nearest
 from django_taskq.unique import Unique
 
@@ -429,6 +430,38 @@ keys = st.sampled_from(
 def test_no_settings_make_parsing_fail(params: Any) -> None:
     options = Options.parse("default", params)
     assert all(problem.message and problem.hint for problem in options.problems)
+
+
+# --- the project's release ------------------------------------------------------------------------
+
+
+def test_a_release_is_what_options_say_else_what_the_environment_does(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert parse().release == ""
+    monkeypatch.setenv("TASKQ_RELEASE", " 4f2a91c\n")
+    assert parse().release == "4f2a91c"
+    assert parse({"RELEASE": "2.4.1"}).release == "2.4.1"
+    assert parse({"RELEASE": None}).release == ""
+
+
+@pytest.mark.parametrize("bad", [7, "two\nlines", "x" * 101, "\x1b[31m"])
+def test_a_release_is_one_short_line(bad: Any) -> None:
+    assert "RELEASE=" in only_problem({"RELEASE": bad}).message
+    assert parse({"RELEASE": bad}).release == ""
+
+
+@pytest.mark.parametrize(
+    ("said", "release"),
+    [("two\nlines", "two"), ("x" * 101, "x" * 100), ("\x1b[31m4f2", "[31m4f2"), ("\n \r", "")],
+)
+def test_a_release_of_the_environment_is_made_to_fit(
+    monkeypatch: pytest.MonkeyPatch, said: str, release: str
+) -> None:
+    """What is wrong in TASKS stops every command, migrate too; a variable must not."""
+    monkeypatch.setenv("TASKQ_RELEASE", said)
+
+    assert (parse().release, parse().problems) == (release, ())
 
 
 # --- limits of queues -----------------------------------------------------------------------------

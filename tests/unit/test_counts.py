@@ -6,7 +6,7 @@ from collections import Counter
 
 import pytest
 
-from django_taskq.counts import MOST, bucket, failures, mark, parse, quantile
+from django_taskq.counts import MOST, bucket, ends, failures, mark, parse, quantile
 from django_taskq.job import Kind
 
 
@@ -30,6 +30,13 @@ def test_what_is_no_counter_is_passed_over() -> None:
 
 def test_failures_are_those_that_run_again_and_those_that_do_not() -> None:
     assert failures(Counter(S=1, R=2, D=3, K=4, X=5, Q=6, C=7, Z=8)) == 20
+
+
+def test_of_outcomes_those_count_that_end_an_attempt() -> None:
+    assert ends([]) == (0, 0)
+    assert ends([Kind.SUCCEEDED] * 3) == (3, 0)
+    assert ends([*Kind]) == (7, 5)
+    assert ends([Kind.RETURNED, Kind.PARKED, Kind.SNOOZED]) == (0, 0)
 
 
 @pytest.mark.parametrize("ms", [1, 7, 50, 333, 4_000, 70_000, 5_000_000])

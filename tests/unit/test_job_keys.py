@@ -10,7 +10,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from django_taskq.exceptions import InvalidArgument, InvalidOption
@@ -149,6 +149,19 @@ def test_what_else_a_function_answers_with_is_refused(value: Any) -> None:
         made(functools.partial(lambda value: value, value), {})
 
 
+def broken(secret: str) -> str:
+    raise LookupError(secret)
+
+
+@pytest.mark.parametrize("arguments", [("hunter2",), ()], ids=["raises", "does not fit"])
+def test_a_function_that_fails_is_said_without_what_it_said(arguments: tuple[str, ...]) -> None:
+    with pytest.raises(InvalidArgument) as refusal:
+        made(broken, {}, *arguments)
+    kind = "LookupError" if arguments else "TypeError"
+    assert str(refusal.value) == f"limit_key: broken raised {kind} for these arguments"
+    assert type(refusal.value.__cause__).__name__ == kind
+
+
 def test_long_and_strange_texts_are_kept_as_a_digest() -> None:
     assert short_key("x" * MAX_KEY) == "x" * MAX_KEY
     long, other = short_key("x" * 500 + "a"), short_key("x" * 500 + "b")
@@ -156,6 +169,7 @@ def test_long_and_strange_texts_are_kept_as_a_digest() -> None:
     assert short_key("") != short_key(" ")
 
 
+@settings(deadline=None)
 @given(st.text())
 def test_a_key_is_printable_short_and_never_empty(value: str) -> None:
     key = short_key(value)
@@ -164,6 +178,7 @@ def test_a_key_is_printable_short_and_never_empty(value: str) -> None:
     assert "\0" not in key
 
 
+@settings(deadline=None)
 @given(st.text(max_size=10), st.text(max_size=10))
 def test_two_texts_have_two_keys(one: str, two: str) -> None:
     assert (short_key(one) == short_key(two)) is (one == two)

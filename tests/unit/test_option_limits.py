@@ -9,7 +9,14 @@ import pytest
 
 from django_taskq import Rate
 from django_taskq.exceptions import InvalidOption
-from django_taskq.limits import Limit, check_concurrency, check_rate, check_weight, check_weights
+from django_taskq.limits import (
+    Limit,
+    check_concurrency,
+    check_rate,
+    check_weight,
+    check_weights,
+    made_limit,
+)
 
 
 @pytest.mark.parametrize(
@@ -94,6 +101,49 @@ def test_by_default_a_seconds_worth_may_start_at_once(
     rate: Rate, interval: float, slack: float
 ) -> None:
     assert (rate.interval, rate.slack) == pytest.approx((interval, slack))
+
+
+@pytest.mark.parametrize(
+    ("rate", "text"),
+    [
+        (Rate(100, 60), "100/m"),
+        (Rate(5, 30), "10/m"),
+        (Rate(1, 7_200), "12/d"),
+        (Rate(3, 0.5), "6/s"),
+        (Rate(7, 13), "7/13s"),
+        (Rate(3, 420), "3/7m"),
+        (Rate(1, 366 * 86_400), "1/366d"),
+        (Rate(1_000_000, 0.001), "1000000000/s"),
+    ],
+)
+def test_a_rate_is_read_from_its_times_and_said_in_text(rate: Rate, text: str) -> None:
+    read = Rate.of(rate.interval, rate.slack)
+    assert (read.interval, read.slack) == pytest.approx((rate.interval, rate.slack))
+    assert (rate.text, read.text, read.burst) == (text, text, None)
+
+
+def test_a_burst_is_read_where_it_is_not_what_is_usual() -> None:
+    assert Rate.of(1_000, 4_000) == Rate(1, 1, burst=5)
+    assert Rate.of(100, 0) == Rate(10, 1, burst=1)
+    assert Rate.of(100, 900) == Rate(10, 1)
+
+
+@pytest.mark.parametrize(
+    ("interval", "slack"),
+    [(float("nan"), 0), (-1, 0), (float("inf"), 0), (1, float("nan")), (1e300, 0), (1, -5)],
+)
+def test_times_that_are_no_rate_are_refused(interval: float, slack: float) -> None:
+    with pytest.raises((ArithmeticError, ValueError)):
+        Rate.of(interval, slack)
+
+
+def test_a_limit_that_a_person_asks_for_has_to_limit_something() -> None:
+    assert made_limit(3, None) == Limit(3)
+    assert made_limit(None, Rate(10, 1), 2) == Limit(None, Rate(10, 1, burst=2))
+    assert made_limit(None, Rate(10, 1, burst=2)) == Limit(None, Rate(10, 1, burst=2))
+    for concurrency, burst in ((None, None), (3, 2), (0, None)):
+        with pytest.raises(InvalidOption):
+            made_limit(concurrency, None, burst)
 
 
 @pytest.mark.parametrize("value", [0, -1, True, 1.0, "3", 1_000_001])

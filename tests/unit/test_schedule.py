@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from django_taskq.clock_changes import clock_changes
 from django_taskq.exceptions import InvalidOption
 from django_taskq.schedule import LATE, MOST, Backlog, Schedule, check_name, tick_name
 
@@ -54,6 +55,17 @@ def test_naive_bounds_are_in_the_schedules_zone() -> None:
     tokyo = Schedule("@daily", tz="Asia/Tokyo", start=datetime(2026, 1, 2))
 
     assert tokyo.next_after(0) == int(datetime(2026, 1, 1, 15, tzinfo=UTC).timestamp() * 1000)
+
+
+@pytest.mark.parametrize("expression", ["* * * * *", "0 0 29 2 *", "@every 1h"])
+@pytest.mark.parametrize("zone", ["UTC", "Pacific/Kiritimati", "America/New_York"])
+def test_the_latest_start_there_is_has_runs_and_clock_changes(expression: str, zone: str) -> None:
+    late = Schedule(expression, tz=zone, start=datetime(8999, 12, 31))
+
+    runs = late.next_runs(0, 5)
+
+    assert len(runs) == 5
+    assert isinstance(clock_changes(late, 0, runs), list)
 
 
 def test_an_interval_is_counted_from_the_start() -> None:
@@ -214,6 +226,8 @@ def test_years_of_seconds_are_not_walked_through() -> None:
         ({"enabled": "yes"}, "enabled='yes': must be True or False"),
         ({"start": "2026-01-01"}, "start='2026-01-01': must be a datetime"),
         ({"end": datetime(1960, 1, 1)}, "end=.*must not be before 1970"),
+        ({"start": datetime(9000, 1, 1)}, "start=.*must be before the year 9000"),
+        ({"end": datetime.max.replace(tzinfo=UTC)}, "end=.*must be before the year 9000"),
         (
             {"start": datetime(2026, 1, 2), "end": datetime(2026, 1, 1)},
             "end=.*must not be before start",

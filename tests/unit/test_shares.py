@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from django_taskq.shares import Shares
@@ -72,6 +72,7 @@ def test_a_queue_that_was_dry_does_not_catch_up() -> None:
     assert served == {"a": 5, "b": 5}
 
 
+@settings(deadline=None)
 @given(weights, st.lists(st.integers(1, 600), min_size=1, max_size=30))
 def test_all_room_is_used_and_each_gets_its_weight(split: dict[str, int], rooms: list[int]) -> None:
     shares, total = Shares(split), sum(split.values())
@@ -86,6 +87,7 @@ def test_all_room_is_used_and_each_gets_its_weight(split: dict[str, int], rooms:
         assert abs(given_to[name] - fair) < len(split) + 1
 
 
+@settings(deadline=None)
 @given(weights, st.sets(st.sampled_from("abcde")), st.integers(1, 50))
 def test_whatever_is_dry_the_others_share_the_room(
     split: dict[str, int], dry: set[str], room: int

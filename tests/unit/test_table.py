@@ -77,14 +77,28 @@ def test_memory_beyond_its_maximum_is_shown_as_much_as_fits(table: Table) -> Non
     assert table.memory == 255
 
 
-def test_a_cleared_table_is_as_new(table: Table) -> None:
-    table.start(0, 1, "a", 0, 1.0, 2.0)
+def test_a_child_says_that_it_leaves_and_nothing_else_changes(table: Table) -> None:
+    table.memory = 42
     table.extend(0, 5.0)
+    assert not table.leaving
 
-    table.clear()
+    table.leave()
 
-    assert table.rows() == []
-    assert table.lease(0) == 0.0
+    assert table.leaving
+    assert (table.memory, table.lease(0)) == (42, 5.0)
+
+
+def test_attempts_are_counted_beside_everything_else(table: Table) -> None:
+    table.extend(0, 5.0)
+    table.memory = 42
+    table.start(0, 1, "a", 0, 1.0, 2.0)
+
+    table.count(2**33, 1)
+    table.count(3, 2)
+
+    assert table.counts == (2**33 + 3, 3)
+    assert (table.lease(0), table.memory, table.leaving) == (5.0, 42, False)
+    assert [row.id for row in table.rows()] == ["a"]
 
 
 def test_the_rows_of_a_child_that_died_are_what_was_running_in_it() -> None:

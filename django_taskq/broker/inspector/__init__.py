@@ -1,49 +1,71 @@
 """What operators read. Changes nothing.
 
-``queues`` are queues, processes and weights, ``jobs`` lists and searches, ``one`` a single job with
-the reasons why it does not run, ``history`` what happened per minute, hour or day. Every read is
-bounded however many jobs there are, and makes one round trip unless it says otherwise.
+``queues`` are queues, processes and weights, ``limits`` what keeps jobs waiting, ``jobs`` lists and
+searches, ``one`` a single job with the reasons why it does not run, ``history`` what happened per
+minute, hour or day, ``server`` the server itself. Every read is bounded however many jobs there
+are, and makes one round trip unless it says otherwise.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import redis
 
 from ...job import State
 from ..broker import HOUSEKEEPING, Broker
-from ..calls import Command
+from ..calls import Call
+from ..connection import value_of
 from ..keys import QUEUE_KEYS
-from ..replies import text
 from ..roster import Roster, Worker, workers_in
 from ..steering import Steering, Tally, tallies
-from . import jobs, one
+from ..triage import Triage, Verdict, verdicts_in
+from . import jobs, limits, one, server
 from .history import Look, Step
 from .jobs import Found, Match, Page, Place, Row
-from .one import Examined, Standing
-from .queues import SAMPLES, Gate, Holder, QueueState, due_at, pairs, queue_state
+from .limits import Gate, Limits, LimitState
+from .one import Door, Examined, Lock, Needs, Standing
+from .queues import FEW, SAMPLES, Holder, QueueState, due_at, pairs, queue_state, weight_in
+from .server import Replica, ServerState
 
 __all__ = [
+    "Door",
     "Examined",
     "Found",
     "Gate",
     "Holder",
     "Inspector",
+    "LimitState",
+    "Limits",
+    "Lock",
     "Look",
     "Match",
+    "Needs",
+    "Newest",
     "Page",
     "Place",
     "QueueState",
+    "Replica",
     "Row",
+    "ServerState",
     "Standing",
     "Step",
     "due_at",
     "pairs",
     "queue_state",
 ]
+
+Overview = list[tuple[QueueState, bytes]]  # a queue, and why it is paused
+
+
+class Newest(NamedTuple):
+    """The newest jobs of some states, what was decided about failures, and the server."""
+
+    page: Page
+    verdicts: Mapping[str, Verdict]
+    server: ServerState
 
 
 class Inspector:
@@ -78,10 +100,9 @@ class Inspector:
             yield from page
             skip += len(page)
 
-    def gates(self, name: str) -> list[Gate]:
-        """Up to HOUSEKEEPING limits of a queue, those at which jobs wait at the front."""
-        reply = self._broker.server.call(self._broker.gates_call(name, HOUSEKEEPING))
-        return [Gate(text(reply[at]), *reply[at + 1 : at + 4]) for at in range(0, len(reply), 4)]
+    def limits(self, name: str, wanted: Sequence[str] = ()) -> Limits:
+        """The limits of a queue; ``wanted``: those that are looked for however many there are."""
+        return limits.limits_in(self._broker.server.call(limits.call(self._broker, name, wanted)))
 
     def wrong_types(self, name: str) -> dict[str, str]:
         """Keys of a queue that are not what they should be -> what they are.
@@ -107,10 +128,8 @@ class Inspector:
 
     def memory(self) -> tuple[int, int]:
         """Bytes that the server uses, and its maxmemory; 0 for none, or if it does not tell."""
-        try:
-            return memory_in(self._broker.server.command("INFO", "memory"))
-        except redis.ResponseError:  # no right to INFO
-            return 0, 0
+        (reply,) = self._broker.server.call_each([server.CALL])
+        return server.server_state(reply)[:2]
 
     # -- jobs ------------------------------------------------------------------------------------
 
@@ -146,25 +165,26 @@ class Inspector:
 
     def newest(
         self, sizes: Mapping[tuple[str, State], int], most: int, tail: int = jobs.TAIL
-    ) -> tuple[Page, tuple[int, int]]:
-        """The newest jobs of several states and queues, ``most`` in all, and ``memory()``.
+    ) -> Newest:
+        """The newest jobs of several states and queues, ``most`` in all; one round trip.
 
-        Of a Cluster no node speaks for all: there the memory is (0, 0).
+        All of them, however large: one look has no more than it reads in any case.
+        Of a Cluster no node speaks for all: there nothing is said of it.
         """
         asked = [
             jobs.Scan(queue, state, skip=skip, most=count, tail=tail, head=jobs.NAME)
             for (queue, state), share in jobs.shared_out(sizes, most).items()
-            for skip, count in jobs.pieces(share)
+            for skip, count in jobs.pieces(share, jobs.WHOLE)
         ]
-        server = self._broker.server
-        calls = [each.call(self._broker) for each in asked]
-        if not server.is_cluster:
-            calls.append(Command("INFO", "memory"))
-        replies = server.call_many(calls) if calls else []
-        memory = (0, 0) if server.is_cluster else memory_in(replies[-1])
-        answers = [jobs.found(each, reply) for each, reply in zip(asked, replies, strict=False)]
-        rows = [row for answer in answers for row in answer.rows]
-        return Page(rows, None, sum(answer.looked for answer in answers)), memory
+        server_calls = [] if self._broker.server.is_cluster else [server.CALL]
+        scans = [each.call(self._broker) for each in asked]
+        calls = [Triage(self._broker).call(), *scans, *server_calls]
+        verdicts, *replies = self._broker.server.call_each(calls)
+        state = server.server_state(replies.pop()) if server_calls else ServerState()
+        answers = [jobs.found(*pair) for pair in zip(asked, map(value_of, replies), strict=True)]
+        rows = {(row.queue, row.id): row for answer in answers for row in answer.rows}
+        page = Page(list(rows.values()), None, len(rows))
+        return Newest(page, verdicts_in(value_of(verdicts)), state)
 
     def walk(
         self,
@@ -183,28 +203,58 @@ class Inspector:
 
     # -- what else there is ----------------------------------------------------------------------
 
-    def overview(self, names: Sequence[str]) -> list[tuple[QueueState, bytes]]:
+    def overview(self, names: Sequence[str]) -> Overview:
         """Each queue, and why it is paused as whoever paused it wrote it (b"" for nothing)."""
         return self.overview_with_past(names)[0]
 
     def overview_with_past(
+        self, names: Sequence[str], *looks: Look, also: Sequence[Call] = ()
+    ) -> tuple[Overview, list[list[Any]], list[Any]]:
+        """``overview()``, and per look what its ``steps()`` and ``tasks()`` read; one trip.
+
+        ``also``: what is to be read with it, the replies come last.
+        """
+        overview, past, others = self._overview(names, looks, also)
+        return overview, past, [value_of(reply) for reply in others]
+
+    def weighed_overview(
         self, names: Sequence[str], *looks: Look
-    ) -> tuple[list[tuple[QueueState, bytes]], list[list[Any]]]:
-        """``overview()``, and per look what its ``steps()`` and ``tasks()`` read; one trip."""
+    ) -> tuple[Overview, list[list[Any]], list[int | None]]:
+        """The same, and the bytes that each takes; None where the server does not tell."""
+        calls = [self._broker.weigh_call(name, FEW) for name in names]
+        overview, past, weights = self._overview(names, looks, calls)
+        return overview, past, [weight_in(reply) for reply in weights]
+
+    def closeup(
+        self, name: str, *looks: Look, also: Sequence[Call] = ()
+    ) -> tuple[Overview, list[list[Any]], int | None, Limits, list[Any]]:
+        """The same of one queue, and its limits."""
+        calls = [self._broker.weigh_call(name, FEW), limits.call(self._broker, name), *also]
+        overview, past, (weight, found, *others) = self._overview([name], looks, calls)
+        read = [value_of(reply) for reply in others]
+        return overview, past, weight_in(weight), limits.limits_in(value_of(found)), read
+
+    def _overview(
+        self, names: Sequence[str], looks: Sequence[Look], others: Sequence[Call]
+    ) -> tuple[Overview, list[list[Any]], list[Any]]:
+        """``others``: calls that are sent along; a reply or an error for each."""
         surveys = [self._broker.survey_call(name, 0, HOUSEKEEPING) for name in names]
         places = [
             self._broker.operator_call("position", name, ("", ""), timed=True) for name in names
         ]
         past = [look.call(self._broker, name) for look in looks for name in names]
-        replies = self._broker.server.call_many([*surveys, *places, *past]) if names else []
+        calls = [*surveys, *places, *past, *others]
+        replies = self._broker.server.call_each(calls) if calls else []
         count = len(names)
+        read = [value_of(reply) for reply in replies[: count * (2 + len(looks))]]
         overview = [
             (queue_state(name, survey), one.standing(place).pause_note)
             for name, survey, place in zip(
-                names, replies[:count], replies[count : 2 * count], strict=True
+                names, read[:count], read[count : 2 * count], strict=True
             )
         ]
-        return overview, [replies[at * count : (at + 1) * count] for at in range(2, 2 + len(looks))]
+        looked = [read[at * count : (at + 1) * count] for at in range(2, 2 + len(looks))]
+        return overview, looked, replies[len(read) :]
 
     def tallies(self, names: Sequence[str]) -> dict[str, list[Tally]]:
         """What jobs say that do something to many others, by the queue that they run in."""
@@ -213,25 +263,17 @@ class Inspector:
         replies = self._broker.server.call_many(calls) if calls else []
         return {name: tallies(reply) for name, reply in zip(names, replies, strict=True)}
 
-    def history(self, queues: Sequence[str], step: int, count: int, task: str = "") -> list[Step]:
-        """``count`` steps of ``step`` ms up to now, of several queues as one; see Look.
-
-        ``task``: "" for all. One round trip.
-        """
-        look = Look(step, count, by_task=bool(task))
-        return look.steps(self._past(queues, look), task)
-
     def tasks(self, queues: Sequence[str], step: int, count: int) -> dict[str, Counter[str]]:
-        """What happened to each task in the same time; one round trip."""
+        """What happened to each task in ``count`` steps of ``step`` ms up to now; one trip."""
         look = Look(step, count, by_task=True)
-        return look.tasks(self._past(queues, look))
+        return look.tasks(self.past(queues, look)[0])
 
-    def _past(self, queues: Sequence[str], look: Look) -> list[Any]:
+    def past(self, queues: Sequence[str], look: Look, *also: Call) -> tuple[list[Any], list[Any]]:
+        """What a look's ``steps()`` and ``tasks()`` read, and the replies to ``also``; one trip."""
         calls = [look.call(self._broker, queue) for queue in queues]
+        replies = self._all([*calls, *also])
+        return replies[: len(calls)], replies[len(calls) :]
+
+    def _all(self, calls: Sequence[Call]) -> list[Any]:
+        """The replies; nobody is asked for none."""
         return self._broker.server.call_many(calls) if calls else []
-
-
-def memory_in(info: bytes) -> tuple[int, int]:
-    """Bytes that the server uses, and its maxmemory; 0 for none."""
-    facts = dict(line.partition(":")[::2] for line in info.decode().split("\r\n"))
-    return int(facts.get("used_memory", 0)), int(facts.get("maxmemory", 0))

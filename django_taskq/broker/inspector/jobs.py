@@ -13,11 +13,11 @@ from ..replies import text
 PAGE = 50  # jobs of a page
 MOST_SEARCHED = 10_000  # newest jobs that a search looks at
 MOST_FOUND = 200  # jobs that a search shows
-OF_ONE_SCAN = 50  # matches after which one of its looks ends
+WHOLE = 20  # jobs that one look reads however large they are: scan.lua's STEP
 HEAD = 4096  # bytes of an envelope that a page reads
 NAME = 512  # bytes of an envelope in which its task's name stands
 TAIL = 2048  # bytes of its last failure
-WIDTH = 7  # parts that a job has in a reply
+WIDTH = 8  # parts that a job has in a reply
 
 
 class Place(NamedTuple):
@@ -37,8 +37,9 @@ class Row(NamedTuple):
     envelope: bytes
     size: int  # of the whole envelope
     live: Live
-    failure: bytes
-    failures: int
+    failure: bytes = b""
+    failure_size: int = 0  # of the whole line
+    failures: int = 0
 
     @property
     def place(self) -> Place:
@@ -55,6 +56,9 @@ class Match(NamedTuple):
     tasks: tuple[str, ...] = ()
     text: str = ""  # in the envelope
     failing: str = ""  # in the last failure
+    holder: str = ""  # in the id of the holder that has it, or had it last
+    tried: int = 0  # attempts at least
+    took: int = 0  # ms that the last one ran, or runs, at least; of failed ones too many are found
 
     def __bool__(self) -> bool:
         return any(self)
@@ -81,10 +85,10 @@ class Scan(NamedTuple):
             "desc" if self.newest_first else "asc",
             *(self.after or ("", "")),
             *(self.skip, self.most, self.answers, self.head, self.tail),
-            *(self.match.text, self.match.failing),
+            *self.match[1:],
             *self.match.tasks,
         )
-        return broker.operator_call("scan", self.queue, args, timed=False)
+        return broker.operator_call("scan", self.queue, args, timed=True)
 
 
 class Found(NamedTuple):
@@ -96,11 +100,15 @@ class Found(NamedTuple):
 
 
 class Page(NamedTuple):
-    """Jobs of a list. ``after``: where the next page begins; None for none."""
+    """Jobs of a list. ``after``: where the next page begins; None for none.
+
+    ``is_part``: a search did not look at all that it was to look at, so there may be more.
+    """
 
     rows: list[Row]
     after: Place | None
     looked: int = 0
+    is_part: bool = False
 
 
 def scan(broker: Broker, scans: Sequence[Scan]) -> list[Found]:
@@ -118,11 +126,9 @@ def found(asked: Scan, reply: Sequence[Any]) -> Found:
 
 
 def row(asked: Scan, id: bytes, score: bytes, envelope: bytes, size: int, *rest: Any) -> Row:
-    live, failure, failures = rest
+    live, *failure = rest
     record = Live.decode(live)
-    return Row(
-        text(id), asked.queue, asked.state, text(score), envelope, size, record, failure, failures
-    )
+    return Row(text(id), asked.queue, asked.state, text(score), envelope, size, record, *failure)
 
 
 def page(
@@ -134,16 +140,32 @@ def page(
     newest_first: bool = True,
     size: int = PAGE,
 ) -> Page:
-    """A page of one state, of several queues merged by their scores; one round trip."""
+    """A page of one state, of several queues merged by their scores; one round trip.
+
+    Shorter than ``size`` where jobs are so large that a look ended early: what other queues have
+    behind that place is for the next page, which begins there.
+    """
     asked = [
         Scan(queue, state, newest_first=newest_first, after=after, most=size + 1)
         for queue in queues
     ]
-    rows = [each for answer in scan(broker, asked) for each in answer.rows]
-    rows.sort(key=lambda each: (float(each.score), each.id.encode()), reverse=newest_first)
+    answers = scan(broker, asked)
+    rows = [each for answer in answers for each in answer.rows]
+    rows.sort(key=lambda each: order_of(each.place), reverse=newest_first)
     more = len(rows) > size
+    if ends := [order_of(answer.end) for answer in answers if answer.end]:
+        more = True
+        if newest_first:
+            rows = [each for each in rows if order_of(each.place) >= max(ends)]
+        else:
+            rows = [each for each in rows if order_of(each.place) <= min(ends)]
     rows = rows[:size]
-    return Page(rows, rows[-1].place if more else None, len(rows))
+    return Page(rows, rows[-1].place if more and rows else None, len(rows))
+
+
+def order_of(place: Place) -> tuple[float, bytes]:
+    """Places in the order in which Redis has them."""
+    return float(place.score), place.id.encode()
 
 
 def search(
@@ -156,20 +178,23 @@ def search(
     """The newest jobs that may match one of them, of several states and queues; one round trip.
 
     ``sizes``: how many there are of each, among which the MOST_SEARCHED are shared out. Whoever
-    asks still has to look whether a job is really meant: what is found is a text in JSON.
+    asks still has to look whether a job is really meant: what is found is a text in JSON. A look
+    ends after one match more than is shown, and where jobs are large.
     """
+    most_found = MOST_FOUND + 1
     asked = [
-        Scan(queue, state, match, skip=skip, most=most, answers=OF_ONE_SCAN, head=head, tail=tail)
+        Scan(queue, state, match, skip=skip, most=most, answers=most_found, head=head, tail=tail)
         for (queue, state), count in shared_out(sizes, MOST_SEARCHED).items()
         for skip, most in pieces(count)
         for match in matches
     ]
     rows: dict[tuple[str, str], Row] = {}
-    looked = 0
-    for answer in scan(broker, asked):
+    looked, is_part = 0, False
+    for look, answer in zip(asked, scan(broker, asked), strict=True):
         looked += answer.looked
+        is_part |= answer.looked < look.most and answer.end is not None
         rows |= {(each.queue, each.id): each for each in answer.rows}
-    return Page(list(rows.values()), None, looked // max(len(matches), 1))
+    return Page(list(rows.values()), None, looked // max(len(matches), 1), is_part)
 
 
 def peek(broker: Broker, wanted: Mapping[str, Sequence[str]], head: int = HEAD) -> list[Row]:
@@ -184,7 +209,7 @@ def peek(broker: Broker, wanted: Mapping[str, Sequence[str]], head: int = HEAD) 
         for id, (state, score, envelope, size, live) in zip(chunk, reply, strict=True):
             if state:
                 asked = Scan(queue, State(text(state)))
-                rows.append(row(asked, id.encode(), score, envelope, size, live, b"", 0))
+                rows.append(row(asked, id.encode(), score, envelope, size, live))
     return rows
 
 
@@ -199,10 +224,10 @@ def shared_out(sizes: Mapping[tuple[str, State], int], most: int) -> dict[tuple[
     return {key: share for key, share in shares.items() if share}
 
 
-def pieces(count: int) -> Iterator[tuple[int, int]]:
-    """(skip, most) of the scans that look at ``count`` jobs."""
-    for skip in range(0, count, CHUNK):
-        yield skip, min(CHUNK, count - skip)
+def pieces(count: int, size: int = CHUNK) -> Iterator[tuple[int, int]]:
+    """(skip, most) of the scans that look at ``count`` jobs, so many each."""
+    for skip in range(0, count, size):
+        yield skip, min(size, count - skip)
 
 
 def walk(

@@ -4,16 +4,19 @@
 -- Cancels what is not running, and asks for it where it is: a running job keeps its state until
 -- its code has stopped.
 -- ARGV: now, token of the call, retention ms, failure (a JSON line), order (cancel; kill: its
---   process may be ended for it; spare: what runs is let alone), then per job (at most 100): id, task
+--   process may be ended for it; kill-only: the same, and what does not run is let alone; spare: what
+--   runs is let alone), then per job (at most 100): id, task
 -- Reply: a word per job, joined by spaces: a letter (C cancelled, R it runs, and is asked unless it
---   is spared, E had ended, U unknown), "/", its fence, "/", its holder ("" if it is not running)
+--   is spared, L it does not run and was let alone, E had ended, U unknown), "/", its fence, "/", its
+--   holder ("" if it is not running)
 -- Sending the call again cancels nothing more and answers the same.
 
 local now, token = clock(ARGV[1]), ARGV[2]
 local before = redis.call('HGET', answers, token)
 if before then return before end
 local retention, failure, order = tonumber(ARGV[3]), ARGV[4], ARGV[5]
-local least = least_kept()
+local least, runs_only = least_kept(), order == 'kill-only'
+if runs_only then order = 'kill' end
 local ids, names = {}, {}
 for i = 6, #ARGV, 2 do
   ids[#ids + 1] = ARGV[i]
@@ -43,6 +46,8 @@ for i, id in ipairs(ids) do
       orders[#orders + 1] = order .. ' ' .. ARGV[3]
     end
     words[i] = 'R/' .. l.fence .. '/' .. string.sub(l.tail, 1, 22)
+  elseif from and runs_only then
+    words[i] = 'L/' .. l.fence .. '/'
   elseif from then
     gone[from] = gone[from] or {}
     table.insert(gone[from], id)

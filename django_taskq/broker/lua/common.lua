@@ -69,6 +69,13 @@ local function set_wake(wake, ready)
   return left
 end
 
+-- How much of its memory Redis uses, in %; 0 where it has no limit. Takes some 10 us.
+local function fullness()
+  local info = redis.call('INFO', 'memory')
+  local most = tonumber(string.match(info, '\nmaxmemory:(%d+)'))
+  return most > 0 and math.floor(tonumber(string.match(info, 'used_memory:(%d+)')) * 100 / most) or 0
+end
+
 -- Whether a person holds the queue back: for good (1), or until a time (see pause.lua).
 local function is_paused(meta, now)
   local paused = tonumber(redis.call('HGET', meta, 'paused') or 0) or 0

@@ -1,6 +1,6 @@
 -- Shared as common.lua is: how many attempts came to what, and how long they waited and ran.
--- `counting` has the open minute: "counter task" -> how many, and @ -> which minute it is. When the
--- next one begins, that is added to what `counts` has of the minute, its ten minutes, its hour and
+-- `counting` has the open minute: "counter task" -> how many, @ -> which minute it is, and of the
+-- queue itself N -> how often its ready jobs were counted and B -> their sum. When the next begins, that is added to what `counts` has of the minute, its ten minutes, its hour and
 -- its day. Each has two fields there, which another one takes over after so many as SPANS says: its
 -- number and the counters of all tasks ("m17"), and its number and a line per task ("m17 tasks").
 
@@ -55,6 +55,8 @@ local function counts_of_minute()
       tasks[task] = tasks[task] or {}
       tasks[task][counter] = (tasks[task][counter] or 0) + count
       whole[counter] = (whole[counter] or 0) + count
+    elseif tonumber(count) and string.find(name, '^[BN]$') then
+      whole[name] = (whole[name] or 0) + count
     end
   end
   return tasks, whole
@@ -101,27 +103,18 @@ local function close_minute(minute)
     local old = redis.call('HMGET', counts, slot, slot .. ' tasks')
     fields[#fields + 1] = slot
     fields[#fields + 1] = number .. ' ' .. sum_text(text_of(old[1], number), whole)
-    fields[#fields + 1] = slot .. ' tasks'
-    fields[#fields + 1] = number .. '\n' .. merged_lines(text_of(old[2], number), tasks)
+    if next(tasks) then
+      fields[#fields + 1] = slot .. ' tasks'
+      fields[#fields + 1] = number .. '\n' .. merged_lines(text_of(old[2], number), tasks)
+    end
   end
   redis.call('HSET', counts, unpack(fields))
 end
 
--- Counts attempts: told has what each is counted as (see counts.py) -> how many. A minute has 2000
--- counters at most; what is too much goes under one name. A clock that was set back a little
+-- Raises counters of the open minute by what sums has of each; names has them, behind '@'. A minute
+-- has 2000 at most; what is too much goes under one name. A clock that was set back a little
 -- counts in the minute that is open.
-local function count_in(told, now)
-  local sums, names = {}, { '@' }
-  for what, times in pairs(told) do if times > 0 then
-    local bar = string.find(what, '|', 1, true) or #what + 1
-    local task = ' ' .. string.sub(what, bar + 1, bar + 200)
-    for counter in string.gmatch(string.sub(what, 1, bar - 1), '%w+') do
-      local name = counter .. task
-      if not sums[name] then names[#names + 1] = name end
-      sums[name] = (sums[name] or 0) + times
-    end
-  end end
-  if #names == 1 then return end
+local function raise_counters(sums, names, now)
   local minute = math.floor(now / 60000)
   local old = redis.call('HMGET', counting, unpack(names))
   local open = tonumber(old[1]) or minute
@@ -142,4 +135,19 @@ local function count_in(told, now)
   end
   redis.call('HSET', counting, unpack(values))
   for counter, times in pairs(rest) do redis.call('HINCRBY', counting, counter .. ' *', times) end
+end
+
+-- Counts attempts: told has what each is counted as (see counts.py) -> how many.
+local function count_in(told, now)
+  local sums, names = {}, { '@' }
+  for what, times in pairs(told) do if times > 0 then
+    local bar = string.find(what, '|', 1, true) or #what + 1
+    local task = ' ' .. string.sub(what, bar + 1, bar + 200)
+    for counter in string.gmatch(string.sub(what, 1, bar - 1), '%w+') do
+      local name = counter .. task
+      if not sums[name] then names[#names + 1] = name end
+      sums[name] = (sums[name] or 0) + times
+    end
+  end end
+  if #names > 1 then raise_counters(sums, names, now) end
 end

@@ -1,8 +1,8 @@
 #!lua flags=allow-oom
 -- enroll | keys: workers | edges: none
 --
--- A worker says how it stands; its record lapses with its lease. Some others that have lapsed are
--- dropped, so that those of workers that died do not stay.
+-- A worker says how it stands; its record lapses if it does not say so again in time. Some others that
+-- have lapsed are dropped, so that those of workers that died do not stay.
 -- ARGV: now, ms that the record stands, the worker's id, its record ("": it leaves)
 -- Reply: 1 noted, 0 there are too many already
 -- Sending the call again changes nothing more.

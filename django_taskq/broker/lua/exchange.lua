@@ -4,7 +4,7 @@
 -- Settles N jobs and claims M in one step: the whole of a worker's work with Redis. A job whose
 -- limits have no room is not claimed but waits at their gate (see gating.lua).
 -- ARGV: now, holder, lease ms, first (1: register the holder), request, resent (1: it was sent
---   before), want, lean (1: trim faster), keep of succeeded, dead, cancelled,
+--   before), want, lean (1: trim faster, keep no events), keep of succeeded, dead, cancelled,
 --   dead retention ms, then per settled job: id, fence, kind and what it is counted as (see
 --   counts.py), blob, delay, started
 -- Kinds (job.Kind): S succeeded, R retrying, D dead, Q quarantined (dead, never run, counted in
@@ -13,7 +13,8 @@
 -- A queue that is paused settles, and grants nothing.
 -- Reply: now, holder's state (O its lease holds, L it is lost: nothing was claimed), ready jobs
 --   left, a letter per settled job (O done, C done but as cancelled, D had been done, S stale:
---   nothing changed), then per claimed job: id, envelope, live, errors
+--   nothing changed), used memory in % of maxmemory (-1: not looked at, as little was settled),
+--   then per claimed job: id, envelope, live, errors
 -- Sending the call again settles nothing twice, by (id, fence), and finds what it claimed, by
 -- the request that `live` and `claims` hold.
 
@@ -22,11 +23,13 @@ local holder, lease = ARGV[2], tonumber(ARGV[3])
 local request, resent, want = tonumber(ARGV[5]), ARGV[6] == '1', tonumber(ARGV[7])
 local HEAD, PER = 12, 6
 local PAGES, PAGE = 4, 100 -- of so many jobs, or `want`, to look at where limits keep some out
+local HEAVY = 16384 -- bytes of results and failures that may fill Redis before the next renewal tells
 local DAY = 86400000 -- ms a job is kept that was called off while it ran, if nobody said how long
 
 -- settle ---------------------------------------------------------------------------------------
 local count = (#ARGV - HEAD) / PER
 local letters, changed = {}, {}
+local weight = 0 -- bytes
 
 -- kind -> where the job rests, whether its attempt counted, whether it is over
 local REST = {
@@ -86,7 +89,7 @@ if count > 0 then
     local tail = raw and string.sub(raw, LIVE_SIZE + 1)
     if fence ~= told then
       -- An older fence that was settled, told again: the reply to the first telling was lost.
-      letters[i] = (raw and resent and told <= settled) and 'D' or 'S'
+      letters[i] = (settled and resent and told <= settled) and 'D' or 'S'
     elseif settled == fence or seen[id] then
       letters[i] = 'D'
     elseif string.sub(tail, 1, 22) ~= holder then -- of an earlier job of this id, long forgotten
@@ -95,6 +98,7 @@ if count > 0 then
       local delay, counts = ARGV[at + 4], REST[kind].counts
       letters[i], seen[id] = 'O', true
       if blob ~= '' then
+        weight = weight + #blob
         if kind == 'S' then
           values[nv + 1], values[nv + 2] = id, blob
           nv = nv + 2
@@ -118,7 +122,7 @@ if count > 0 then
         returned[#returned + 1] = { id, priority }
         again[#again + 1] = id
         unused[id] = kind == 'G'
-        if kind == 'X' then crashes = math.max(crashes, 1) + 1 end -- as in reclaim: it was alone
+        if kind == 'X' then crashes = math.max(crashes, 1) + 1 end -- it was alone
       else
         began = tonumber(ARGV[at + 5])
         if first == 0 then first = began end
@@ -201,8 +205,8 @@ elseif not until_ms or tonumber(until_ms) <= now then
   state = 'L'
 end
 
-local reply = { now, state, 0, table.concat(letters) }
-local r = 4
+local reply = { now, state, 0, table.concat(letters), weight < HEAVY and -1 or fullness() }
+local r = 5
 local function grant(id, envelope, record, failures)
   reply[r + 1], reply[r + 2], reply[r + 3], reply[r + 4] = id, envelope, record, failures
   r = r + 4
@@ -214,7 +218,7 @@ end
 local last, claimed_at = 0, 0 -- its ms, so that it is found whatever clocks did since
 if want > 0 then
   local known = redis.call('HGET', claims, holder)
-  if known then last, claimed_at = struct.unpack('>I8I8', known) end
+  if known and #known == 16 then last, claimed_at = struct.unpack('>I8I8', known) end
 end
 if want > 0 and request <= last then want = 0 end
 if resent and request == last and state == 'O' then

@@ -31,7 +31,13 @@ local function first_gated(gate, count)
     'LIMIT', 0, count)
 end
 
--- The numbers of the latest jobs count for the older ones, too.
+-- `limits`: limit -> the numbers that the latest job brought, which count for the older ones, too. Where
+-- a person gave others, those stand before them, and count: see limit.lua.
+local NUMBERS = struct.size(GATE)
+local function by_hand(known)
+  return known and #known == 2 * NUMBERS and string.sub(known, 1, NUMBERS) or ''
+end
+
 local function set_limits(asked)
   local names, numbers, seen = {}, {}, {}
   for _, ask in pairs(asked) do
@@ -46,11 +52,19 @@ local function set_limits(asked)
   if #names == 0 then return end
   local changed = {}
   for i, known in ipairs(redis.call('HMGET', limits, unpack(names))) do
-    if known ~= numbers[i] then
-      changed[#changed + 1], changed[#changed + 2] = names[i], numbers[i]
-    end
+    local wanted = by_hand(known) .. numbers[i]
+    if known ~= wanted then changed[#changed + 1], changed[#changed + 2] = names[i], wanted end
   end
   send('HSET', limits, changed)
+end
+
+-- By whose numbers a gate goes, as a job says that waits there or is inside; "" if it does not.
+local function limit_of(gate, id)
+  local ask = asks_of({ id })[id]
+  for _, wanted in ipairs(ask and ask.gates or {}) do
+    if wanted.name == gate then return wanted.limit end
+  end
+  return ''
 end
 
 -- The gates that this call looked at, by name, with what they let in so far.
@@ -94,7 +108,7 @@ local function see_gates(asked, now)
   end
   if #fresh == 0 then return end
   for i, numbers in ipairs(#unknown > 0 and redis.call('HMGET', limits, unpack(unknown)) or {}) do
-    seen_limits[unknown[i]] = numbers and #numbers == 20 and numbers
+    seen_limits[unknown[i]] = numbers and #numbers >= NUMBERS and numbers
   end
   local next_at = redis.call('ZMSCORE', rates, unpack(names))
   local waited_for = redis.call('EXISTS', gated) == 1

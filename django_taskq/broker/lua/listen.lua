@@ -6,8 +6,8 @@
 -- it has everything, its reader, until when that has the place (ms), whether it knows all jobs (1) or
 -- has to look through them (0). The entry it stands at is kept, so a cut behind it shows.
 -- ARGV: now, name, reader, ms for which it has the place, up to which entry it has everything ("":
---   as before), knows (1: it has looked through all jobs, 0: it has to, "": as before), about how
---   many ids to answer (at most 10000)
+--   as before), knows (1: it has looked through all jobs, which counts if it has had the place since,
+--   0: it has to, "": as before), about how many ids to answer (at most 10000)
 -- Reply: now, whose place it is (O the reader's; B another's), ms until that ends; of one's own place
 --   also knows, whether entries were cut since the last call (1), entries that are not read yet, then
 --   per entry: its place, ids joined by spaces
@@ -39,7 +39,8 @@ if cut then
   at, knows = redis.call('XADD', events, '*', 'i', ''), '0'
 else
   if is_before(at, done) then at = done end
-  if ARGV[6] ~= '' then knows = ARGV[6] end
+  -- Whoever lost the place meanwhile has not heard of cuts that another was told of.
+  if ARGV[6] == '0' or (ARGV[6] == '1' and owner == reader) then knows = ARGV[6] end
 end
 redis.call('HSET', listeners, name, string.format('%s %s %.0f %s', at, reader, now + lease, knows))
 

@@ -6,17 +6,15 @@
 -- is unknown: a job it holds belongs to nobody. The chunks go from the latest claim back to the
 -- first, each to the front of the queue, so that the jobs stand there in their old order.
 -- ARGV: now, holder, how (reap: only if its lease is over; died: its process is known to be
---   dead), cursor (0 at first), crash limit, lost limit, retention of dead and cancelled ms,
---   failure (a JSON line, for a job that is given up), then per started job: id, alone (1: it
---   ran alone in its process)
+--   dead), cursor (0 at first), lost limit, retention of dead and cancelled ms, failure (a JSON
+--   line, for a job that is given up), then the ids of the jobs that it had started
 -- Reply: taken (ids joined by spaces), the next cursor (-1: done), given up (ids)
 
 local now = clock(ARGV[1])
 local holder, how, cursor = ARGV[2], ARGV[3], tonumber(ARGV[4])
-local crash_limit, lost_limit, retention = tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[7])
-local failure = ARGV[8]
+local lost_limit, retention, failure = tonumber(ARGV[5]), tonumber(ARGV[6]), ARGV[7]
 local started = {}
-for i = 9, #ARGV, 2 do started[ARGV[i]] = ARGV[i + 1] end
+for i = 8, #ARGV do started[ARGV[i]] = true end
 local function drop()
   if holder == '' then return end
   redis.call('ZREM', holders, holder)
@@ -63,23 +61,21 @@ for i, id in ipairs(ids) do
     l.fence = l.fence + 1
     l.settled = l.fence
     l.tail = ''
-    local alone = started[id]
-    if how == 'died' then
-      -- One mark says "run it alone"; only what it brings down while alone counts further.
-      if alone then l.crashes = math.max(l.crashes, 1) + tonumber(alone) end
-    else
+    if how == 'reap' then
       l.lost = l.lost + 1
+    elseif started[id] then
+      l.crashes = math.max(l.crashes, 1) -- run it alone: what it brings down there counts, see exchange
     end
     local asked = redis.call('HGET', cancels, id)
     if asked then
       keep[id] = kept_for(asked, retention)
       called_off[#called_off + 1] = id
       l.ended = now
-    elseif l.crashes > crash_limit or l.lost > lost_limit then
+    elseif l.lost > lost_limit then
       hopeless[#hopeless + 1] = id
       l.ended = now
     else
-      if how == 'died' and alone then crashed = crashed + 1 end
+      if how == 'died' and started[id] then crashed = crashed + 1 end
       back[#back + 1] = { id, l.priority, math.floor(scores[i] / TICKS), l.request, scores[i] }
     end
     records[#records + 1] = id

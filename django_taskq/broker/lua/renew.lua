@@ -64,12 +64,7 @@ for _ = 1, 100 do
   cursor = name and name .. '!' or found[1] -- the first string behind all of "name id"
 end
 
-local info = redis.call('INFO', 'memory')
-local used = tonumber(string.match(info, 'used_memory:(%d+)'))
-local most = tonumber(string.match(info, '\nmaxmemory:(%d+)'))
-local percent = most > 0 and math.floor(used * 100 / most) or 0
-
-local reply = { now, table.concat(letters), percent, next_due, first_end, lapsed,
+local reply = { now, table.concat(letters), fullness(), next_due, first_end, lapsed,
                 table.concat(names, ' ') }
 local orders = redis.call('HRANDFIELD', cancels, 100, 'WITHVALUES')
 if #orders > 0 then

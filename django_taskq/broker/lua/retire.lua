@@ -1,5 +1,5 @@
 #!lua flags=allow-oom
--- retire | keys: ticks tick_log | edges: none
+-- retire | keys: ticks tick_log pauses | edges: none
 --
 -- Forgets schedules that no worker has known for long, a step of about 100 at a time.
 -- ARGV: now, cursor ("0" to begin), ms after which one is forgotten
@@ -14,4 +14,5 @@ for i = 1, #step[2], 2 do
 end
 send('HDEL', ticks, old)
 send('HDEL', tick_log, old)
+send('HDEL', pauses, old)
 return { step[1], #old }

@@ -5,8 +5,9 @@
 -- ARGV: now, how many holders to pass over, how many to name (at most 100), how many parked task
 --   names (at most 100)
 -- Reply: now, counts (name and number in turn), the numbers and texts of meta, the ready job that
---   goes next and its envelope ("" if none), ms since the first scheduled or retrying job was due
---   (0: none is), holders (each with the end of its lease), parked task names (each with its count)
+--   goes next, its envelope ("" if none; of a long one the head) and "" or a long one's tail, ms since
+--   the first scheduled or retrying job was due (0: none is), holders (each with the end of its
+--   lease), parked task names (each with its count)
 
 local now = clock(ARGV[1])
 local skip, most, names = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
@@ -31,6 +32,10 @@ for i = 1, #facts do facts[i] = facts[i] or '' end
 
 local first = redis.call('ZRANGE', ready, 0, 0)[1] or ''
 local envelope = first ~= '' and redis.call('HGET', jobs, first) or ''
+local rest = ''
+if #envelope > 16384 then -- only its times are looked for
+  envelope, rest = string.sub(envelope, 1, 4096), string.sub(envelope, -4096)
+end
 
 local late = 0
 for _, set in ipairs({ scheduled, retrying }) do
@@ -48,5 +53,5 @@ while #tasks < names * 2 do
   tasks[#tasks + 1] = redis.call('ZLEXCOUNT', parked, '[' .. name, '(' .. cursor)
 end
 
-return { now, counts, facts, first, envelope, late,
+return { now, counts, facts, first, { envelope, rest }, late,
   redis.call('ZRANGE', holders, skip, skip + most - 1, 'WITHSCORES'), tasks }

@@ -1,5 +1,5 @@
 #!lua
--- tick | keys: jobs live ready running scheduled retrying waiting cancels wake timer meta asks locks lapses limits gated turns ticks tick_log events | edges: new->ready
+-- tick | keys: jobs live ready running scheduled retrying waiting cancels wake timer meta asks locks lapses limits gated turns ticks tick_log pauses events | edges: new->ready
 --
 -- Fires due ticks of schedules: each once, whoever asks for it and how often. No flag: a full
 -- Redis refuses the call before anything is written, as it refuses any new job.
@@ -8,7 +8,7 @@
 --   at: when it may be fired; due: 0 is a run by hand, which moves no schedule on; overlap: skip,
 --   queue, replace, or "" for a tick that is given up, without a job; missed: how many ticks were
 --   given up with or before this one
--- Reply: now, then per tick a letter and its schedule's record:
+-- Reply: now, then per tick a letter and its schedule's record, without its pause:
 --   N fired, E dealt with before, O skipped because the job of the last tick has not ended,
 --   K skipped because an operator said so, M given up; nothing was written for T too early,
 --   P paused, R the last tick's job is to be cancelled first. Other letters are enqueue's: E, U.
@@ -22,11 +22,14 @@ local names = {}
 for i = 2, #ARGV, WIDTH do names[#names + 1] = ARGV[i] end
 local raw = redis.call('HMGET', ticks, unpack(names))
 local old = redis.call('HMGET', tick_log, unpack(names))
-local records, lines, last = {}, {}, {}
+local records, lines, last, over = {}, {}, {}, {}
 for i, name in ipairs(names) do
   if not records[name] then
     records[name] = read_ticked(raw[i])
     lines[name] = old[i] or ''
+    local flags = records[name].flags
+    pause_of(records[name], name, now)
+    over[name] = records[name].flags ~= flags
     if records[name].id ~= '' then last[#last + 1] = records[name].id end
   end
 end
@@ -107,8 +110,9 @@ for i, name in ipairs(names) do
   reply[#reply + 1] = pack_ticked(r)
 end
 
-local packed, kept = {}, {}
+local packed, kept, ended = {}, {}, {}
 for name in pairs(changed) do
+  if over[name] then ended[#ended + 1] = name end
   local text = lines[name]
   if #text > LOG then text = string.sub(text, (string.find(text, '\n', #text - LOG, true)) + 1) end
   packed[#packed + 1] = name
@@ -118,4 +122,5 @@ for name in pairs(changed) do
 end
 send('HSET', ticks, packed)
 send('HSET', tick_log, kept)
+send('HDEL', pauses, ended)
 return reply

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from argparse import ArgumentParser
+from collections import Counter
 from dataclasses import asdict
 from typing import Any
 
@@ -14,7 +15,7 @@ from ...codec import printable
 from ...doctor import Doctor, Finding
 from ...exceptions import BrokerUnavailable
 from ...spelling import nearest
-from . import _output, _worker
+from . import _deeds, _output, _worker
 
 HELP = (
     "Says what is wrong with the queues and what to do about it; --fix mends what can be mended. "
@@ -56,6 +57,9 @@ def run(command: BaseCommand, options: dict[str, Any]) -> int:
         findings.append(finding)
         if not options["json"]:
             show(command, finding)
+    if mended := [finding for finding in findings if finding.mended]:
+        queues = sorted({finding.queue for finding in mended if finding.queue})
+        _deeds.write_down(command, backend.broker, "fix", "queue", queues, told=counts(mended))
     left = [finding for finding in findings if finding.is_problem]
     if options["json"]:
         report = [asdict(finding) for finding in findings]
@@ -63,6 +67,14 @@ def run(command: BaseCommand, options: dict[str, Any]) -> int:
     else:
         command.stdout.write(summary(findings))
     return 1 if left else 0
+
+
+def counts(findings: list[Finding]) -> dict[str, int]:
+    """How many were mended of each kind."""
+    found: Counter[str] = Counter()
+    for finding in findings:
+        found[finding.name] += finding.count
+    return dict(found)
 
 
 def named(backend: RedisBackend, text: str | None) -> list[str] | None:

@@ -22,7 +22,8 @@ def columns(rows: Sequence[Mapping[str, Any]]) -> str:
         return ""
     table = [[name.replace("_", " ") for name in rows[0]]]
     table += [[shown(value) for value in row.values()] for row in rows]
-    right = [isinstance(value, int | float) for value in rows[0].values()]
+    fields = zip(*(row.values() for row in rows), strict=True)
+    right = [any(isinstance(value, int | float) for value in field) for field in fields]
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
     return "\n".join(
         "  ".join(
@@ -34,7 +35,9 @@ def columns(rows: Sequence[Mapping[str, Any]]) -> str:
 
 
 def shown(value: Any) -> str:
-    """A value for a person."""
+    """A value for a person; "" for none."""
+    if value is None:
+        return ""
     return f"{value:,}" if isinstance(value, int) else printable(value)
 
 

@@ -1,4 +1,4 @@
-"""``taskq queues``, ``stats``, ``workers`` and ``limits``: what there is, read and nothing else."""
+"""``taskq queues``, ``stats`` and ``workers``: what there is, read and nothing else."""
 
 from __future__ import annotations
 
@@ -25,16 +25,18 @@ def run(command: BaseCommand, options: dict[str, Any], read: Read) -> int:
         found = read(inspector, inspector.queues(broker.queues()))
     except BrokerUnavailable as error:
         raise CommandError(str(error)) from error
-    if options["json"]:
-        command.stdout.write(_output.as_json(found))
-    else:
-        rows = (
-            [{"what": k, "how_many": v} for k, v in found.items()]
-            if isinstance(found, dict)
-            else found
-        )
-        command.stdout.write(_output.columns(rows) or "There are none.")
+    show(command, found, as_json=options["json"])
     return 0
+
+
+def show(command: BaseCommand, found: Any, *, as_json: bool) -> None:
+    """Prints rows, or names and numbers."""
+    if as_json:
+        command.stdout.write(_output.as_json(found))
+        return
+    if isinstance(found, dict):
+        found = [{"what": name, "how_many": number} for name, number in found.items()]
+    command.stdout.write(_output.columns(found) or "There are none.")
 
 
 def queues(inspector: Inspector, states: list[QueueState]) -> list[dict[str, Any]]:
@@ -49,21 +51,6 @@ def queues(inspector: Inspector, states: list[QueueState]) -> list[dict[str, Any
             "paused": "yes" if state.paused else "no",
         }
         for state in states
-    ]
-
-
-def limits(inspector: Inspector, states: list[QueueState]) -> list[dict[str, Any]]:
-    """A row per limit that is in use; ``opens_ms``: until its rate lets the next in."""
-    return [
-        {
-            "queue": state.name,
-            "limit": gate.name,
-            "waiting": gate.waiting,
-            "inside": gate.inside,
-            "opens_ms": gate.opens,
-        }
-        for state in states
-        for gate in inspector.gates(state.name)
     ]
 
 

@@ -136,7 +136,9 @@ def run(options: dict[str, Any]) -> int:
         start_method=usable_method(conf.worker.start_method),
         reload=options["reload"],
     )
-    check_server(broker, plan.names, backend.alias, allow_eviction=conf.allow_eviction)
+    # Over the backend's own line, which is patient: there is no lease yet that has to be kept.
+    check_server(backend.broker, plan.names, backend.alias, allow_eviction=conf.allow_eviction)
+    backend.broker.server.close()
     if plan.burst:
         finish_errands(plan)
     return supervisor.run()
@@ -154,6 +156,7 @@ def plan_of(options: dict[str, Any], alias: str, conf: Options) -> Plan:
         strict=options["strict"],
         concurrency=options["concurrency"] or worker.concurrency,
         lease=worker.lease,
+        release=conf.release,
         burst=options["burst"],
         max_jobs=options["max_jobs"],
         max_memory=options["max_memory"],

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from django.core.management.base import BaseCommand
 
-from . import _doctor, _mirror, _reads, _schedules, _worker, _workers
+from . import _audit, _doctor, _limits, _mirror, _reads, _schedules, _worker, _workers
 
 
 class Verb(NamedTuple):
@@ -37,13 +37,10 @@ VERBS = {
         _doctor.add_reading,
         partial(_reads.run, read=_reads.stats),
     ),
-    "limits": Verb(
-        "The limits in use, and how many jobs wait for room under each (100 per queue).",
-        _doctor.add_reading,
-        partial(_reads.run, read=_reads.limits),
-    ),
+    "limits": Verb(_limits.HELP, _limits.add_arguments, _limits.run),
     "workers": Verb(_workers.HELP, _workers.add_arguments, _workers.run),
     "mirror": Verb(_mirror.HELP, _mirror.add_arguments, _mirror.run),
+    "audit": Verb(_audit.HELP, _audit.add_arguments, _audit.run),
     "schedules": Verb(_schedules.HELP, _schedules.add_arguments, _schedules.run),
 }
 

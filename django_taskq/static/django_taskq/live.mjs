@@ -2,6 +2,8 @@
 // nobody looks (a hidden tab), and while somebody works on it (ticks, types, has something selected).
 
 const KEY = "taskq-refresh";
+const STOPS = "a, button, summary";
+const FIELDS = "input:not([type=hidden], #tq-all), select, textarea";
 const region = document.getElementById("tq-live");
 const tools = document.getElementById("tq-live-tools");
 const every = document.getElementById("tq-every");
@@ -14,7 +16,23 @@ function isAtWork() {
   const selects = selection && !selection.isCollapsed && region.contains(selection.anchorNode);
   const active = document.activeElement;
   const types = region.contains(active) && active.matches("input:not([type=checkbox]), select, textarea");
-  return selects || types || region.querySelector("input[name=job]:checked") !== null;
+  return selects || types || [...region.querySelectorAll(FIELDS)].some(isChanged);
+}
+
+// Whether a field says something else than it came with: that would be lost.
+function isChanged(field) {
+  if (field.matches("[type=checkbox], [type=radio]")) return field.checked !== field.defaultChecked;
+  if (!field.matches("select")) return field.value !== field.defaultValue;
+  const first = [...field.options].findIndex((option) => option.defaultSelected);
+  return field.selectedIndex !== Math.max(first, 0);
+}
+
+// What a link or a button does. In its place there may be another one on the fresh page.
+function purpose(element) {
+  const form = element.form;
+  if (!form) return `${element.tagName} ${element.getAttribute("href") ?? element.closest("details")?.id}`;
+  const said = [...new FormData(form)].filter(([name]) => name !== "csrfmiddlewaretoken");
+  return JSON.stringify([form.getAttribute("action"), said, element.name, element.value]);
 }
 
 function say(what) {
@@ -25,15 +43,17 @@ function say(what) {
 // What a reader opened or closed, and where the focus is, survives.
 function replace(fresh) {
   const open = new Map([...region.querySelectorAll("details[id]")].map((d) => [d.id, d.open]));
-  const links = [...region.querySelectorAll("a, button, summary")];
-  const focus = links.indexOf(document.activeElement);
+  const active = region.contains(document.activeElement) ? document.activeElement : null;
+  const focus = active?.matches(STOPS) ? purpose(active) : null;
+  const alike = () => [...region.querySelectorAll(STOPS)].filter((each) => purpose(each) === focus);
+  const at = focus === null ? -1 : alike().indexOf(active); // links to one page may be several
   const across = [...region.querySelectorAll(".tq-scroll")].map((box) => box.scrollLeft);
   region.replaceChildren(...fresh.childNodes);
   for (const details of region.querySelectorAll("details[id]")) {
     if (open.has(details.id)) details.open = open.get(details.id);
   }
   region.querySelectorAll(".tq-scroll").forEach((box, at) => { box.scrollLeft = across[at] ?? 0; });
-  if (focus >= 0) region.querySelectorAll("a, button, summary")[focus]?.focus({ preventScroll: true });
+  if (at >= 0) alike()[at]?.focus({ preventScroll: true });
   prepare();
 }
 
@@ -60,6 +80,7 @@ async function refresh() {
 
 function start() {
   clearInterval(timer);
+  asking?.abort(); // what was asked for would change a page that is told to stand still
   const seconds = Number(every.value);
   if (seconds && !document.hidden) timer = setInterval(refresh, seconds * 1000);
   say(seconds ? "live" : "off");
@@ -87,7 +108,6 @@ if (region) {
       start();
     });
     document.addEventListener("visibilitychange", () => {
-      if (document.hidden) asking?.abort();
       start();
       if (!document.hidden && Number(every.value)) refresh();
     });

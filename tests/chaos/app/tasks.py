@@ -141,6 +141,6 @@ MISDEEDS: dict[str, Callable[[], Any]] = {
 }
 
 
-@task(max_attempts=1, timeout=1)
+@task(max_attempts=1)
 def misbehave(how: str) -> None:
     MISDEEDS[how]()

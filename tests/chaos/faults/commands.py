@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 from tests.chaos.arena import Arena
-from tests.chaos.fault import Fault
+from tests.chaos.fault import SHORT_LEASE, Fault
 
 MS = 1_000
 
@@ -64,6 +64,7 @@ class ReadOnly(Command):
     """
 
     most_again = -1
+    lease = SHORT_LEASE
     lapses = True
     name = "readonly"
     title = "READONLY, 1 s"
@@ -78,6 +79,7 @@ class Misconf(Command):
     """It cannot write its dump, and refuses writes."""
 
     most_again = -1
+    lease = SHORT_LEASE
     lapses = True
     name = "misconf"
     title = "MISCONF, 1 s"

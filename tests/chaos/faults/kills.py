@@ -8,9 +8,9 @@ import signal
 import time
 from contextlib import suppress
 
-from tests.chaos.arena import SLACK, Arena
+from tests.chaos.arena import Arena
 from tests.chaos.checker import Census
-from tests.chaos.fault import Fault
+from tests.chaos.fault import SHORT_LEASE, Fault
 
 
 class KillChild(Fault):
@@ -21,7 +21,7 @@ class KillChild(Fault):
     quick = True
     rounds = 4
     long = (20_000, 20)
-    recovers = 4.0  # noticed at once; the rest are processes that start: a child, one per suspect
+    recovers = 4.0  # noticed at once; a child starts, and one for each suspect
 
     def strike(self, arena: Arena) -> None:
         kill_child(arena)
@@ -34,7 +34,8 @@ class KillSupervisor(Fault):
     title = "SIGKILL of a supervisor"
     rounds = 1
     long = (20_000, 5)
-    recovers = Fault.lease + 2
+    lease = SHORT_LEASE
+    recovers = lease + 2
 
     def arrange(self, arena: Arena) -> None:
         arena.worker()
@@ -44,7 +45,7 @@ class KillSupervisor(Fault):
         victim = arena.living[0]
         orphans = victim.children()
         victim.kill()
-        arena.wait(lambda: not any(alive(pid) for pid in orphans), "orphans end", 5)
+        arena.wait(lambda: not any(alive(pid) for pid in orphans), "orphans end")
         arena.worker(wait=False)
 
 
@@ -74,7 +75,11 @@ class KillBoth(KillSupervisor):
 
 
 class KillWorkers(KillSupervisor):
-    """All workers at once, and new ones as a process manager starts them."""
+    """All workers at once, and new ones as a process manager starts them.
+
+    Until one is there nobody renews, and after more than half a lease of that, as after an outage
+    of the server, all get a whole lease from then on.
+    """
 
     name = "kill-workers"
     title = "SIGKILL of all workers"
@@ -88,6 +93,8 @@ class KillWorkers(KillSupervisor):
 
 class KillSteadily(Fault):
     """A worker that dies every third of a lease, for as many thirds as there are rounds.
+
+    None dies before it takes jobs: while nobody renews, nobody reaps.
 
     The jobs of all that died before it are finished all the same: nothing that restarting workers
     do puts a reap off.
@@ -109,19 +116,29 @@ class KillSteadily(Fault):
         for _ in range(rounds):
             self.strike(arena)
             until = time.monotonic() + self.lease / 3
-            arena.wait(lambda u=until: self.look(arena) is None and time.monotonic() > u, "a third")
-        arena.wait(lambda: self.look(arena) or not self.dead, "all jobs of the dead are taken up")
+            arena.wait(lambda u=until: self.is_next(arena, u), "a third, and another takes jobs")
+        arena.wait(
+            lambda: self.look(arena) or not self.dead,
+            "all jobs of the dead are taken up",
+            2 * self.lease + self.patience,
+        )
 
     def strike(self, arena: Arena) -> None:
         victim = arena.living[0]
         began = time.monotonic()
+        arena.note_held()
         victim.kill_all()
         arena.ledger.read()
         met = set(arena.running())
-        arena.flight |= met | arena.ledger.done_since(began - SLACK)
+        arena.flight |= met | arena.ledger.done_since(began)
         arena.struck += 1
         self.dead.append((time.monotonic(), met))
         arena.worker(wait=False)
+
+    def is_next(self, arena: Arena, until: float) -> bool:
+        """Whether it is time for the next one to die."""
+        self.look(arena)
+        return time.monotonic() > until and all(worker.is_ready() for worker in arena.living)
 
     def look(self, arena: Arena) -> None:
         """Notes how long it took until all that one ran is run again, or over."""

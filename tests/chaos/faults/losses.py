@@ -11,14 +11,17 @@ from tests.chaos.arena import Arena
 from tests.chaos.checker import Census
 from tests.chaos.disk import Disk
 from tests.chaos.fault import Fault
+from tests.chaos.faults.restarts import DOWN
 from tests.chaos.faults.topologies import SentinelFailover
 from tests.topology.servers import Node
+
+TOLD = 3.0  # seconds after its end in which an outcome is told
 
 
 class Loss(Fault):
     """Jobs that were accepted may be gone: how many, and how long ago they were accepted.
 
-    ``most_age``: seconds; whatever was accepted earlier must be there. -1: nothing may be gone.
+    ``most_age``: seconds; what was accepted earlier should be there. -1: nothing may be gone.
     """
 
     forgets = True
@@ -31,13 +34,17 @@ class Loss(Fault):
     def __init__(self) -> None:
         self.gone = 0
         self.oldest = 0.0
+        self.broken: list[int] = []  # that are gone, and were safe
 
     def serve(self, arena: Arena) -> None:
         os.environ["CHAOS_DURABILITY"] = self.durability
         super().serve(arena)
 
-    def count(self, arena: Arena, accepted: dict[int, str], died: float) -> None:
-        """What of it the server that is there now does not have, and nobody has done."""
+    def count(self, arena: Arena, accepted: dict[int, str], died: float, safe: float) -> None:
+        """What of it the server that is there now does not have, and nobody has done.
+
+        Whatever was accepted before ``safe`` has to be there, however slow anything was.
+        """
         held = set(arena.queue.members("jobs"))
         arena.ledger.read()
         gone = {n for n, id in accepted.items() if id not in held} - arena.ledger.done.keys()
@@ -46,21 +53,31 @@ class Loss(Fault):
         self.gone += len(gone)
         ages = [died - arena.load.since[number] for number in gone]
         self.oldest = max([self.oldest, *ages])
+        self.broken += [number for number in gone if arena.load.since[number] < safe]
 
     def verify(self, arena: Arena, census: Census) -> list[str]:
         arena.gone, arena.oldest = self.gone, self.oldest
+        if self.broken:
+            return [f"{len(self.broken)} jobs are gone that were safe: {self.broken[:3]}"]
         if self.gone and self.oldest > self.most_age:
-            return [f"a job is gone that was accepted {self.oldest:.1f} s before"]
+            said = f"a job is gone that was accepted {self.oldest:.1f} s before"
+            if self.most_age < 0:
+                return [said]
+            arena.late.append(said)
         return []
 
 
-class PowerLoss(Loss):
-    """The machine of the server goes off: its files have what was synced, and no more."""
+class Crash(Loss):
+    """kill -9 of the server, whose files stay as the system has them.
 
-    name = "power-everysec"
-    title = "power failure, AOF every second"
+    What it answered is in its files, but for what came while a sync was under way: that is written
+    when the sync is over, or after two seconds.
+    """
+
+    name = "restart-everysec"
+    title = "server killed, AOF every second"
     aof = "everysec"
-    most_age = 2.0  # a second, and the second that a slow disk may take
+    most_age = 2.0
     long = (20_000, 20)
 
     def serve(self, arena: Arena) -> None:
@@ -70,13 +87,27 @@ class PowerLoss(Loss):
 
     def strike(self, arena: Arena) -> None:
         arena.pass_time(random.uniform(0.3, 1.3))
-        arena.server.kill()
         died = time.monotonic()
-        accepted = dict(arena.load.ids)
-        self.disk.lose_power()
+        arena.server.kill()
+        accepted, safe = dict(arena.load.ids), self.disk.safe_until
+        self.ruin(arena)
         arena.server.start()
-        arena.flight |= arena.ledger.done_since(died - 3)  # outcomes are lost as well
-        self.count(arena, accepted, died)
+        arena.flight |= arena.ledger.done_since(safe - TOLD)  # outcomes are lost as well
+        self.count(arena, accepted, died, safe)
+
+    def ruin(self, arena: Arena) -> None:
+        """What happens to the files of the dead."""
+        arena.pass_time(DOWN)
+
+
+class PowerLoss(Crash):
+    """The machine of the server goes off: its files have what was synced, and no more."""
+
+    name = "power-everysec"
+    title = "power failure, AOF every second"
+
+    def ruin(self, arena: Arena) -> None:
+        self.disk.lose_power()
 
 
 class PowerLossAlways(PowerLoss):
@@ -115,9 +146,9 @@ class PowerLossLocal(PowerLoss):
         client, waited = arena.server.client, []
         for number in range(4):
             client.set("probe", number)
-            before = self.disk.syncs
+            before = len(self.disk.syncs())
             client.execute_command("WAITAOF", 1, 0, 3_000)
-            waited.append(self.disk.syncs > before)
+            waited.append(len(self.disk.syncs()) > before)
         client.delete("probe")
         return all(waited)
 
@@ -135,18 +166,21 @@ class CutOff(Loss, SentinelFailover):
     most_age = seconds + 1  # and until it is dead
 
     def strike(self, arena: Arena) -> None:
+        safe = time.monotonic()
         self.nodes.wait_synced()
         replicas = self.nodes.replicas
+        began = time.monotonic()
         self.cut(self.nodes.master, replicas)
         arena.pass_time(self.seconds)
+        died = time.monotonic()
         old = self.nodes.kill_master()
-        accepted, died = dict(arena.load.ids), time.monotonic()
+        accepted = dict(arena.load.ids)
         for each in replicas:
             each.resume()
         self.nodes.wait_new_master(old, 60)
         old.start()
-        arena.flight |= arena.ledger.done_since(died - self.seconds - 1)
-        self.count(arena, accepted, died)
+        arena.flight |= arena.ledger.done_since(began - 1)  # their outcomes are lost as well
+        self.count(arena, accepted, died, safe)
 
     def cut(self, master: Node, replicas: list[Node]) -> None:
         """Those replicas get nothing more; the others are back in step within a second."""
@@ -179,21 +213,23 @@ class FailoverTwice(CutOffReplicated):
         super().serve(arena)
 
     def strike(self, arena: Arena) -> None:
+        safe = time.monotonic()
         self.nodes.wait_synced()
         *_, late = self.nodes.replicas
+        began = time.monotonic()
         self.cut(self.nodes.master, [late])
         arena.pass_time(self.seconds)
         first = self.nodes.kill_master()
-        began = time.monotonic()
         second = self.nodes.wait_new_master(first, 60)
+        died = time.monotonic()
         second.kill()
-        accepted, died = dict(arena.load.ids), time.monotonic()
+        accepted = dict(arena.load.ids)
         late.resume()
         self.nodes.wait_new_master(second, 90)
         first.start()
         second.start()
-        arena.flight |= arena.ledger.done_since(began - self.seconds - 1)
-        self.count(arena, accepted, died)
+        arena.flight |= arena.ledger.done_since(began - 1)
+        self.count(arena, accepted, died, safe)
 
 
 class FailoverTwiceAll(FailoverTwice):

@@ -18,6 +18,7 @@ class Misdeed(Fault):
     says = ""  # in its error
     how = ""
     args: tuple[str, ...] = ()  # of the worker
+    timeout = 30.0  # seconds
 
     def arrange(self, arena: Arena) -> None:
         self.worker = arena.worker(*self.args)
@@ -26,9 +27,11 @@ class Misdeed(Fault):
         from tests.chaos.app import tasks
 
         self.how = self.how or self.name
-        result = tasks.misbehave.using(priority=9).enqueue(self.how)
+        task = tasks.misbehave.using(priority=9, timeout=self.timeout)
+        result = task.enqueue(self.how)
         arena.expected[result.id] = (self.ends, self.says)
-        arena.wait(lambda: _ended(result), f"{self.name} has come to its end", 40)
+        patience = self.timeout + self.patience
+        arena.wait(lambda: _ended(result), f"{self.name} has come to its end", patience)
 
     def verify(self, arena: Arena, census: Census) -> list[str]:
         from tests.chaos.app import tasks
@@ -65,15 +68,21 @@ class OutOfMemoryKiller(Misdeed):
     says = "probably out of memory"
 
 
-class EndlessC(Misdeed):
+class Endless(Misdeed):
+    """Ends with its timeout."""
+
+    timeout = 1.0
+    says = "TaskTimeout"
+
+
+class EndlessC(Endless):
     """A call into C that lets the other threads run."""
 
     name = "endless-c"
     title = "endless call into C"
-    says = "TaskTimeout"
 
 
-class EndlessCWithLock(Misdeed):
+class EndlessCWithLock(Endless):
     """A call into C that holds the interpreter: the supervisor alone can end it."""
 
     name = "endless-c-gil"
@@ -82,19 +91,21 @@ class EndlessCWithLock(Misdeed):
     says = "TaskTimeout|SIGKILL"
 
 
-class EndlessPython(Misdeed):
+class EndlessPython(Endless):
     name = "endless-python"
     title = "endless loop in Python"
-    says = "TaskTimeout"
 
 
 class MemoryBomb(Misdeed):
-    """Stopped by a limit of its own; the process, grown beyond --max-memory, is replaced."""
+    """Stopped by a limit of its own; the process, grown beyond --max-memory, is replaced.
+
+    It stays below twice of that, where it would be killed.
+    """
 
     name = "memory-bomb"
     title = "memory bomb, `--max-memory`"
     says = "MemoryError"
-    args = ("--max-memory", "150")
+    args = ("--max-memory", "200")
 
 
 class Recursion(Misdeed):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tests.chaos.arena import Arena
 from tests.chaos.checker import Census
-from tests.chaos.fault import Fault
+from tests.chaos.fault import SHORT_LEASE, Fault
 from tests.engine.proxy import Proxy
 
 LOST = 3  # replies at least, of the producer and of workers, in a round
@@ -29,10 +29,10 @@ class LostReply(Network):
     title = "replies lost after the script ran, three to producer and workers each"
     quick = True
     most_again = 0
-    rounds = 10
+    rounds = 8
     long = (20_000, 200)
     window = 30  # a queue so short that a job is done before its enqueue is made again
-    news = 0.1  # seconds
+    news = 0.7  # seconds
 
     def serve(self, arena: Arena) -> None:
         """Workers and producer have a proxy each, so that both lose replies in every round."""
@@ -79,6 +79,7 @@ class StallBeyondLease(Stall):
     name = "stall-lease"
     title = "connections stall, 9 s, longer than the lease"
     most_again = -1
+    lease = SHORT_LEASE
     lapses = True
     seconds = 9.0
 

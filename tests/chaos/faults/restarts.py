@@ -10,7 +10,7 @@ from redis.retry import Retry
 
 from tests.chaos.arena import Arena
 from tests.chaos.checker import Census
-from tests.chaos.fault import Fault
+from tests.chaos.fault import SHORT_LEASE, Fault
 
 DOWN = 0.3  # seconds
 
@@ -29,19 +29,11 @@ class Restart(Fault):
         return [f"{w.log.name}: the worker ended" for w in arena.workers if gave_up(w)]
 
 
-class RestartEverysec(Restart):
-    """AOF everysec: the process dies, the machine does not, so nothing written is lost."""
-
-    name = "restart-everysec"
-    title = "server killed, AOF every second"
-    aof = "everysec"
-    quick = True
-
-
 class RestartAlways(Restart):
     name = "restart-always"
     title = "server killed, AOF always"
     aof = "always"
+    quick = True
 
 
 class RestartEmpty(Restart):
@@ -50,6 +42,7 @@ class RestartEmpty(Restart):
     name = "restart-empty"
     title = "server killed, nothing kept: workers go on"
     forgets = True
+    lease = SHORT_LEASE
     lapses = True
     long = (5_000, 5)
 

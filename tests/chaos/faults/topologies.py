@@ -9,10 +9,11 @@ from collections.abc import Callable
 import redis
 
 from tests.chaos.arena import Arena
-from tests.chaos.fault import Fault
+from tests.chaos.fault import SHORT_LEASE, Fault
 from tests.topology.servers import Cluster, Group, Node, ReplicaSet
 
 QUEUE = "{default}"
+TAKEOVER = 60.0  # seconds until there is another master
 MOST_STALL = 5.0  # seconds while a slot with 500,000 jobs moves
 
 
@@ -43,6 +44,7 @@ class SentinelFailover(Fault):
 
     name = "sentinel-failover"
     title = "Sentinel failover, `replicated`"
+    lease = SHORT_LEASE
     lapses = True
     rounds = 1
     long = (20_000, 10)
@@ -57,7 +59,7 @@ class SentinelFailover(Fault):
     def strike(self, arena: Arena) -> None:
         self.nodes.wait_synced()
         old = self.nodes.kill_master()
-        self.nodes.wait_new_master(old)
+        self.nodes.wait_new_master(old, TAKEOVER)
         old.start()
 
     def settle(self, arena: Arena) -> None:
@@ -67,6 +69,7 @@ class SentinelFailover(Fault):
 class OfCluster(Fault):
     """Three masters with a replica each; the queue is on one of them."""
 
+    lease = SHORT_LEASE
     lapses = True
     durability = "replicated"
 
@@ -89,7 +92,7 @@ class ClusterFailover(OfCluster):
     def strike(self, arena: Arena) -> None:
         self.nodes.wait_ok()
         old = self.nodes.kill_master(self.slot)
-        self.nodes.wait_new_master(self.slot, old)
+        self.nodes.wait_new_master(self.slot, old, TAKEOVER)
         old.start()
 
     def settle(self, arena: Arena) -> None:

@@ -115,7 +115,7 @@ def fail_twice() -> str:
     return "at last"
 
 
-@task(timeout=0.3, max_attempts=1)
+@task(timeout=2, max_attempts=1)
 def spin() -> None:
     trace("start spin")
     try:
@@ -125,12 +125,12 @@ def spin() -> None:
         trace("swallowed")
 
 
-@task(timeout=0.3, max_attempts=1)
+@task(timeout=2, max_attempts=1)
 async def aspin() -> None:
     await asyncio.sleep(60)
 
 
-@task(timeout=0.2, max_attempts=1)
+@task(timeout=2, max_attempts=1)
 def deaf() -> None:
     """Blocks in C, where no exception can reach it."""
     trace("start deaf")
@@ -155,6 +155,13 @@ def kill_process() -> None:
     """Takes its process down."""
     trace(f"start kill {os.getpid()}")
     os.kill(os.getpid(), signal.SIGKILL)
+
+
+@task
+def leave_with(code: int) -> None:
+    """Ends its process as one ends that was told to, and others."""
+    trace(f"start leave {code}")
+    os._exit(code)
 
 
 @dataclass
@@ -246,7 +253,7 @@ def deaf_for_ever(name: str) -> None:
     time.sleep(600)
 
 
-@task(timeout=0.3, max_attempts=1)
+@task(timeout=2, max_attempts=1)
 def hold_the_interpreter() -> None:
     """Blocks in C and lets no other thread run."""
     trace("start holding")
@@ -274,12 +281,13 @@ def swallow_once(name: str) -> str:
 
 @task
 def bomb() -> None:
-    """Holds 200 MB more each tenth of a second."""
+    """Holds 100 MB more each tenth of a second, up to 800, and keeps them."""
     trace("start bomb")
     held = []
-    for _ in range(20):
-        held.append(b"x" * (200 << 20))
+    for _ in range(8):
+        held.append(b"x" * (100 << 20))
         time.sleep(0.1)
+    time.sleep(600)
 
 
 @task(isolate=True)
@@ -305,7 +313,7 @@ def apart_fails() -> None:
     raise ValueError("apart")
 
 
-@task(isolate=True, timeout=0.3, max_attempts=1)
+@task(isolate=True, timeout=2, max_attempts=1)
 def apart_spins() -> None:
     trace("start spinning apart")
     while True:
@@ -318,7 +326,7 @@ async def apart_sleeps(name: str) -> None:
     await asyncio.sleep(600)
 
 
-@task(isolate=True, timeout=0.3, max_attempts=1)
+@task(isolate=True, timeout=2, max_attempts=1)
 def apart_holds() -> None:
     """Blocks in C and hears nothing."""
     trace("start holding apart")
@@ -350,7 +358,7 @@ def apart_leaves_a_child_and_dies() -> None:
     """What it forked holds on to the pipe."""
     trace("start forking apart")
     if os.fork() == 0:
-        time.sleep(20)
+        time.sleep(90)
         os._exit(0)
     os.kill(os.getpid(), signal.SIGKILL)
 
@@ -377,7 +385,7 @@ def at_once(attempt: int, error: BaseException | None) -> float:
     return 0
 
 
-@task(timeout=0.3, max_attempts=2, backoff=at_once)
+@task(timeout=2, max_attempts=2, backoff=at_once)
 def deaf_once() -> bool:
     """Blocks in C; when it runs again: whether the process of the first run is dead."""
     with open(os.environ["LEDGER"]) as ledger:
