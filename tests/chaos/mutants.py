@@ -117,15 +117,15 @@ MUTANTS = [
         "",
         "kill-supervisor",
         "what the dead held",
+        patience=25,
     ),
     Mutant(
         "renew-nothing",
         "renew",
         "redis.call('ZADD', holders, now + lease, ARGV[i])",
         "",
-        "kill-both",
+        "long-jobs",
         "leases ended",
-        patience=10,
     ),
     Mutant(
         "claim-unheld",

@@ -36,13 +36,13 @@ def test_a_run_that_fails_of_something_else_has_not_noticed() -> None:
 
 
 def test_a_lapse_is_noticed_and_alone_shows_nothing() -> None:
-    mutant = Mutant("some", "renew", "", "", "kill-both", "leases ended")
+    mutant = Mutant("some", "renew", "", "", "long-jobs", "leases ended")
     lapsed = ["2 leases ended of workers that lived and were heard"]
 
-    assert mutant.noticed(Report("kill-both", lapsed=lapsed))
-    assert Report("kill-both", lapsed=lapsed).inconclusive
-    assert not Report("kill-both", lapsed=lapsed, complaints=["1 jobs lost: 7"]).inconclusive
-    assert not Report("kill-both").inconclusive
+    assert mutant.noticed(Report("long-jobs", lapsed=lapsed))
+    assert Report("long-jobs", lapsed=lapsed).inconclusive
+    assert not Report("long-jobs", lapsed=lapsed, complaints=["1 jobs lost: 7"]).inconclusive
+    assert not Report("long-jobs").inconclusive
 
 
 def sha(name: str) -> str:

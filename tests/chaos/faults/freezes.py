@@ -13,16 +13,16 @@ from typing import Any
 from django_taskq.compat import task_backends
 from tests.chaos.arena import Arena, Late
 from tests.chaos.checker import Census
-from tests.chaos.fault import SHORT_LEASE, Fault
+from tests.chaos.fault import SHORT_LEASE
 from tests.chaos.faults.kills import alive
+from tests.chaos.holding import SLOTS, Holding
 from tests.chaos.late import LateWriter
 from tests.chaos.worker import Worker
 
-SLOTS = 8  # of a worker: all of them are held
 SETTLES = 10.0  # seconds that its children have before it wakes itself
 
 
-class Freeze(Fault):
+class Freeze(Holding):
     """SIGSTOP past the lease, then SIGCONT: its jobs ran elsewhere, and its word counts no more.
 
     The second runs have ended when the first ones wake and end too.
@@ -36,13 +36,13 @@ class Freeze(Fault):
     lapses = True
 
     def __init__(self) -> None:
+        super().__init__()
         self.zombies: set[int] = set()  # pids, of this round
         self.frozen: dict[str, set[int]] = {}  # id -> pids of the zombies that ran it
         self.ended: set[str] = set()  # ids of those whose zombies came to an end of them
         self.told: set[str] = set()  # those of which they told it, and were refused
         self.refused = 0
         self.complaints: list[str] = []
-        self._number = 10_000_000
 
     def arrange(self, arena: Arena) -> None:
         arena.worker()
@@ -51,7 +51,8 @@ class Freeze(Fault):
         zombie = arena.living[-1]
         gate = arena.home / f"gate-{arena.struck}"
         self.zombies = set(zombie.children())
-        held = self.hold(arena, str(gate))
+        held = self.hold(arena, gate, late=True)
+        self.frozen |= dict.fromkeys(held.values(), self.zombies)
         writer = LateWriter(task_backends["default"].broker, list(held.values()))
         zombie.signal_all(signal.SIGSTOP)
         frozen = time.monotonic()
@@ -77,22 +78,6 @@ class Freeze(Fault):
         self.end(arena, held)
         writer.write()
         self.wake(arena, zombie)
-
-    def hold(self, arena: Arena, gate: str) -> dict[int, str]:
-        """Jobs that run in the worker to be frozen, number -> id. Every other one goes on when it
-        wakes.
-        """
-        from tests.chaos.app import tasks
-
-        held = {}
-        for at in range(SLOTS):
-            self._number += 1
-            result = tasks.gated.using(priority=9).enqueue(self._number, gate, bool(at % 2))
-            arena.expected[result.id] = ("succeeded", "")
-            self.frozen[result.id] = self.zombies
-            held[self._number] = result.id
-        arena.wait(lambda: all(n in arena.ledger.open for n in held), "the held jobs run")
-        return held
 
     def runs_elsewhere(self, arena: Arena, number: int) -> bool:
         return bool(set(arena.ledger.runs.get(number, ())) - self.zombies)
