@@ -12,16 +12,23 @@ ASK := import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))
 PYTHON ?= $(shell for name in python3 python3.14 python3.13 python3.12 python3.11 python; do \
 	"$$name" -c '$(ASK)' >/dev/null 2>&1 && { echo "$$name"; break; }; done)
 
+# The tests start hundreds of processes: each would compile all of the source anew.
+unexport PYTHONDONTWRITEBYTECODE
+
 # More than there are cores: most tests wait. Stealing, because those of processes take longest.
-PYTEST_ARGS ?= -n 4 --dist worksteal
+PYTEST_ARGS ?= -n 6 --dist worksteal
 MUTANTS := tests/broker/test_*mutants.py
+# Many servers at once, or a browser: they take as long as half of all the rest.
+SERVERS := tests/browser tests/chaos tests/topology
+# What other tests show in a few seconds on any server: workers and their databases, mostly.
+ON_VALKEY := left_in_outbox mirroring isolation schedules roster limiting progress deploys
 
 .DEFAULT_GOAL := help
-.PHONY: help venv install test mutants test-redis lint format demo smoke bench chaos chaos-mutants \
+.PHONY: help venv install test test-servers mutants test-redis lint format demo smoke bench chaos chaos-mutants \
 	soak chaos-peers screenshots docs clean
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 venv: $(BIN)/python ## Make the virtual environment in .venv
 
@@ -45,14 +52,17 @@ $(STAMP): $(BIN)/python pyproject.toml
 	@touch $@
 
 test: install ## Run the test suite (PYTEST_ARGS="-k name" for less)
-	$(BIN)/python -m pytest $(PYTEST_ARGS) --ignore-glob "$(MUTANTS)"
+	$(BIN)/python -m pytest $(PYTEST_ARGS) --ignore-glob "$(MUTANTS)" $(SERVERS:%=--ignore %)
+
+test-servers: install ## Run what has Sentinels, Clusters, faults or a browser
+	$(BIN)/python -m pytest $(PYTEST_ARGS) $(SERVERS)
 
 mutants: install ## Break the scripts, one line each: the tests must notice
 	$(BIN)/python -m pytest $(PYTEST_ARGS) $(MUTANTS)
 
 test-redis: install ## Run what talks to a server on the redis-server of the PATH
 	$(BIN)/python -m tests.on_redis $(PYTEST_ARGS) --ignore-glob "$(MUTANTS)" \
-		$(foreach name,left_in_outbox mirroring isolation,--ignore tests/processes/test_$(name).py) \
+		$(ON_VALKEY:%=--ignore tests/processes/test_%.py) \
 		tests/broker tests/engine tests/processes
 
 lint: install ## Check style, types and formatting

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from functools import cache
 
 import redis
 
@@ -35,10 +36,11 @@ WRITES = {"HASH": "HSET {key} f v", "ZSET": "ZADD {key} 1 m", "LIST": "RPUSH {ke
 WRITES |= {"SET": "SREM {key} m", "STREAM": "XADD {key} * f v"}
 
 
-def script_commands() -> set[str]:
+@cache
+def script_commands() -> frozenset[str]:
     """Every command that our scripts call."""
     called = {command for name in names() for command in IN_SCRIPT.findall(load(name).source)}
-    return called - {command.partition("|")[0] for command in OPTIONAL}
+    return frozenset(called - {command.partition("|")[0] for command in OPTIONAL})
 
 
 def needed_commands(broker: Broker) -> list[str]:

@@ -18,6 +18,7 @@ LIBRARIES = ("common", "asks", "locks", "gating", "turns", "calendar", "intake",
 # What a paragraph of them defines.
 DEFINED = re.compile(r"^local (?:function )?(\w+)", re.MULTILINE)
 COMMENT = re.compile(r"--[^\n]*")
+WORD = re.compile(r"\w+")
 # Where a script wants them; without this line they stand before its body.
 COMMON = "-- common.lua\n"
 HEADER = re.compile(r"-- (?P<name>\w+) \| keys: (?P<keys>[\w ]+) \| edges: (?P<edges>.+)")
@@ -60,18 +61,28 @@ def load(name: str) -> Script:
     )
 
 
+@cache
+def _paragraphs() -> list[tuple[str, set[str], set[str]]]:
+    """Those of the libraries, in order: text, the names it defines, the words it uses."""
+    texts = [text for name in LIBRARIES for text in _read(name).split("\n\n")]
+    return [(text, {*DEFINED.findall(text)}, _words(text)) for text in texts]
+
+
+def _words(source: str) -> set[str]:
+    return {*WORD.findall(COMMENT.sub("", source))}
+
+
 def _common(body: str) -> str:
     """The paragraphs of the libraries that a script uses, directly or through another.
 
     Every call of a script makes its functions anew, which took a fifth of an enqueue's time.
     """
     kept: list[str] = []
-    paragraphs = [text for name in LIBRARIES for text in _read(name).split("\n\n")]
-    body = COMMENT.sub("", body)
-    for paragraph in reversed(paragraphs):
-        if any(re.search(rf"\b{name}\b", body) for name in DEFINED.findall(paragraph)):
-            kept.insert(0, paragraph)
-            body += COMMENT.sub("", paragraph)
+    used = _words(body)
+    for text, defined, words in reversed(_paragraphs()):
+        if defined & used:
+            kept.insert(0, text)
+            used |= words
     return "\n\n".join(kept)
 
 

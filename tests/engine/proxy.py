@@ -14,7 +14,8 @@ from django_taskq.broker.connection import real_url
 
 
 class Proxy:
-    """Passes bytes on. ``losing``: scripts reach the server, their replies are lost.
+    """Passes bytes on. ``losing``: scripts reach the server, their replies are lost, but not the
+    one that a script has to be loaded first.
 
     ``away``: whoever connects is turned off at once. ``meanwhile``: done once, when the next reply
     has been lost and before its caller learns of it; the replies after it arrive. ``news``:
@@ -91,7 +92,8 @@ class Proxy:
                     if source in self._silent:
                         continue
                     asked = asked or b"EVAL" in data
-                    if source is server and asked and self.losing:
+                    is_reply = source is server and asked and not data.startswith(b"-NOSCRIPT")
+                    if is_reply and self.losing:
                         self.lost += 1
                         if self.meanwhile is not None:
                             meanwhile, self.meanwhile, self.losing = self.meanwhile, None, False

@@ -25,6 +25,7 @@ class Shop:
 
     def __init__(self, station: Station, database: dict[str, Any]) -> None:
         self.station = station
+        self.database = database
         options = {"OUTBOX": True, "CONNECT_TIMEOUT": 0.3, "SOCKET_TIMEOUT": 2}
         self.env = {"TEST_OPTIONS": json.dumps(options), "TEST_DATABASE": json.dumps(database)}
         self.run("-m", "django", "migrate", "taskq_outbox", "-v", "0")
@@ -46,16 +47,8 @@ class Shop:
         return self.run("-m", "tests.processes.produce", how, *names)
 
     def rows(self) -> int:
-        code = (
-            "import django; django.setup()\n"
-            "from django_taskq.outbox.models import OutboxJob\n"
-            "print(OutboxJob.objects.count())"
-        )
-        env = self.station.env(**self.env)
-        found = subprocess.run(
-            [sys.executable, "-c", code], env=env, cwd=ROOT, capture_output=True, text=True
-        )
-        return int(found.stdout)
+        (count,) = self.station.select(self.database, "SELECT count(*) FROM taskq_outbox")
+        return int(count)
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

@@ -26,6 +26,7 @@ class Library:
 
     def __init__(self, station: Station, database: dict[str, Any]) -> None:
         self.station = station
+        self.database = database
         self.env = {"TEST_MIRROR": "1", "TEST_DATABASE": json.dumps(database)}
         self.run("-m", "django", "migrate", "taskq_mirror", "-v", "0")
 
@@ -42,12 +43,7 @@ class Library:
         return done.stdout
 
     def states(self) -> Counter[str]:
-        code = (
-            "import django; django.setup()\n"
-            "from django_taskq.mirror.models import JobRecord\n"
-            "print(*JobRecord.objects.values_list('state', flat=True))"
-        )
-        return Counter(self.run("-c", code).split())
+        return Counter(self.station.select(self.database, "SELECT state FROM taskq_job"))
 
     def wait_for(self, **states: int) -> None:
         eventually(lambda: self.states() == states, WAIT, f"{self.states()} is not {states}")
