@@ -28,7 +28,7 @@ class Heard(NamedTuple):
 
     ``mine``: it has the place; otherwise only ``wait`` says something: how long another has it.
     ``knows``: the listener has looked through all jobs once; ``cut``: entries that it had not read
-    are gone; ``behind``: entries that it has not read.
+    are gone; ``behind``: entries that it has not read; ``ready``: jobs that wait to be run.
     """
 
     now: int
@@ -37,6 +37,7 @@ class Heard(NamedTuple):
     knows: bool = False
     cut: bool = False
     behind: int = 0
+    ready: int = 0
     entries: Sequence[Entry] = ()
 
 
@@ -140,9 +141,9 @@ def heard(reply: Sequence[Any]) -> Heard:
     """The reply of ``listen``."""
     if reply[1] != b"O":
         return Heard(reply[0], mine=False, wait=reply[2])
-    now, _, wait, knows, cut, behind, *flat = reply
+    now, _, wait, knows, cut, behind, ready, *flat = reply
     entries = [Entry(text(flat[at]), text(flat[at + 1]).split()) for at in range(0, len(flat), 2)]
-    return Heard(now, True, wait, bool(knows), bool(cut), behind, entries)
+    return Heard(now, True, wait, bool(knows), bool(cut), behind, ready, entries)
 
 
 def observed(reply: Sequence[Any]) -> Observed:

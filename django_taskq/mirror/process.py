@@ -54,6 +54,7 @@ def parts_of(alias: str) -> tuple[Mirror, Pruning]:
 def finish(mirror: Mirror) -> None:
     """Writes what there is to tell, as far as time allows; the next reader has the rest."""
     end = monotonic() + LAST
+    mirror.gives_way = False
     for one in mirror.following.values():
         one.due = 0.0
     while monotonic() < end:

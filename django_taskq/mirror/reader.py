@@ -40,6 +40,7 @@ IDLE = 1.0  # seconds between two looks at queues where nothing happens
 AGAIN = 5.0  # seconds at most until a place is tried that another has
 QUEUES = 10.0  # seconds between two looks for new queues
 ROUND = LEASE / 2000  # seconds of one round: the next one keeps the places
+MOST_GIVEN = 1.0  # seconds of a rest for jobs that are ready; the places are kept
 MOST_REST = 60.0  # seconds between two walks of which the first was not enough
 NOWHERE = (0, 0)  # before every place in a stream
 
@@ -55,6 +56,7 @@ class Following:
         self.cuts = 0  # walks in a row during which something was missed
         self.due = 0.0  # monotonic
         self.mine = False  # whether it has the place, as far as it was told
+        self.ready = 0  # jobs that wait to be run, as far as it was told
         self.served = 0.0  # monotonic; when there was time for it last
         self.trouble = ""
         self._broker = broker
@@ -82,7 +84,7 @@ class Following:
         A cut never stops a walk: where the stream is cut again and again, jobs get their rows all
         the same, and all is looked through once more after it.
         """
-        self.mine = told.mine
+        self.mine, self.ready = told.mine, told.ready
         if not told.mine:
             self.forget()
         if told.cut:
@@ -230,6 +232,9 @@ class Following:
 class Mirror(Service):
     """Follows all queues of a backend, those of which no other reader has the place.
 
+    Rows come after jobs: while some are ready it rests as long as it worked. What changes twice
+    meanwhile is looked at once.
+
     Where the database is away, the rows wait in Redis: the stream keeps what changed, within
     bounds, and after that all jobs are looked through.
     """
@@ -247,12 +252,13 @@ class Mirror(Service):
         self._looked_for_queues = float("-inf")
         self._trouble = ""
         self._tries = 0  # since the database took rows
+        self.gives_way = True
         self.following: dict[str, Following] = {}
 
     def tick(self) -> float:
         close_old_connections()
         reset_queries()
-        before = self.total
+        before, began = self.total, monotonic()
         try:
             rest = self.sync_once()
         except DatabaseError as error:
@@ -270,6 +276,8 @@ class Mirror(Service):
         if self._trouble and self.total > before:
             logger.warning("database %r takes rows of jobs again", self._using)
             self._trouble = ""
+        if self.gives_way and any(one.ready for one in self.following.values()):
+            rest = max(rest, min(monotonic() - began, MOST_GIVEN))
         return rest
 
     @property

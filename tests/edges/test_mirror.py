@@ -19,7 +19,7 @@ from django_taskq.clock import now_ms
 from django_taskq.compat import task_backends
 from django_taskq.mirror import reader
 from django_taskq.mirror.models import JobRecord
-from django_taskq.mirror.reader import Mirror
+from django_taskq.mirror.reader import MOST_GIVEN, Mirror
 from django_taskq.mirror.store import Store
 from tests.edges.mirror import Glass
 from tests.engine import tasks
@@ -72,6 +72,18 @@ def test_a_row_follows_its_job(glass: Glass, hand: Hand) -> None:
     assert payload.argument_list == [["a", "1", 0], ["b", "2", 0]]
     assert payload.value == "3"
     assert payload.failure_list == []
+
+
+def test_rows_give_way_while_jobs_are_ready(glass: Glass, hand: Hand) -> None:
+    add.enqueue(1)
+    assert 0 < glass.mirror.tick() <= MOST_GIVEN
+
+    hand.run()
+    assert glass.mirror.tick() == 0, "there was something to write, and nothing to give way to"
+
+    add.enqueue(2)
+    glass.mirror.gives_way = False
+    assert glass.mirror.tick() == 0
 
 
 def test_failures_become_attempts(glass: Glass, hand: Hand) -> None:

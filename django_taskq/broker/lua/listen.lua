@@ -1,5 +1,5 @@
 #!lua flags=allow-oom
--- listen | keys: events listeners meta | edges: none
+-- listen | keys: ready events listeners meta | edges: none
 --
 -- Reads on in the stream of changed jobs, for one reader at a time under a listener's name. The
 -- first call registers the name, which stays until unlisten. `listeners`: name -> up to which entry
@@ -9,8 +9,8 @@
 --   as before), knows (1: it has looked through all jobs, which counts if it has had the place since,
 --   0: it has to, "": as before), about how many ids to answer (at most 10000)
 -- Reply: now, whose place it is (O the reader's; B another's), ms until that ends; of one's own place
---   also knows, whether entries were cut since the last call (1), entries that are not read yet, then
---   per entry: its place, ids joined by spaces
+--   also knows, whether entries were cut since the last call (1), entries that are not read yet, jobs
+--   that are ready, then per entry: its place, ids joined by spaces
 -- Sending the call again answers the same, and what came since.
 
 local now, name, reader = clock(ARGV[1]), ARGV[2], ARGV[3]
@@ -51,7 +51,8 @@ for _, other in ipairs(redis.call('HRANDFIELD', listeners, 100, 'WITHVALUES')) d
 end
 redis.call('XTRIM', events, 'MINID', slowest)
 
-local reply = { now, 'O', lease, tonumber(knows), cut and 1 or 0, redis.call('XLEN', events) - 1 }
+local reply = { now, 'O', lease, tonumber(knows), cut and 1 or 0, redis.call('XLEN', events) - 1,
+                redis.call('ZCARD', ready) }
 local from, count = at, 0
 for _ = 1, PAGES do
   local page = redis.call('XRANGE', events, '(' .. from, '+', 'COUNT', PAGE)
