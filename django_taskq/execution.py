@@ -14,7 +14,7 @@ from typing import Any
 
 from asgiref.sync import async_to_sync
 
-from . import registry
+from . import queries, registry
 from .broker.broker import Broker
 from .clock import now_ms
 from .codec import OPEN, Seals, decode_envelope, printable
@@ -59,6 +59,7 @@ class Runner:
         self.result_limit = result_limit
         self.seals = seals
         self.reported: Callable[[Attempt], None] | None = None  # told when a job says something
+        queries.watch()
 
     @cached_property
     def carrier(self) -> Carrier:
@@ -154,6 +155,7 @@ class Attempt:
         "grant",
         "interrupted",
         "kwargs",
+        "queries",
         "report",
         "runner",
         "task",
@@ -173,6 +175,7 @@ class Attempt:
         self.args: Any = ()
         self.kwargs: dict[str, Any] = {}
         self.began = 0
+        self.queries = 0  # of a database, so far
         self.interrupted: Interruption | None = None  # set before it is raised in the code
         self.report: Report | None = None  # what its code said of itself
         self._result: TaskResult | None = None

@@ -238,6 +238,7 @@ class Failure(msgspec.Struct, omit_defaults=True):
     n: int = 0  # number of the attempt; 0: not counted
     r: str = ""  # release of the project that it ran, where that is known
     k: int = 0  # bytes that its process held when it failed; 0 unknown
+    q: int = 0  # queries of a database that it made
     x: str = ""  # message and traceback encrypted (codec/seal.py); m and b are empty then
 
 

@@ -27,7 +27,7 @@ PERMISSIONS = {
     "purge_queue": _("Can purge queues"),
     "edit_limits": _("Can change limits"),
     "quiet_worker": _("Can have workers take no more jobs"),
-    "stop_worker": _("Can stop workers"),
+    "stop_worker": _("Can stop and restart workers"),
     "view_stack": _("Can see where the code of workers is"),
     "run_schedule": _("Can run schedules now"),
     "pause_schedule": _("Can pause schedules and let them go on"),

@@ -147,6 +147,7 @@ def _failure(attempt: Attempt, error: BaseException) -> Failure:
         n=attempt.number,
         r=attempt.runner.release,
         k=memory_of().now,
+        q=attempt.queries,
     )
 
 

@@ -31,6 +31,7 @@ class Attempt(Protocol):
     """What is asked of a run here."""
 
     grant: Grant
+    queries: int
     report: Report | None
 
     @property

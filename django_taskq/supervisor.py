@@ -48,7 +48,7 @@ from .services.timekeeper import Timekeeper
 logger = logging.getLogger("django_taskq.worker")
 
 EPOLL_STEP = 0.001  # seconds: what it is told to wait is rounded up to that
-STEERING = {"quiet": signal.SIGTSTP, "stop": signal.SIGTERM}
+STEERING = {"quiet": signal.SIGTSTP, "restart": signal.SIGHUP, "stop": signal.SIGTERM}
 PATIENCE = 4.0  # seconds that processes beside this one have to come to their end
 CHUNK = 0.5  # seconds the loop sleeps at most while it has somebody to watch
 

@@ -16,7 +16,8 @@ LAYERS = [
     """address asks clock_changes conf codec counts cron frames job_keys keyring limits options
      report retry schedule spelling unique""",
     "broker",
-    """context task result registry reader recipe duplicates producer client execution hygiene pace
+    """context task result registry reader recipe duplicates producer client execution hygiene
+     queries pace
      shares slot table pool wire troubles service errands watcher worker child_process judge memory
      cpu deaths
      isolation isolated preload paths orders children court outcomes hands departure plan sealing

@@ -54,6 +54,7 @@ class Attempt(NamedTuple):
     holder: str
     release: str
     memory: int  # bytes that its process held then; 0 unknown
+    queries: int  # of a database
     blocks: list[Any]  # of (before, parts, said)
     id: str
 
@@ -220,6 +221,7 @@ def attempts(failures: list[Failure], *, with_args: bool) -> list[Attempt]:
             holder=failure.w,
             release=failure.r,
             memory=failure.k,
+            queries=failure.q,
             blocks=list(blocks(failure.b, with_args=with_args)),
             id=f"tq-attempt-{len(failures) - at}",
         )

@@ -10,6 +10,7 @@ from django.urls import URLPattern
 from django.utils.translation import gettext as _
 
 from .. import models
+from ..broker.inspector import rota
 from ..broker.releases import releases_in
 from ..broker.steering import UNTIL_RESUMED
 from ..bulk import Order
@@ -68,9 +69,12 @@ class QueueAdmin(Limiting):
         name = console.known_queue(object_id)
         period = past.period_of(request)
         seen = console.inspector.closeup(
-            name, period.look, period.by_task, also=[console.releases.call()]
+            name,
+            period.look,
+            period.by_task,
+            also=[console.releases.call(), rota.call(console.broker, name)],
         )
-        overview, (history, tasks), memory, limits, (releases,) = seen
+        overview, (history, tasks), memory, limits, (releases, turns) = seen
         ((state, _note),) = overview
         (row,) = shared.queue_rows(overview, dict(console.conf.queues), memory=[memory])
         wanted = asked(request)._replace(
@@ -90,6 +94,7 @@ class QueueAdmin(Limiting):
             "can_move": wanted.state in STATES["move"],
             "limits": [LimitRow(limit, with_args) for limit in limits.found[:MOST_LIMITS]],
             "more_limits": max(limits.total - len(limits.found[:MOST_LIMITS]), 0),
+            "rota": rota.rota_in(turns) if with_args else None,
             **past.context(period, period.look.steps(history), releases_in(releases)),
             "tasks": past.task_rows(period.by_task.tasks(tasks))[: past.MOST_TASKS],
         }

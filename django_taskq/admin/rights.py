@@ -28,6 +28,7 @@ OF_ORDER = {
 OF_WORKER = {
     "quiet": "quiet_worker",
     "resume": "quiet_worker",
+    "restart": "stop_worker",
     "stop": "stop_worker",
     "stack": "view_stack",
 }

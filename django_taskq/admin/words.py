@@ -44,6 +44,7 @@ VERBS = {
     "unlimit": _("Give limit back to the code"),
     "skip": _("Skip next run"),
     "quiet": _("Quiet"),
+    "restart": _("Restart"),
     "stop": _("Stop"),
     "stack": _("Show its stack now"),
     "enable": _("Switch on"),

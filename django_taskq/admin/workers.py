@@ -120,6 +120,7 @@ class WorkerAdmin(Screen):
 TOLD = {
     "quiet": lambda: _("Worker %(name)s was told to take no more jobs."),
     "resume": lambda: _("Worker %(name)s was told to take jobs again."),
+    "restart": lambda: _("Worker %(name)s was told to start anew; it comes back as another."),
     "stop": lambda: _("Worker %(name)s was told to stop."),
     "stack": lambda: _("Worker %(name)s was asked where its code is."),
 }

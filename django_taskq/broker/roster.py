@@ -17,7 +17,7 @@ from .replies import text
 AT = Layout(">Q")
 MOST_PROCESSES = 64  # that one worker's record names
 MOST_STACK = 64 << 10  # bytes of one process's stacks
-ORDERS = ("quiet", "resume", "stop", "stack")
+ORDERS = ("quiet", "resume", "restart", "stop", "stack")
 LEFT = 0.75  # of the time that a record stands: with less left, reports are missing
 
 

@@ -32,7 +32,7 @@ class Migration(migrations.Migration):
                     ("purge_queue", "Can purge queues"),
                     ("edit_limits", "Can change limits"),
                     ("quiet_worker", "Can have workers take no more jobs"),
-                    ("stop_worker", "Can stop workers"),
+                    ("stop_worker", "Can stop and restart workers"),
                     ("view_stack", "Can see where the code of workers is"),
                     ("run_schedule", "Can run schedules now"),
                     ("pause_schedule", "Can pause schedules and let them go on"),

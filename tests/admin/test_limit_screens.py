@@ -97,6 +97,31 @@ def test_keys_are_made_of_arguments_and_shown_to_who_may_see_those(
     assert row.endswith("1 at once 2 1 –"), "the sums are for all"
 
 
+@pytest.mark.parametrize(("also", "shown"), [((), False), ((rights.VIEW_ARGS,), True)])
+def test_a_queue_whose_jobs_take_turns_says_whose_line_is_long(
+    staff: Callable[..., Staff], hand: Hand, also: tuple[str, ...], shown: bool
+) -> None:
+    for tenant in ("tenant <1>", "tenant <1>", "other"):
+        tasks.fair.enqueue(tenant, 1)
+
+    page = staff("ben", rights.VIEW, *also).sees("queue/default/change/")
+
+    assert ("Whose turn it is" in page) is shown
+    assert ('tenant &lt;1&gt;</code></bdi></th><td class="tq-number">2<' in solid(page)) is shown
+    assert ('other</code></bdi></th><td class="tq-number">2<' in solid(page)) is shown
+
+
+def test_a_queue_without_turns_says_nothing_of_them(ada: Staff, hand: Hand) -> None:
+    tasks.nothing.enqueue()
+
+    assert "tq-h-rota" not in ada.sees("queue/default/change/")
+
+
+def solid(page: str) -> str:
+    """Without the spaces between elements."""
+    return re.sub(r">\s+<", "><", page)
+
+
 def test_names_of_limits_are_text(ada: Staff, hand: Hand) -> None:
     tasks.narrow.using(limit_key="<b>bold</b>", rate_limit=Rate(10, 60, burst=3)).enqueue(1)
 

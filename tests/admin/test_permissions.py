@@ -165,6 +165,7 @@ def test_a_verb_needs_its_own_permission(
         ("worker/w/do/", "quiet_worker", {"verb": "quiet"}),
         ("worker/w/do/", "quiet_worker", {"verb": "resume"}),
         ("worker/w/do/", "stop_worker", {"verb": "stop"}),
+        ("worker/w/do/", "stop_worker", {"verb": "restart"}),
         ("worker/w/do/", "view_stack", {"verb": "stack"}),
         ("schedule/nightly/do/", "run_schedule", {"verb": "run"}),
         ("schedule/nightly/do/", "pause_schedule", {"verb": "pause"}),

@@ -26,7 +26,7 @@ from django_taskq.broker.roster import Process, Record, Roster
 from django_taskq.broker.steering import Steering
 from django_taskq.clock import now_ms
 from django_taskq.codec import encode_envelope
-from django_taskq.job import Envelope, State
+from django_taskq.job import Envelope, Failure, Kind, Outcome, State
 from django_taskq.report import Report, encode_report
 from tests.admin.conftest import ROOT, FastClock, Staff
 from tests.engine import tasks
@@ -434,6 +434,15 @@ def test_a_job_tells_its_story(ada: Staff, mixed: dict[str, str]) -> None:
     assert re.search(r"process <code>[^<]*</code>, which held <bdi>[\d.]+\s[MG]B", page)
     assert re.search(r"<details class=\"tq-fold\"[^>]*><summary>1 frame of libraries", page)
     assert "fail.enqueue(&quot;dead&quot;)" in page
+
+
+def test_a_failed_attempt_says_how_many_queries_it_made(ada: Staff, hand: Hand) -> None:
+    job = tasks.fail.using(max_attempts=1).enqueue("dead")
+    (grant,) = hand.claim()
+    line = hand.runner.encode(grant, Failure(c="E", f=2, n=1, q=1234))
+    hand.settle(Outcome(grant, Kind.DEAD, line, 1000, 1))
+
+    assert "1\N{NARROW NO-BREAK SPACE}234 database queries" in ada.sees(f"job/{job.id}/change/")
 
 
 @pytest.mark.parametrize(

@@ -100,8 +100,8 @@ def test_one_that_does_not_report_is_shown_as_such_and_is_an_alert(
 @pytest.mark.parametrize(
     ("state", "verbs"),
     [
-        ("running", {"quiet", "stop", "stack"}),
-        ("quiet", {"resume", "stop", "stack"}),
+        ("running", {"quiet", "restart", "stop", "stack"}),
+        ("quiet", {"resume", "restart", "stop", "stack"}),
         ("stopping", {"stack"}),
     ],
 )

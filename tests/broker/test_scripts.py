@@ -19,6 +19,7 @@ from django_taskq.broker.audit import Audit
 from django_taskq.broker.broker import LOST_LIMIT, Broker, Draft, Limits
 from django_taskq.broker.connection import Server
 from django_taskq.broker.inspector import Gate, Inspector, Look, Match
+from django_taskq.broker.inspector.rota import Share
 from django_taskq.broker.keys import GLOBAL_KEYS, QUEUE_KEYS, global_key
 from django_taskq.broker.listening import Listener, audience
 from django_taskq.broker.releases import Releases
@@ -551,6 +552,11 @@ def ways_of_gates(full: Broker, limited: Broker, clock: Any) -> None:
     found = Inspector(limited).limits(QUEUE, ["g"])
     assert found.gates == [Gate("g", "g", 1, 1, -1)]
     assert [state.name for state in found.found] == ["g"]
+
+
+def ways_of_rota(full: Broker, limited: Broker, clock: Any) -> None:
+    put_asking(full, "ab", asked(key="k"))
+    assert Inspector(limited).rota(QUEUE).shares == [Share("k", 2)]
 
 
 def ways_of_limit(full: Broker, limited: Broker, clock: Any) -> None:

@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 
 from django_taskq.broker.broker import Broker
+from django_taskq.broker.inspector import Inspector
+from django_taskq.broker.inspector.rota import LOOKED_AT, NAMED, Rota, Share
 from tests.broker.helpers import (
     FAILURE,
     QUEUE,
@@ -48,6 +50,45 @@ def test_a_new_key_comes_within_one_round(broker: Broker) -> None:
     line = claimed(child, 20)
 
     assert "z-000" in line[: 2 * 5]
+
+
+def test_the_longest_lines_are_named_with_their_rounds(broker: Broker) -> None:
+    put_for(broker, "a", 40)
+    put_for(broker, "b", 30, weight=3)
+    put_for(broker, "c", 5)
+    put_for(broker, "c", 2, priority=7)
+    put(broker, "n")
+
+    before = lines(broker)
+    claimed(Child(broker), 2 + 12)  # those of the higher priority, and some rounds
+
+    assert before == Rota([Share("a", 40), Share("b", 11), Share("c", 6 + 2)], 3, True)
+    after = {share.key: share.rounds for share in lines(broker).shares}
+    over = 40 - after["a"]
+    assert over in (2, 3), "of 12 jobs a round has 5"
+    assert after["c"] == 6 - over
+
+
+def test_lines_that_are_over_are_not_named(broker: Broker) -> None:
+    put_for(broker, "a", 3)
+    put_for(broker, "b", 1)
+    claimed(Child(broker), 3)
+
+    assert [share.key for share in lines(broker).shares] == ["a"]
+
+
+def test_of_many_keys_some_are_named(broker: Broker) -> None:
+    for number in range(LOOKED_AT + 1):
+        assert put_asking(broker, [f"j{number}"], asked(key=f"k{number}")) == "N"
+
+    found = lines(broker)
+
+    assert (len(found.shares), found.more) == (NAMED, LOOKED_AT - NAMED)
+    assert not found.is_whole
+
+
+def lines(broker: Broker) -> Rota:
+    return Inspector(broker).rota(QUEUE)
 
 
 def test_backlogged_keys_take_turns(broker: Broker) -> None:

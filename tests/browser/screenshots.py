@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import argparse
 import sys
 import tempfile
 from pathlib import Path
@@ -36,6 +37,11 @@ for name in ("morning-stock", "stock", "nightly-count", "nightly-count"):
     table.run(name)
 table.pause("stock")
 table.skip("nightly-count")
+"""
+# For the queue that is paused by then.
+LINES = """
+for shop, days in (("Berlin", 31), ("Hamburg", 28), ("Leipzig", 7)):
+    report_sales.enqueue_many([(shop, day) for day in range(days)])
 """
 # An hour in the life of the shop, told to the broker as if it had been there; its jobs are gone.
 PAST = """
@@ -131,6 +137,7 @@ def prepare(place: Place, page: Any) -> dict[str, str]:
     page.get_by_text("Pause …").click()
     page.get_by_label("Reason, for whoever sees it").fill("mail provider is down")
     page.get_by_role("button", name="Pause", exact=True).click()
+    place.enqueue(LINES)
     page.goto(place.page("job/?state=retrying"))
     page.locator("input[name=job]").first.check()
     page.get_by_label("What to do", exact=True).select_option("retry")
@@ -185,7 +192,9 @@ def main() -> int:
     if chromium() is None:
         print("There is no Chromium on the PATH: install Debian's package chromium.")
         return 1
-    folder = Path(sys.argv[1]) if len(sys.argv) > 1 else FOLDER
+    parser = argparse.ArgumentParser(prog="python -m tests.browser.screenshots")
+    parser.add_argument("folder", nargs="?", type=Path, default=FOLDER)
+    folder = parser.parse_args().folder
     home = Path(tempfile.mkdtemp(prefix="tq-web-"))
     server = home / "valkey"
     place = Place(home, f"embedded://{server}?persist=no", "shop")

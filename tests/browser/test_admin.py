@@ -191,7 +191,7 @@ def test_a_worker_is_asked_where_its_code_is_and_stopped(page: Any, place: Place
     page.locator(".tq-stack", has_text="Thread MainThread").first.wait_for()
     hold(page)
     page.get_by_text("Stop …").click()
-    page.locator("details button").click()
+    page.locator("details[open] button").click()
     refresh(page)
     settled(page, "does not report any more")
 

@@ -230,6 +230,24 @@ def test_one_that_is_told_to_stop_leaves_and_no_other(station: Station) -> None:
     assert second.process.poll() is None
 
 
+def test_one_that_is_told_to_restart_finishes_and_comes_back_as_another(station: Station) -> None:
+    running = station.worker("--queues", "default")
+    tasks.hold.enqueue("a", "gate")
+    station.traced("start a")
+    before = only()
+
+    roster().order(before.id, "restart")
+    eventually(lambda: only_state() == "stopping")
+    station.open("gate")
+
+    station.traced("end a")
+    eventually(lambda: running.output.count("worker ready") == 2, WAIT)
+    after = only()
+    assert after.id != before.id
+    assert after.record.pid == before.record.pid
+    assert after.record.state == "running"
+
+
 def test_the_command_lists_workers_and_tells_them_what_to_do(station: Station) -> None:
     running = station.worker("--queues", "default")
     tasks.hold.enqueue("a", "gate")

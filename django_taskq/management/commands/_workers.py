@@ -15,8 +15,8 @@ from ...exceptions import BrokerUnavailable
 from . import _deeds, _doctor, _output, _reads, _worker
 
 HELP = (
-    "The processes that run jobs, and how long their leases last. --quiet, --resume, --stop and "
-    "--stack take the id of a worker, or enough of its beginning."
+    "The processes that run jobs, and how long their leases last. --quiet, --resume, --restart, "
+    "--stop and --stack take the id of a worker, or enough of its beginning."
 )
 PATIENCE = 5.0  # seconds that a process has to say where its code is
 LOOK = 0.1
@@ -27,6 +27,7 @@ FACTS = (
 DONE = {
     "quiet": "takes no more jobs.",
     "resume": "takes jobs again.",
+    "restart": "starts anew.",
     "stop": "stops.",
 }
 
@@ -36,6 +37,9 @@ def add_arguments(parser: ArgumentParser) -> None:
     orders = parser.add_mutually_exclusive_group()
     orders.add_argument("--quiet", metavar="ID", help="take no more jobs, finish those that run")
     orders.add_argument("--resume", metavar="ID", help="take jobs again after --quiet")
+    orders.add_argument(
+        "--restart", metavar="ID", help="finish what runs and start anew with the code there is now"
+    )
     orders.add_argument("--stop", metavar="ID", help="finish what runs and leave, as on SIGTERM")
     orders.add_argument("--stack", metavar="ID", help="print where the code of its processes is")
     _doctor.add_reading(parser)

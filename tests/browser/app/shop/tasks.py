@@ -52,6 +52,12 @@ def count_stock(warehouse: str, every: int = 1) -> str:
     return f"{warehouse}: {every}"
 
 
+@task(queue_name="low", fair_by="shop", fair_weights={"Hamburg": 3})
+def report_sales(shop: str, day: int) -> str:
+    """Adds up what a shop sold on a day."""
+    return f"{shop}: {day}"
+
+
 @task(timeout=None)
 def export_orders(year: int) -> None:
     """Writes all orders of a year; takes its time."""
