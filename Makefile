@@ -18,7 +18,9 @@ unexport PYTHONDONTWRITEBYTECODE
 # More than there are cores: most tests wait. Stealing, because those of processes take longest.
 PYTEST_ARGS ?= -n 6 --dist worksteal
 MUTANTS := tests/broker/test_*mutants.py
-# Many servers at once, or a browser: they take as long as half of all the rest.
+# Many servers at once, or a browser: half as long as all the rest. Each process starts its own, so
+# they are few.
+SERVERS_ARGS ?= -n 3 --dist worksteal
 SERVERS := tests/browser tests/chaos tests/topology
 # What other tests show in a few seconds on any server: workers and their databases, mostly.
 ON_VALKEY := left_in_outbox mirroring isolation schedules roster limiting progress deploys
@@ -55,7 +57,7 @@ test: install ## Run the test suite (PYTEST_ARGS="-k name" for less)
 	$(BIN)/python -m pytest $(PYTEST_ARGS) --ignore-glob "$(MUTANTS)" $(SERVERS:%=--ignore %)
 
 test-servers: install ## Run what has Sentinels, Clusters, faults or a browser
-	$(BIN)/python -m pytest $(PYTEST_ARGS) $(SERVERS)
+	$(BIN)/python -m pytest $(SERVERS_ARGS) $(SERVERS)
 
 mutants: install ## Break the scripts, one line each: the tests must notice
 	$(BIN)/python -m pytest $(PYTEST_ARGS) $(MUTANTS)

@@ -1,4 +1,4 @@
-"""How many queries an attempt made of Django's databases.
+"""How many queries the code of an attempt made of Django's databases.
 
 Counted where a query is sent, on whatever thread: the attempt travels in the context, as asgiref
 hands that on. Threads that a job starts by itself are not of its context.
@@ -21,7 +21,8 @@ def watch() -> None:
 
 def _watch(connection: Any, **kwargs: object) -> None:
     if _counted not in connection.execute_wrappers:  # it may be opened again
-        connection.execute_wrappers.append(_counted)
+        # First: whoever has one for a block takes the last one away when that ends.
+        connection.execute_wrappers.insert(0, _counted)
 
 
 def _counted(execute: Callable[..., Any], *query: Any) -> Any:

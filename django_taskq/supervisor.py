@@ -224,7 +224,12 @@ class Supervisor:
             self._children.order("resume")
 
     def restart(self) -> None:
-        """Children finish, then the command starts anew under the same process id."""
+        """Children finish, then the command starts anew under the same process id.
+
+        One that stops already does not come back.
+        """
+        if self._stopping:
+            return
         self._restart = True
         self.stop(self.plan.shutdown_timeout)
 
@@ -248,6 +253,7 @@ class Supervisor:
             again = self._stopping and number == signal.SIGINT
             if not again:
                 logger.info("stopping: jobs have %.0f s to finish", self.plan.shutdown_timeout)
+            self._restart = False  # whoever wants it to stop does not want it back
             self.stop(0.0 if again else self.plan.shutdown_timeout)
         elif number == signal.SIGHUP:
             self.restart()

@@ -68,13 +68,12 @@ class QueueAdmin(Limiting):
         """Three round trips: the queues' names, the queue, a page of its jobs."""
         name = console.known_queue(object_id)
         period = past.period_of(request)
-        seen = console.inspector.closeup(
-            name,
-            period.look,
-            period.by_task,
-            also=[console.releases.call(), rota.call(console.broker, name)],
-        )
-        overview, (history, tasks), memory, limits, (releases, turns) = seen
+        with_args = rights.may(request, rights.VIEW_ARGS)
+        also = [console.releases.call()]
+        if with_args:  # keys are made of arguments
+            also.append(rota.call(console.broker, name))
+        seen = console.inspector.closeup(name, period.look, period.by_task, also=also)
+        overview, (history, tasks), memory, limits, (releases, *turns) = seen
         ((state, _note),) = overview
         (row,) = shared.queue_rows(overview, dict(console.conf.queues), memory=[memory])
         wanted = asked(request)._replace(
@@ -83,7 +82,6 @@ class QueueAdmin(Limiting):
         if "state" not in request.GET or wanted.state is None:
             wanted = wanted._replace(state=first_state(row))
         page = found(console, wanted, [name], [state])
-        with_args = rights.may(request, rights.VIEW_ARGS)
         context = {
             **listing(request, console, wanted, page, state.states),
             "queue": row,
@@ -94,7 +92,7 @@ class QueueAdmin(Limiting):
             "can_move": wanted.state in STATES["move"],
             "limits": [LimitRow(limit, with_args) for limit in limits.found[:MOST_LIMITS]],
             "more_limits": max(limits.total - len(limits.found[:MOST_LIMITS]), 0),
-            "rota": rota.rota_in(turns) if with_args else None,
+            "rota": rota.rota_in(turns[0]) if with_args else None,
             **past.context(period, period.look.steps(history), releases_in(releases)),
             "tasks": past.task_rows(period.by_task.tasks(tasks))[: past.MOST_TASKS],
         }

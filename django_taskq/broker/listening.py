@@ -28,7 +28,8 @@ class Heard(NamedTuple):
 
     ``mine``: it has the place; otherwise only ``wait`` says something: how long another has it.
     ``knows``: the listener has looked through all jobs once; ``cut``: entries that it had not read
-    are gone; ``behind``: entries that it has not read; ``ready``: jobs that wait to be run.
+    are gone; ``behind``: entries that it has not read; ``ready``: jobs that can be run
+    now: none where the queue is paused.
     """
 
     now: int

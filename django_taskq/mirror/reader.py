@@ -41,6 +41,7 @@ AGAIN = 5.0  # seconds at most until a place is tried that another has
 QUEUES = 10.0  # seconds between two looks for new queues
 ROUND = LEASE / 2000  # seconds of one round: the next one keeps the places
 MOST_GIVEN = 1.0  # seconds of a rest for jobs that are ready; the places are kept
+FAR_BEHIND = 5_000  # entries of a stream, which is cut at 10,000: from then on nobody rests
 MOST_REST = 60.0  # seconds between two walks of which the first was not enough
 NOWHERE = (0, 0)  # before every place in a stream
 
@@ -56,7 +57,7 @@ class Following:
         self.cuts = 0  # walks in a row during which something was missed
         self.due = 0.0  # monotonic
         self.mine = False  # whether it has the place, as far as it was told
-        self.ready = 0  # jobs that wait to be run, as far as it was told
+        self.gives_way = False  # whether jobs are ready, and it is not far behind
         self.served = 0.0  # monotonic; when there was time for it last
         self.trouble = ""
         self._broker = broker
@@ -84,7 +85,8 @@ class Following:
         A cut never stops a walk: where the stream is cut again and again, jobs get their rows all
         the same, and all is looked through once more after it.
         """
-        self.mine, self.ready = told.mine, told.ready
+        self.mine = told.mine
+        self.gives_way = told.ready > 0 and told.behind < FAR_BEHIND
         if not told.mine:
             self.forget()
         if told.cut:
@@ -232,8 +234,8 @@ class Following:
 class Mirror(Service):
     """Follows all queues of a backend, those of which no other reader has the place.
 
-    Rows come after jobs: while some are ready it rests as long as it worked. What changes twice
-    meanwhile is looked at once.
+    Rows come after jobs: while some are ready it rests as long as it worked, a second at most,
+    unless it is far behind. What changes twice meanwhile is looked at once.
 
     Where the database is away, the rows wait in Redis: the stream keeps what changed, within
     bounds, and after that all jobs are looked through.
@@ -276,7 +278,7 @@ class Mirror(Service):
         if self._trouble and self.total > before:
             logger.warning("database %r takes rows of jobs again", self._using)
             self._trouble = ""
-        if self.gives_way and any(one.ready for one in self.following.values()):
+        if self.gives_way and any(one.gives_way for one in self.following.values()):
             rest = max(rest, min(monotonic() - began, MOST_GIVEN))
         return rest
 
@@ -343,6 +345,7 @@ class Mirror(Service):
         if not one.trouble:
             logger.error("queue %s cannot be followed; trying again", one.queue, exc_info=error)
         one.trouble = type(error).__name__
+        one.gives_way = False
         one.due = monotonic() + self.longest_delay / 4
 
     def _look_for_queues(self) -> None:

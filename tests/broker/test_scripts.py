@@ -18,8 +18,7 @@ from django_taskq.broker.almanac import Almanac, Tick, Ticked
 from django_taskq.broker.audit import Audit
 from django_taskq.broker.broker import LOST_LIMIT, Broker, Draft, Limits
 from django_taskq.broker.connection import Server
-from django_taskq.broker.inspector import Gate, Inspector, Look, Match
-from django_taskq.broker.inspector.rota import Share
+from django_taskq.broker.inspector import Gate, Inspector, Look, Match, rota
 from django_taskq.broker.keys import GLOBAL_KEYS, QUEUE_KEYS, global_key
 from django_taskq.broker.listening import Listener, audience
 from django_taskq.broker.releases import Releases
@@ -556,7 +555,8 @@ def ways_of_gates(full: Broker, limited: Broker, clock: Any) -> None:
 
 def ways_of_rota(full: Broker, limited: Broker, clock: Any) -> None:
     put_asking(full, "ab", asked(key="k"))
-    assert Inspector(limited).rota(QUEUE).shares == [Share("k", 2)]
+    reply = limited.server.call(rota.call(limited, QUEUE))
+    assert rota.rota_in(reply).shares == [rota.Share("k", 2)]
 
 
 def ways_of_limit(full: Broker, limited: Broker, clock: Any) -> None:

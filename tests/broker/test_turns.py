@@ -8,8 +8,7 @@ from typing import Any
 import pytest
 
 from django_taskq.broker.broker import Broker
-from django_taskq.broker.inspector import Inspector
-from django_taskq.broker.inspector.rota import LOOKED_AT, NAMED, Rota, Share
+from django_taskq.broker.inspector.rota import LOOKED_AT, NAMED, Rota, Share, call, rota_in
 from tests.broker.helpers import (
     FAILURE,
     QUEUE,
@@ -69,6 +68,23 @@ def test_the_longest_lines_are_named_with_their_rounds(broker: Broker) -> None:
     assert after["c"] == 6 - over
 
 
+def test_who_is_let_in_late_makes_no_line_longer(broker: Broker) -> None:
+    child = Child(broker)
+    put_asking(broker, ["old0", "old1"], asked(at_once(1), key="old"))
+    (old,) = child.claim(2)
+    put_for(broker, "a", 50)
+    put_for(broker, "b", 50)
+    claimed(child, 80)
+    before = lines(broker)
+
+    child.settle(outcome(old, "S"))
+
+    assert ready(broker)[0] == "old1"
+    after = lines(broker)
+    assert [share.key for share in after.shares] == ["a", "b"]
+    assert all(one.rounds <= 11 for one in (*before.shares, *after.shares))
+
+
 def test_lines_that_are_over_are_not_named(broker: Broker) -> None:
     put_for(broker, "a", 3)
     put_for(broker, "b", 1)
@@ -88,7 +104,7 @@ def test_of_many_keys_some_are_named(broker: Broker) -> None:
 
 
 def lines(broker: Broker) -> Rota:
-    return Inspector(broker).rota(QUEUE)
+    return rota_in(broker.server.call(call(broker, QUEUE)))
 
 
 def test_backlogged_keys_take_turns(broker: Broker) -> None:

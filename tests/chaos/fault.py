@@ -29,7 +29,7 @@ class Fault:
     jobs = 300  # at least, in a short run
     rounds = 2
     long = (5_000, 10)  # jobs and rounds of a long run
-    quick = False  # part of the default test suite
+    quick = False  # part of make test-servers
     slow = False  # tried only when it is named, or in the long run
     aof = "no"
     lease = 15.0  # seconds, so that no machine is too slow to renew it

@@ -86,6 +86,23 @@ def test_rows_give_way_while_jobs_are_ready(glass: Glass, hand: Hand) -> None:
     assert glass.mirror.tick() == 0
 
 
+def test_rows_do_not_give_way_to_a_paused_queue_or_when_they_are_far_behind(
+    glass: Glass, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steering = Steering(glass.backend.broker)
+    add.enqueue(1)
+    steering.pause("default", b"{}")
+    assert glass.mirror.tick() == 0
+
+    steering.resume("default")
+    add.enqueue(2)
+    assert glass.mirror.tick() > 0
+
+    monkeypatch.setattr(reader, "FAR_BEHIND", 1)
+    add.enqueue(3)
+    assert glass.mirror.tick() == 0
+
+
 def test_failures_become_attempts(glass: Glass, hand: Hand) -> None:
     result = breaks.enqueue("no such thing")
     hand.run()

@@ -36,6 +36,18 @@ async def ask_async(count: int) -> None:
     raise ValueError
 
 
+def watching(execute: Any, *query: Any) -> Any:
+    return execute(*query)
+
+
+@task
+def ask_watched() -> None:
+    """Its connection opens with the first query."""
+    with connection.execute_wrapper(watching):
+        query()
+    raise ValueError
+
+
 @pytest.fixture
 def thread() -> Iterator[ThreadPoolExecutor]:
     """One whose connections are its own."""
@@ -60,6 +72,14 @@ def test_a_connection_that_is_opened_again_counts_once(thread: ThreadPoolExecuto
     thread.submit(close_all).result()
 
     assert asked_by(thread, ask, 1) == 1
+
+
+def test_a_wrapper_of_the_jobs_own_goes_when_its_block_is_over(thread: ThreadPoolExecutor) -> None:
+    assert asked_by(thread, ask_watched) == 1
+
+    own = thread.submit(lambda: [*connection.execute_wrappers]).result()
+    assert watching not in own
+    assert asked_by(thread, ask, 2) == 2
 
 
 def test_queries_of_nobodys_attempt_are_made_all_the_same(thread: ThreadPoolExecutor) -> None:

@@ -165,6 +165,23 @@ def test_one_that_stops_cannot_be_called_back(station: Station) -> None:
     assert "late" not in station.lines()
 
 
+@pytest.mark.parametrize("orders", [("stop", "restart"), ("restart", "stop")])
+def test_one_that_is_to_stop_does_not_start_anew(station: Station, orders: tuple[str, str]) -> None:
+    running = station.worker("--queues", "default")
+    tasks.hold.enqueue("a", "gate")
+    station.traced("start a")
+    id = only().id
+    for order in orders:
+        roster().order(id, order)
+        eventually(lambda: only_state() == "stopping")
+        running.heard()
+
+    station.open("gate")
+
+    assert running.wait() == 0
+    assert running.output.count("worker ready") == 1
+
+
 def test_a_worker_says_what_its_processes_did_and_those_before_them(station: Station) -> None:
     station.worker("--queues", "default", "--max-jobs", "2", **BRIEF)
     for number in range(5):

@@ -22,13 +22,12 @@ from ..keys import QUEUE_KEYS
 from ..roster import Roster, Worker, workers_in
 from ..steering import Steering, Tally, tallies
 from ..triage import Triage, Verdict, verdicts_in
-from . import jobs, limits, one, rota, server
+from . import jobs, limits, one, server
 from .history import Look, Step
 from .jobs import Found, Match, Page, Place, Row
 from .limits import Gate, Limits, LimitState
 from .one import Door, Examined, Lock, Needs, Standing
 from .queues import FEW, SAMPLES, Holder, QueueState, due_at, pairs, queue_state, weight_in
-from .rota import Rota
 from .server import Replica, ServerState
 
 __all__ = [
@@ -104,10 +103,6 @@ class Inspector:
     def limits(self, name: str, wanted: Sequence[str] = ()) -> Limits:
         """The limits of a queue; ``wanted``: those that are looked for however many there are."""
         return limits.limits_in(self._broker.server.call(limits.call(self._broker, name, wanted)))
-
-    def rota(self, name: str) -> Rota:
-        """Whose turn it is in a queue whose jobs take turns."""
-        return rota.rota_in(self._broker.server.call(rota.call(self._broker, name)))
 
     def wrong_types(self, name: str) -> dict[str, str]:
         """Keys of a queue that are not what they should be -> what they are.

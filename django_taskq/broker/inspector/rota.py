@@ -14,7 +14,7 @@ NAMED = 10
 
 
 class Share(NamedTuple):
-    """A key that has jobs in line. ``rounds``: those until its last job has run, at most.
+    """A key that has jobs in line. ``rounds``: those until its last job has run; one more at most.
 
     In a round a key has a job, or as many as its weight.
     """
@@ -26,7 +26,8 @@ class Share(NamedTuple):
 class Rota(NamedTuple):
     """``shares``: those with the most rounds first; ``total``: how many keys have jobs in line.
 
-    Of more than LOOKED_AT keys, so many were looked at (not ``is_whole``).
+    Of more than LOOKED_AT keys any so many were looked at, and only they are meant (not
+    ``is_whole``).
     """
 
     shares: list[Share]

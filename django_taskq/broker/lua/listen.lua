@@ -10,7 +10,7 @@
 --   0: it has to, "": as before), about how many ids to answer (at most 10000)
 -- Reply: now, whose place it is (O the reader's; B another's), ms until that ends; of one's own place
 --   also knows, whether entries were cut since the last call (1), entries that are not read yet, jobs
---   that are ready, then per entry: its place, ids joined by spaces
+--   that can be run now, then per entry: its place, ids joined by spaces
 -- Sending the call again answers the same, and what came since.
 
 local now, name, reader = clock(ARGV[1]), ARGV[2], ARGV[3]
@@ -52,7 +52,7 @@ end
 redis.call('XTRIM', events, 'MINID', slowest)
 
 local reply = { now, 'O', lease, tonumber(knows), cut and 1 or 0, redis.call('XLEN', events) - 1,
-                redis.call('ZCARD', ready) }
+                is_paused(meta, now) and 0 or redis.call('ZCARD', ready) }
 local from, count = at, 0
 for _ = 1, PAGES do
   local page = redis.call('XRANGE', events, '(' .. from, '+', 'COUNT', PAGE)

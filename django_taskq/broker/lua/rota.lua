@@ -2,7 +2,7 @@
 -- rota | keys: ready turns | edges: none
 --
 -- What an operator sees of those who take turns: how many rounds each key's last job is behind the
--- first job in line.
+-- head of the line, at most: of two keys at one place nobody knows which was served.
 -- ARGV: how many keys to look at, any of them where there are more; how many to name
 -- Reply: per key its name and its rounds over all priorities, those with the most first; how many keys
 --   have some, how many names were looked at, and how many there are
@@ -10,12 +10,11 @@
 local EPSILON = 1e-6 -- thirds that add up to a whole
 local heads = {}
 
-local function head(priority) -- the place of the first in line, as it is scored
+-- Where the line is, also if a job that waited at a gate is back in its old place; false: there is none.
+local function head(priority)
   if heads[priority] == nil then
-    local band = ready_score(priority, 0)
-    local first = redis.call('ZRANGE', ready, band, '(' .. string.format('%.0f', band + PRIORITY / 2),
-      'BYSCORE', 'LIMIT', 0, 1, 'WITHSCORES')[2]
-    heads[priority] = first and tonumber(first) or false
+    local first = first_in(ready, priority)
+    heads[priority] = first and math.max(first, served_of(turns, priority) or 0) or false
   end
   return heads[priority]
 end
@@ -23,12 +22,12 @@ end
 local found = redis.call('HRANDFIELD', turns, tonumber(ARGV[1]), 'WITHVALUES')
 local left, names = {}, {}
 for i = 1, #found, 2 do
-  local number, key = string.match(found[i], '^(%-?%d+):(.+)$')
-  local priority = tonumber(number)
-  local last = key and ready_score(priority, tonumber(found[i + 1]))
-  if last and head(priority) and last >= head(priority) then
+  local priority, key = string.match(found[i], '^(%-?%d+):(.+)$')
+  local at = key and head(tonumber(priority))
+  local behind = at and (tonumber(found[i + 1]) or 0) - at or -1
+  if behind > -EPSILON then
     if not left[key] then names[#names + 1] = key end
-    left[key] = (left[key] or 0) + math.max(math.ceil(last - math.ceil(head(priority)) + 1 - EPSILON), 1)
+    left[key] = (left[key] or 0) + math.max(math.ceil(behind + at - math.ceil(at) + 1 - EPSILON), 1)
   end
 end
 table.sort(names, function(one, other)

@@ -3,6 +3,19 @@
 -- last if its key is further back. Those without a key come after all who are there.
 -- `turns`: "priority:key" -> the key's last place; "priority:" -> the last place that was served.
 
+-- The place of the first job in line of a priority; nil where there is none.
+local function first_in(ready, priority)
+  local band = ready_score(priority, 0)
+  local first = redis.call('ZRANGE', ready, band, '(' .. string.format('%.0f', band + PRIORITY / 2),
+    'BYSCORE', 'LIMIT', 0, 1, 'WITHSCORES')[2]
+  return first and tonumber(first) - band
+end
+
+-- The place that was served last; nil where none was yet.
+local function served_of(turns, priority)
+  return tonumber(redis.call('HGET', turns, string.format('%.0f:', priority)) or nil)
+end
+
 -- Gives the jobs that ask for `asked` and others places at the end of the line, one after the other;
 -- `done` writes down how far it came.
 local function line_of(ready, gated, meta, turns, asked)
@@ -12,12 +25,9 @@ local function line_of(ready, gated, meta, turns, asked)
   function line.head(priority)
     local head = line.heads[priority]
     if head then return head end
-    head = tonumber(redis.call('HGET', turns, string.format('%.0f:', priority)) or nil)
+    head = served_of(turns, priority)
     if not head or redis.call('EXISTS', gated) == 0 then
-      local band = ready_score(priority, 0)
-      local first = redis.call('ZRANGE', ready, band, '(' .. string.format('%.0f', band + PRIORITY / 2),
-        'BYSCORE', 'LIMIT', 0, 1, 'WITHSCORES')[2]
-      head = math.max(head or 0, first and tonumber(first) - band or line.last)
+      head = math.max(head or 0, first_in(ready, priority) or line.last)
     end
     line.heads[priority] = head
     return head
