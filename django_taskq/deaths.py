@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import logging
+import multiprocessing
 import os
 import signal
 import sys
@@ -25,10 +26,21 @@ def cause_of(code: int, peak: str = "") -> str:
     return f"its process was killed by signal {-code} ({name}{hint}{memory})"
 
 
-def die_with_parent() -> None:
-    """Linux kills this process when its parent dies; elsewhere the closed socket tells."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+def die_with_parent(*, behind_server: bool = False) -> None:
+    """Linux kills this process when its parent dies; elsewhere the closed socket tells.
+
+    One whose parent died before it asked for that ends here: a fork that holds a copy of the
+    parent's end of the socket would never be told. ``behind_server``: a fork server is its parent.
+    """
+    if sys.platform != "linux":
+        return
+    ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    parent = multiprocessing.parent_process()
+    if parent is None:
+        return
+    lives = parent.is_alive() if behind_server else os.getppid() == parent.pid
+    if not lives:
+        os._exit(1)
 
 
 def ignore_signals() -> None:

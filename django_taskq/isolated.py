@@ -67,7 +67,7 @@ def work(
     """The body of the process: never returns. ``make`` gives the alias's broker."""
     ignore_signals()
     let_the_server_end()
-    die_with_parent()
+    die_with_parent(behind_server=True)
     code = 1
     try:
         broker, sender = make(alias)
