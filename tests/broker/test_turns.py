@@ -9,6 +9,7 @@ import pytest
 
 from django_taskq.broker.broker import Broker
 from django_taskq.broker.inspector.rota import LOOKED_AT, NAMED, Rota, Share, call, rota_in
+from django_taskq.job import Grant
 from tests.broker.helpers import (
     FAILURE,
     QUEUE,
@@ -68,13 +69,19 @@ def test_the_longest_lines_are_named_with_their_rounds(broker: Broker) -> None:
     assert after["c"] == 6 - over
 
 
-def test_who_is_let_in_late_makes_no_line_longer(broker: Broker) -> None:
+def one_at_a_gate(broker: Broker) -> tuple[Child, Grant]:
+    """A line that has gone on past an old place at a gate; who did, and the job that is inside."""
     child = Child(broker)
     put_asking(broker, ["old0", "old1"], asked(at_once(1), key="old"))
     (old,) = child.claim(2)
     put_for(broker, "a", 50)
     put_for(broker, "b", 50)
     claimed(child, 80)
+    return child, old
+
+
+def test_who_is_let_in_late_makes_no_line_longer(broker: Broker) -> None:
+    child, old = one_at_a_gate(broker)
     before = lines(broker)
 
     child.settle(outcome(old, "S"))
@@ -212,12 +219,7 @@ def test_turns_hold_for_those_who_wait_at_a_gate(broker: Broker) -> None:
 
 def test_who_is_let_in_late_does_not_take_the_line_back(broker: Broker) -> None:
     """An old place at the front must not let a new key pass all who came since."""
-    child = Child(broker)
-    put_asking(broker, ["old0", "old1"], asked(at_once(1), key="old"))
-    (old,) = child.claim(2)
-    put_for(broker, "a", 50)
-    put_for(broker, "b", 50)
-    claimed(child, 80)
+    child, old = one_at_a_gate(broker)
     child.settle(outcome(old, "S"))
     assert ready(broker)[0] == "old1"
     put_for(broker, "z", 40)
