@@ -23,11 +23,11 @@ local found = redis.call('HRANDFIELD', turns, tonumber(ARGV[1]), 'WITHVALUES')
 local left, names = {}, {}
 for i = 1, #found, 2 do
   local priority, key = string.match(found[i], '^(%-?%d+):(.+)$')
-  local at = key and head(tonumber(priority))
-  local behind = at and (tonumber(found[i + 1]) or 0) - at or -1
-  if behind > -EPSILON then
+  local last = key and tonumber(found[i + 1])
+  local at = last and head(tonumber(priority))
+  if at and last > at - EPSILON then
     if not left[key] then names[#names + 1] = key end
-    left[key] = (left[key] or 0) + math.max(math.ceil(behind + at - math.ceil(at) + 1 - EPSILON), 1)
+    left[key] = (left[key] or 0) + math.max(math.ceil(last - math.ceil(at) + 1 - EPSILON), 1)
   end
 end
 table.sort(names, function(one, other)
